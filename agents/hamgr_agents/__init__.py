@@ -1,0 +1,1 @@
+"""Resource agents that come with hamgr."""

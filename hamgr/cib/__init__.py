@@ -1,0 +1,1 @@
+"""The cluster information base: configuration and recorded history as immutable values."""

@@ -1,0 +1,1 @@
+"""The hamgr command: one module a verb family, rendering apart from fetching."""

@@ -1,0 +1,1 @@
+"""The designated controller's loop: observe, record, schedule, execute."""

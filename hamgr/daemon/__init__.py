@@ -1,0 +1,1 @@
+"""hamgrd: wiring, configuration, signals, systemd, node membership."""

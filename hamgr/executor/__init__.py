@@ -1,0 +1,1 @@
+"""Runs the actions of resource agents and reports what they returned."""

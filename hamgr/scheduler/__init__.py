@@ -1,0 +1,1 @@
+"""The policy engine: from a Cib and a time to a transition graph, as a pure function."""
