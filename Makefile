@@ -1,0 +1,31 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`. Each sets itself up.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := .venv/bin
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: help setup demo test lint unit clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+
+setup: ## Debian packages and the virtual environment
+	@tools/setup
+
+demo: setup ## MariaDB on a ReadWriteOnce volume survives five faults, with the figures (BASELINE=1: plain Kubernetes beside it)
+	@$(BIN)/python -m demo $(if $(BASELINE),--baseline) $(DEMO_ARGS)
+
+test: setup lint ## everything .ci/run checks: lint, types, layers, tests
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: setup ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: setup ## the fast tests alone
+	$(BIN)/pytest tests/unit tests/scheduler $(PYTEST_ARGS)
+
+clean: ## remove what builds and tests leave
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
