@@ -1,0 +1,3 @@
+"""Fixtures that every test may ask for; see the modules in tests/fixtures."""
+
+pytest_plugins = ["fixtures.etcd"]
