@@ -1,0 +1,95 @@
+"""Who belongs to the cluster right now: a pure judgement of what etcd's member leases and Kubernetes say about each node.
+
+Corosync tells Pacemaker who is a member; here a `hamgrd` on a node proves its life by its member lease in etcd, and where no
+`hamgrd` runs (or it was stopped cleanly) the node's own Lease and Ready condition stand in, more slowly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Standing(StrEnum):
+    """A node's place in the cluster, as the leader records it."""
+
+    UNSEEN = "unseen"
+    """Configured, but no sign of life was ever seen."""
+    MEMBER = "member"
+    """Its hamgrd holds a member lease."""
+    KUBELET = "kubelet"
+    """No hamgrd is expected there; its kubelet is alive."""
+    LOST = "lost"
+    """It was alive and then fell silent: unclean until fenced or back."""
+    FENCED = "fenced"
+    """Fenced with a proof, and not back yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """What is seen of one node now.
+
+    member: its member key exists and does not say that the daemon is leaving.
+    left: its hamgrd said goodbye since it was last a member (a clean stop).
+    cleared: the fencer has seen a fenced node come back as another one: another boot id, none of the fenced pods.
+    ready: Kubernetes' Ready condition; None when there is no such Node object.
+    lease_age_s: seconds since the node's Lease was last *seen to change*, on our monotonic clock; None when it has none.
+    """
+
+    member: bool = False
+    left: bool = False
+    cleared: bool = False
+    ready: bool | None = None
+    lease_age_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When silence becomes a verdict.
+
+    lease_age_s: a node without hamgrd is lost when its Lease has not moved for so long (the kubelet renews each 10 s).
+    settled: whether our own view of etcd has been whole for long enough that a missing member key means a silent member.
+    """
+
+    lease_age_s: float = 25.0
+    settled: bool = True
+
+
+def judge(before: Standing, view: NodeView, limits: Limits) -> Standing:
+    """Give a node's standing from its last one and what is seen of it now."""
+    if view.member:
+        return Standing.MEMBER
+    alive = bool(view.ready) and view.lease_age_s is not None and view.lease_age_s < limits.lease_age_s
+    match before:
+        case Standing.MEMBER:
+            if view.left:
+                return Standing.KUBELET if alive else Standing.LOST
+            return Standing.LOST if limits.settled else Standing.MEMBER
+        case Standing.KUBELET:
+            return Standing.KUBELET if alive or _only_our_view(view) else Standing.LOST
+        case Standing.UNSEEN:
+            return Standing.KUBELET if alive else Standing.UNSEEN
+        case Standing.FENCED:
+            # A kubelet that speaks again is not enough: it may be the partitioned host coming back with its old pods.
+            return Standing.KUBELET if alive and view.cleared else Standing.FENCED
+        case Standing.LOST:
+            return Standing.LOST
+
+
+def _only_our_view(view: NodeView) -> bool:
+    """Whether nothing at all is known, which says more about us than about the node."""
+    return view.ready is None and view.lease_age_s is None
+
+
+def judge_all(
+    before: Mapping[str, Standing], views: Mapping[str, NodeView], limits: Limits
+) -> dict[str, tuple[Standing, Standing]]:
+    """Give the nodes whose standing changes, as name -> (before, now)."""
+    changes = {}
+    for node, view in views.items():
+        old = before.get(node, Standing.UNSEEN)
+        new = judge(old, view, limits)
+        if new is not old:
+            changes[node] = (old, new)
+    return changes

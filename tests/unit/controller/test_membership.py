@@ -1,0 +1,68 @@
+"""Who is a member: the judgement, with values."""
+
+from __future__ import annotations
+
+import pytest
+
+from hamgr.controller.membership import Limits, NodeView, Standing, judge, judge_all
+
+ALIVE = NodeView(ready=True, lease_age_s=3.0)
+SILENT = NodeView(ready=True, lease_age_s=30.0)
+GOODBYE = NodeView(left=True, ready=True, lease_age_s=3.0)
+LIMITS = Limits(lease_age_s=25.0)
+
+
+@pytest.mark.parametrize("before", list(Standing))
+def test_a_member_lease_makes_a_member_whatever_was_before(before: Standing) -> None:
+    assert judge(before, NodeView(member=True), LIMITS) is Standing.MEMBER
+
+
+def test_a_member_whose_lease_is_gone_is_lost_even_when_kubernetes_still_calls_the_node_ready() -> None:
+    assert judge(Standing.MEMBER, ALIVE, LIMITS) is Standing.LOST
+
+
+def test_a_missing_lease_means_nothing_while_our_own_view_of_etcd_is_not_settled() -> None:
+    assert judge(Standing.MEMBER, ALIVE, Limits(settled=False)) is Standing.MEMBER
+
+
+def test_a_hamgrd_that_was_stopped_cleanly_leaves_its_node_to_the_kubelets_lease() -> None:
+    assert judge(Standing.MEMBER, GOODBYE, LIMITS) is Standing.KUBELET
+
+
+def test_a_goodbye_from_a_node_whose_kubelet_is_silent_is_a_loss() -> None:
+    assert judge(Standing.MEMBER, NodeView(left=True, ready=True, lease_age_s=60.0), LIMITS) is Standing.LOST
+
+
+@pytest.mark.parametrize(
+    "view", [SILENT, NodeView(ready=False, lease_age_s=3.0), NodeView(ready=True, lease_age_s=None)]
+)
+def test_a_node_without_hamgrd_is_lost_when_its_kubelet_falls_silent_or_is_not_ready(view: NodeView) -> None:
+    assert judge(Standing.KUBELET, view, LIMITS) is Standing.LOST
+
+
+def test_a_node_of_which_nothing_at_all_is_known_is_not_declared_lost() -> None:
+    assert judge(Standing.KUBELET, NodeView(), LIMITS) is Standing.KUBELET
+
+
+def test_a_node_never_seen_alive_stays_unseen() -> None:
+    assert judge(Standing.UNSEEN, SILENT, LIMITS) is Standing.UNSEEN
+    assert judge(Standing.UNSEEN, ALIVE, LIMITS) is Standing.KUBELET
+
+
+def test_a_lost_node_comes_back_only_as_a_member() -> None:
+    assert judge(Standing.LOST, ALIVE, LIMITS) is Standing.LOST
+
+
+def test_a_fenced_node_without_hamgrd_comes_back_only_when_the_fencer_has_cleared_it() -> None:
+    assert judge(Standing.FENCED, ALIVE, LIMITS) is Standing.FENCED
+    cleared = NodeView(cleared=True, ready=True, lease_age_s=1.0)
+    assert judge(Standing.FENCED, cleared, LIMITS) is Standing.KUBELET
+
+
+def test_only_changes_are_given() -> None:
+    before = {"n1": Standing.MEMBER, "n2": Standing.MEMBER}
+    views = {"n1": NodeView(member=True), "n2": NodeView(), "n3": NodeView(member=True)}
+    assert judge_all(before, views, LIMITS) == {
+        "n2": (Standing.MEMBER, Standing.LOST),
+        "n3": (Standing.UNSEEN, Standing.MEMBER),
+    }

@@ -1,0 +1,84 @@
+"""The walk over a transition graph, with values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from hamgr.controller.walk import Walk
+
+
+@dataclass(frozen=True)
+class Step:
+    id: int
+
+
+def walk(count: int, *edges: tuple[int, int]) -> Walk:
+    return Walk([Step(i) for i in range(1, count + 1)], edges)
+
+
+def run(w: Walk, action_id: int) -> None:
+    w.fire(action_id)
+    w.confirm(action_id)
+
+
+def test_actions_without_inputs_are_ready_at_once() -> None:
+    assert walk(3, (1, 3)).ready() == [1, 2]
+
+
+def test_an_action_waits_for_all_its_inputs() -> None:
+    w = walk(3, (1, 3), (2, 3))
+    run(w, 1)
+    assert w.ready() == [2]
+    run(w, 2)
+    assert w.ready() == [3]
+
+
+def test_an_action_in_flight_is_not_offered_again_and_releases_nothing() -> None:
+    w = walk(2, (1, 2))
+    w.fire(1)
+    assert w.ready() == []
+    assert w.in_flight == {1}
+    assert not w.finished
+
+
+def test_a_failed_action_holds_back_what_waits_for_it() -> None:
+    w = walk(3, (1, 2))
+    w.fire(1)
+    w.fail(1)
+    run(w, 3)
+    assert w.finished
+    assert not w.complete
+
+
+def test_an_aborted_walk_ends_when_the_actions_in_flight_have_ended() -> None:
+    w = walk(3, (1, 2))
+    w.fire(1)
+    w.abort("node lost")
+    w.abort("later reason")
+    assert w.ready() == []
+    assert not w.finished
+    w.confirm(1)
+    assert w.finished
+    assert w.abort_reason == "node lost"
+
+
+def test_a_walk_is_complete_only_when_everything_was_confirmed() -> None:
+    w = walk(2, (1, 2))
+    run(w, 1)
+    assert not w.complete
+    run(w, 2)
+    assert w.complete
+    assert w.finished
+
+
+def test_edges_to_unknown_actions_are_not_waited_for() -> None:
+    assert walk(1, (99, 1)).ready() == [1]
+
+
+def test_firing_an_action_twice_is_a_programming_error() -> None:
+    w = walk(1)
+    w.fire(1)
+    with pytest.raises(KeyError):
+        w.fire(1)
