@@ -1,7 +1,7 @@
-"""Who belongs to the cluster right now: a pure judgement of what etcd's member leases and Kubernetes say about each node.
+"""Who belongs to the cluster right now: a pure judgement of what etcd and Kubernetes say about each node.
 
-Corosync tells Pacemaker who is a member; here a `hamgrd` on a node proves its life by its member lease in etcd, and where no
-`hamgrd` runs (or it was stopped cleanly) the node's own Lease and Ready condition stand in, more slowly.
+Corosync tells Pacemaker who is a member; here a `hamgrd` on a node proves its life by its member lease in etcd, and
+where no `hamgrd` runs (or it was stopped cleanly) the node's own Lease and Ready condition stand in, more slowly.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class NodeView:
     left: its hamgrd said goodbye since it was last a member (a clean stop).
     cleared: the fencer has seen a fenced node come back as another one: another boot id, none of the fenced pods.
     ready: Kubernetes' Ready condition; None when there is no such Node object.
-    lease_age_s: seconds since the node's Lease was last *seen to change*, on our monotonic clock; None when it has none.
+    lease_age_s: seconds since the node's Lease was last *seen to change*, by our monotonic clock; None without one.
     """
 
     member: bool = False
@@ -48,8 +48,8 @@ class NodeView:
 class Limits:
     """When silence becomes a verdict.
 
-    lease_age_s: a node without hamgrd is lost when its Lease has not moved for so long (the kubelet renews each 10 s).
-    settled: whether our own view of etcd has been whole for long enough that a missing member key means a silent member.
+    lease_age_s: a node without hamgrd is lost when its Lease has not moved for so long (kubelets renew each 10 s).
+    settled: whether our view of etcd has been whole for long enough that a missing member key means a silent member.
     """
 
     lease_age_s: float = 25.0

@@ -1,7 +1,7 @@
 """Which actions of a transition may run now: the bookkeeping of one walk over the graph, without any I/O.
 
-Implements the rules of Pacemaker's graph engine: an action fires once all actions before it are confirmed; a failed action
-releases nothing behind it; an aborted walk fires nothing more and ends when the actions in flight have ended.
+Implements the rules of Pacemaker's graph engine: an action fires once all actions before it are confirmed; a failed
+action releases nothing behind it; an aborted walk fires nothing more and ends when the actions in flight have ended.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """A database client that remembers what it was promised: the judge of every fault in the demo.
 
-It inserts numbered rows at a steady rate and keeps the number of each row that the server acknowledged. A row whose commit got
-no answer is *unknown*: it may be found later or not, but an acknowledged one must be found, once.
+It inserts numbered rows at a steady rate and keeps the number of each row that the server acknowledged. A row whose
+commit got no answer is *unknown*: it may be found later or not, but an acknowledged one must be found, once.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ ANSWER_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """One acknowledged row: its number, when the commit was answered (monotonic seconds), and by which server instance."""
+    """One acknowledged row: its number, when the commit was answered (monotonic seconds), by which server."""
 
     number: int
     at: float
@@ -47,7 +48,7 @@ def longest_outage(acknowledged: list[Acknowledged], since: float, until: float,
     times = [row.at for row in acknowledged if row.at <= until]
     longest = Outage(since, since)
     edges = [*times, until]
-    for before, after in zip(edges, edges[1:], strict=False):
+    for before, after in itertools.pairwise(edges):
         if after < since:
             continue
         gap = Outage(before + interval_s, after)
