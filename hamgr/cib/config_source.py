@@ -184,7 +184,7 @@ class _Builder:
                 self._source.complain((*path, "?"), "a key must be plain text")
                 continue
             key = key_node.value
-            if key == "<<" and key_node.style is None:
+            if key_node.tag == "tag:yaml.org,2002:merge":
                 merged |= self._merge(value_node, path)
                 continue
             self._source.keys[(*path, key)] = key_node.start_mark
