@@ -1,0 +1,317 @@
+"""Know the cluster's objects without asking: list and watch, with a bound on how old the knowledge may be.
+
+No watch is trusted to be alive. Three things together bound the silence: TCP keep-alive (a vanished peer), a probe of
+the API server each second (a hung one), and windows that the server has to end (a stream that was forgotten). What the
+cache says is a reason to act, never a proof: proofs are read from the API server itself.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+import structlog
+
+from hamgr.kube.errors import Gone, KubeError
+from hamgr.kube.gateway import Kube, WatchStream
+from hamgr.kube.objects import (
+    ENDPOINT_SLICE,
+    LEASE,
+    NODE,
+    POD,
+    PV,
+    PVC,
+    SERVICE,
+    VOLUME_ATTACHMENT,
+    Kind,
+    Obj,
+    labels_of,
+    name_of,
+    namespace_of,
+    revision_of,
+)
+
+T = TypeVar("T")
+OnChange = Callable[[Kind, str, Obj, "Obj | None"], None]
+"""Called as (kind, type, object, old) with type ADDED, MODIFIED or DELETED, from the thread that watches the kind."""
+
+NODE_LEASES = "kube-node-lease"
+WATCHED: tuple[Kind, ...] = (POD, NODE, PV, PVC, VOLUME_ATTACHMENT, SERVICE, ENDPOINT_SLICE, LEASE)
+
+_PROBE_S = 1.0
+_WINDOW_S = 30
+_RELIST_S = 300.0
+_LONGEST_BACKOFF_S = 2.0
+_WAIT_SLICE_S = 0.25
+_LAST_SEEN = 1000  # deleted objects remembered a kind
+
+log = structlog.get_logger(__name__)
+
+
+class Cache:
+    """All objects of the watched kinds, kept current by one thread a kind and one that probes the server.
+
+    ``clock`` is monotonic seconds. Callbacks must be quick; what one raises is logged and dropped.
+    """
+
+    def __init__(
+        self,
+        kube: Kube,
+        *,
+        kinds: Iterable[Kind] = WATCHED,
+        on_change: OnChange | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        probe_s: float = _PROBE_S,
+        window_s: int = _WINDOW_S,
+        relist_s: float = _RELIST_S,
+    ) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._probe_s = probe_s
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._listeners: list[OnChange] = [on_change] if on_change else []
+        self._reflectors = {
+            kind: _Reflector(self, kind, kube, clock=clock, window_s=window_s, relist_s=relist_s) for kind in kinds
+        }
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin to list and watch; returns at once."""
+        for kind, reflector in self._reflectors.items():
+            self._threads.append(threading.Thread(target=reflector.run, name=f"watch-{kind.plural}", daemon=True))
+        self._threads.append(threading.Thread(target=self._probe, name="probe-api-server", daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End all threads; what was cached stays readable."""
+        self._stopping.set()
+        for reflector in self._reflectors.values():
+            reflector.interrupt()
+        with self._changed:
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def subscribe(self, on_change: OnChange) -> Callable[[], None]:
+        """Have ``on_change`` called from now on; the returned function ends that."""
+        self._listeners.append(on_change)
+        return lambda: self._listeners.remove(on_change)
+
+    def wait_synced(self, timeout_s: float) -> bool:
+        """Wait until each kind was listed once."""
+        return self.wait_for(lambda: self.synced or None, timeout_s) is not None
+
+    @property
+    def synced(self) -> bool:
+        """Each kind was listed at least once."""
+        return all(reflector.synced for reflector in self._reflectors.values())
+
+    def staleness_s(self, kind: Kind | None = None) -> float:
+        """How long ago the kind (None: the worst of all) was last known to be current; inf before the first list."""
+        chosen = self._reflectors.values() if kind is None else (self._reflectors[kind],)
+        now = self._clock()
+        return max(now - reflector.current_at for reflector in chosen)
+
+    def trouble(self, kind: Kind) -> KubeError | None:
+        """Why the kind cannot be listed or watched now; None: it can."""
+        return self._reflectors[kind].trouble
+
+    def get(self, kind: Kind, name: str, namespace: str = "") -> Obj | None:
+        """One object; do not change it."""
+        return self._reflectors[kind].objects.get((namespace, name))
+
+    def last_seen(self, kind: Kind, name: str, namespace: str = "") -> Obj | None:
+        """The last state of the object most recently deleted under that name, as far as we saw and remember it."""
+        return self._reflectors[kind].last_seen.get((namespace, name))
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Obj]:
+        """The objects of a kind, sorted by namespace and name; do not change them."""
+        wanted = (labels or {}).items()
+        with self._changed:
+            found = sorted(self._reflectors[kind].objects.items())
+        return [
+            obj
+            for (where, _), obj in found
+            if (namespace is None or where == namespace) and wanted <= labels_of(obj).items()
+        ]
+
+    def changes(self, *kinds: Kind) -> int:
+        """A number that grows with each change of these kinds: to be given to `wait_change`."""
+        return sum(self._reflectors[kind].changes for kind in kinds)
+
+    def wait_change(
+        self, kinds: tuple[Kind, ...], since: int, timeout_s: float, cancelled: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Wait until something of these kinds has changed ``since`` that number was read; False: nothing has."""
+        return self.wait_for(lambda: self.changes(*kinds) != since or None, timeout_s, cancelled) is not None
+
+    def wait_for(
+        self, look: Callable[[], T | None], timeout_s: float, cancelled: Callable[[], bool] = lambda: False
+    ) -> T | None:
+        """Call ``look`` now and after each change until it returns something other than None; None: time is up.
+
+        ``look`` runs with the cache locked: it must be quick and must not call Kubernetes.
+        """
+        deadline = self._clock() + timeout_s
+        with self._changed:
+            while True:
+                if (seen := look()) is not None:
+                    return seen
+                left = deadline - self._clock()
+                if left <= 0 or cancelled() or self._stopping.is_set():
+                    return None
+                self._changed.wait(min(left, _WAIT_SLICE_S))
+
+    def apply(self, reflector: _Reflector, changes: Iterable[tuple[str, Obj]]) -> None:
+        """Take over what a watch or list has seen; for the reflectors alone."""
+        for change, obj in changes:
+            with self._changed:
+                if not reflector.brings_news(change, obj):
+                    continue
+                old = reflector.take(change, obj)
+                self._changed.notify_all()
+            happened = change if change == "DELETED" else ("MODIFIED" if old else "ADDED")
+            for listener in tuple(self._listeners):
+                try:
+                    listener(reflector.kind, happened, obj, old)
+                except Exception:
+                    log.exception("cache_listener_failed", kind=reflector.kind.name, name=name_of(obj))
+
+    @property
+    def stopping(self) -> threading.Event:
+        """Set when `stop` was called; for the reflectors."""
+        return self._stopping
+
+    def wake(self) -> None:
+        """Let those who wait look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _probe(self) -> None:
+        """Ask the server for a sign of life; its answer vouches for every stream that was open when we asked."""
+        while not self._stopping.wait(self._probe_s):
+            asked_at = self._clock()
+            streaming = [reflector for reflector in self._reflectors.values() if reflector.streaming]
+            try:
+                self._kube.ready(timeout_s=max(self._probe_s, 1.0) * 2)
+            except KubeError as error:
+                log.debug("api_server_probe_failed", reason=error.reason, message=error.message)
+                continue
+            for reflector in streaming:
+                reflector.vouch(asked_at)
+
+
+class _Reflector:
+    """One kind's list and watch."""
+
+    def __init__(
+        self, cache: Cache, kind: Kind, kube: Kube, *, clock: Callable[[], float], window_s: int, relist_s: float
+    ) -> None:
+        self.kind = kind
+        self.objects: dict[tuple[str, str], Obj] = {}
+        self.last_seen: dict[tuple[str, str], Obj] = {}
+        self.changes = 0
+        self.synced = False
+        self.streaming = False
+        self.current_at = float("-inf")
+        self.trouble: KubeError | None = None
+        self._cache = cache
+        self._kube = kube
+        self._clock = clock
+        self._window_s = window_s
+        self._relist_s = relist_s
+        self._path = kind.collection(NODE_LEASES if kind is LEASE else "")
+        self._revision = ""
+        self._listed_at = float("-inf")
+        self._stream: WatchStream | None = None
+
+    def run(self) -> None:
+        """Until the cache is stopped."""
+        failures = 0
+        while not self._cache.stopping.is_set():
+            try:
+                if not self._revision or self._clock() - self._listed_at > self._relist_s:
+                    self._list()
+                self._watch()
+                failures = 0
+            except Gone:
+                self._revision = ""
+            except Exception as error:  # noqa: BLE001  one odd answer must not end the watching
+                failures += 1
+                self._note(error, failures)
+                pause = min(0.1 * 2.0**failures, _LONGEST_BACKOFF_S) * random.uniform(0.5, 1.0)
+                self._cache.stopping.wait(pause)
+
+    def interrupt(self) -> None:
+        """End the wait for the next event."""
+        if self._stream:
+            self._stream.close()
+
+    def vouch(self, at: float) -> None:
+        """The stream was open at that time, and the server alive."""
+        if self.streaming:
+            self.current_at = max(self.current_at, at)
+
+    def brings_news(self, change: str, obj: Obj) -> bool:
+        """False: an echo of what is known, as after a re-list."""
+        old = self.objects.get((namespace_of(obj), name_of(obj)))
+        if change == "DELETED":
+            return old is not None
+        return old is None or revision_of(old) != revision_of(obj)
+
+    def take(self, change: str, obj: Obj) -> Obj | None:
+        """Store one change; returns what was there before."""
+        key = (namespace_of(obj), name_of(obj))
+        self.changes += 1
+        if change != "DELETED":
+            old = self.objects.get(key)
+            self.objects[key] = obj
+            return old
+        self.last_seen.pop(key, None)
+        self.last_seen[key] = obj
+        if len(self.last_seen) > _LAST_SEEN:
+            self.last_seen.pop(next(iter(self.last_seen)))
+        return self.objects.pop(key)
+
+    def _list(self) -> None:
+        asked_at = self._clock()
+        listing = self._kube.list(self._path)
+        present = {(namespace_of(obj), name_of(obj)) for obj in listing.items}
+        vanished = [obj for key, obj in list(self.objects.items()) if key not in present]
+        self._cache.apply(self, [("DELETED", obj) for obj in vanished])
+        self._cache.apply(self, [("MODIFIED", obj) for obj in listing.items])
+        self._revision = listing.resource_version
+        self._listed_at = self.current_at = asked_at
+        self.synced = True
+        self.trouble = None
+        self._cache.wake()
+
+    def _watch(self) -> None:
+        """One window of the watch. A server that says nothing past its end is taken for hung."""
+        with self._kube.watch(
+            self._path, self._revision, window_s=self._window_s, silence_s=self._window_s + 5.0
+        ) as stream:
+            self._stream = stream
+            self.streaming = not self._cache.stopping.is_set()
+            try:
+                if not self.streaming:
+                    return
+                for change, obj in stream:
+                    self.current_at = self._clock()
+                    self._revision = revision_of(obj) or self._revision
+                    if change in ("ADDED", "MODIFIED", "DELETED"):
+                        self._cache.apply(self, [(change, obj)])
+                self.trouble = None
+            finally:
+                self.streaming = False
+                self._stream = None
+
+    def _note(self, error: Exception, failures: int) -> None:
+        self.trouble = error if isinstance(error, KubeError) else KubeError(0, type(error).__name__, str(error))
+        if failures == 1 and not self._cache.stopping.is_set():
+            log.warning("watch_failed", kind=self.kind.name, reason=self.trouble.reason, message=self.trouble.message)

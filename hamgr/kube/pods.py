@@ -1,0 +1,289 @@
+"""What a pod's status says, as a pure judgement, and the few things hamgr does to pods.
+
+The life of a pod is read from what the kubelet writes into its status (FACTS, timelines): a pod that ends cleanly shows
+all its containers terminated before its object goes; an object that goes without that was removed by force, and says
+nothing about its processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from hamgr.kube.cache import Cache
+from hamgr.kube.errors import KubeError, NotFound
+from hamgr.kube.gateway import Kube
+from hamgr.kube.objects import (
+    ANNOTATION_PARKED,
+    LABEL_CLUSTER,
+    LABEL_RESOURCE,
+    POD,
+    Obj,
+    annotations_of,
+    is_terminating,
+    labels_of,
+    name_of,
+    namespace_of,
+    uid_of,
+)
+
+_DEFAULT_GRACE_S = 30
+_REREAD_S = 2.0
+
+# Waiting reasons that no amount of waiting cures (kubelet: pkg/kubelet/kuberuntime, pkg/kubelet/images).
+_HOPELESS = {
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImageInspectError",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "RunContainerError",
+}
+
+
+class PodState(Enum):
+    """Where a pod is in its life, as far as hamgr cares."""
+
+    ABSENT = "absent"
+    PARKED = "parked"  # waits for its volume on a standby node: no container has run
+    STARTING = "starting"
+    READY = "ready"
+    UNREADY = "unready"  # runs, but its readiness probe says no, or a container is being restarted in place
+    CRASHING = "crashing"  # the kubelet waits between restarts (CrashLoopBackOff)
+    BLOCKED = "blocked"  # cannot start before somebody changes something
+    ENDED = "ended"  # phase Succeeded or Failed: no container will run again
+    TERMINATING = "terminating"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A pod's state and, for all but READY, why: a phrase that begins with the pod's name."""
+
+    state: PodState
+    why: str = ""
+    restarts: int = 0
+
+
+def judge_pod(pod: Mapping[str, Any] | None) -> Judgement:
+    """What the status says; None is a pod that does not exist."""
+    if pod is None:
+        return Judgement(PodState.ABSENT, "there is no such pod")
+    restarts = sum(int(c.get("restartCount") or 0) for c in _containers(pod))
+    state, why = _state(pod)
+    return Judgement(state, f"pod {name_of(pod)} {why}" if why else "", restarts)
+
+
+def _state(pod: Mapping[str, Any]) -> tuple[PodState, str]:
+    status = pod.get("status") or {}
+    if is_terminating(pod):
+        return PodState.TERMINATING, "is being deleted"
+    if status.get("phase") in ("Succeeded", "Failed"):
+        said = status.get("message") or status.get("reason") or _endings(pod) or "its containers have ended"
+        return PodState.ENDED, f"has {status['phase'].lower()}: {said}"
+    if is_ready(pod):
+        return PodState.READY, ""
+    waiting = [(c, (c.get("state") or {}).get("waiting") or {}) for c in _containers(pod)]
+    for container, reason in waiting:
+        if reason.get("reason") in _HOPELESS:
+            said = reason.get("message") or reason["reason"]
+            return PodState.BLOCKED, f"cannot start container {container['name']}: {said}"
+    for container, reason in waiting:
+        if reason.get("reason") == "CrashLoopBackOff":
+            return PodState.CRASHING, f"keeps crashing: container {container['name']} {_last_ending(container)}"
+    if has_run(pod):
+        return PodState.UNREADY, _unready(pod)
+    if ANNOTATION_PARKED in annotations_of(pod):
+        return PodState.PARKED, "is parked: it waits for its volume"
+    return PodState.STARTING, f"is starting: {_starting(pod)}"
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """The Ready condition is True and nobody asked for the deletion."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    said = any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+    return said and not is_terminating(pod)
+
+
+def has_run(pod: Mapping[str, Any]) -> bool:
+    """Whether a container of the pod runs or ever ran, init containers included: it may have touched its volumes."""
+    return any(
+        container.get("containerID")
+        or container.get("restartCount")
+        or any((container.get(key) or {}).get(what) for key in ("state", "lastState") for what in _BEGUN)
+        for container in _containers(pod)
+    )
+
+
+def ended_cleanly(last: Mapping[str, Any]) -> bool:
+    """Whether the last state of a pod that is gone shows that its kubelet had stopped every container.
+
+    True as well for a pod that no kubelet had taken up, whose phase was final, or none of whose containers had begun.
+    """
+    status = last.get("status") or {}
+    if not (last.get("spec") or {}).get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+        return True
+    if not status.get("containerStatuses") and not status.get("initContainerStatuses"):
+        return False  # nothing reported yet, but its kubelet may just have begun
+    return all(not _may_run(container) for container in _containers(last))
+
+
+_BEGUN = ("running", "terminated")
+
+
+def _may_run(container: Mapping[str, Any]) -> bool:
+    state = container.get("state") or {}
+    if state.get("terminated"):
+        return False
+    return bool(state.get("running") or container.get("containerID") or container.get("lastState"))
+
+
+def _containers(pod: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    status = pod.get("status") or {}
+    yield from status.get("initContainerStatuses") or []
+    yield from status.get("containerStatuses") or []
+
+
+def _endings(pod: Mapping[str, Any]) -> str:
+    ended = [c for c in _containers(pod) if (c.get("state") or {}).get("terminated")]
+    return "; ".join(f"container {c['name']} {_ending(c['state']['terminated'])}" for c in ended)
+
+
+def _last_ending(container: Mapping[str, Any]) -> str:
+    last = (container.get("lastState") or {}).get("terminated") or (container.get("state") or {}).get("terminated")
+    return _ending(last) if last else "has not run yet"
+
+
+def _ending(terminated: Mapping[str, Any]) -> str:
+    said = str(terminated.get("message") or "").strip().splitlines()
+    return f"ended with exit code {terminated.get('exitCode')}" + (f" ({said[-1]})" if said else "")
+
+
+def _unready(pod: Mapping[str, Any]) -> str:
+    for container in _containers(pod):
+        if not (container.get("state") or {}).get("running"):
+            return f"is being restarted by its kubelet: container {container['name']} {_last_ending(container)}"
+    if any((container.get("lastState") or {}).get("terminated") for container in _containers(pod)):
+        names = [c for c in _containers(pod) if (c.get("lastState") or {}).get("terminated")]
+        return (
+            f"was restarted by its kubelet and is not ready yet: container {names[0]['name']} {_last_ending(names[0])}"
+        )
+    return "is not ready: " + (_condition_message(pod, "Ready") or "its readiness probe has not succeeded")
+
+
+def _starting(pod: Mapping[str, Any]) -> str:
+    for container in _containers(pod):
+        reason = ((container.get("state") or {}).get("waiting") or {}).get("reason")
+        if reason:
+            return str(reason)
+    return _condition_message(pod, "Ready") or "its kubelet has not reported on it yet"
+
+
+def _condition_message(pod: Mapping[str, Any], kind: str) -> str:
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == kind:
+            return str(condition.get("message") or "")
+    return ""
+
+
+def is_parked(pod: Mapping[str, Any]) -> bool:
+    """Annotated as parked and still without its volume; a parked pod that got its volume is a running one."""
+    return ANNOTATION_PARKED in annotations_of(pod) and not has_run(pod)
+
+
+def node_of(pod: Mapping[str, Any]) -> str:
+    """spec.nodeName"""
+    return str((pod.get("spec") or {}).get("nodeName") or "")
+
+
+def address_of(pod: Mapping[str, Any]) -> str:
+    """status.podIP, empty before the pod has one."""
+    return str((pod.get("status") or {}).get("podIP") or "")
+
+
+def is_ours(pod: Mapping[str, Any], cluster: str, resource: str) -> bool:
+    """Whether the labels say that this cluster made the pod for this resource."""
+    labels = labels_of(pod)
+    return labels.get(LABEL_CLUSTER) == cluster and labels.get(LABEL_RESOURCE) == resource
+
+
+def grace_of(pod: Mapping[str, Any]) -> int:
+    """The seconds the pod asks for between SIGTERM and SIGKILL."""
+    said = (pod.get("spec") or {}).get("terminationGracePeriodSeconds")
+    return _DEFAULT_GRACE_S if said is None else int(said)
+
+
+def find(kube: Kube, name: str, namespace: str) -> Obj | None:
+    """The pod as the API server has it now, None when there is none of that name."""
+    try:
+        return kube.get(POD.path(name, namespace))
+    except NotFound:
+        return None
+
+
+def of_resource(kube: Kube, cluster: str, resource: str, namespace: str) -> list[Obj]:
+    """All pods of a resource, on whatever node, as the API server has them now."""
+    selector = f"{LABEL_CLUSTER}={cluster},{LABEL_RESOURCE}={resource}"
+    return kube.list(POD.collection(namespace), label_selector=selector).items
+
+
+def delete_gracefully(kube: Kube, pod: Mapping[str, Any]) -> None:
+    """Have the kubelet stop this very pod in its own grace period. One that is gone already is no error.
+
+    Raises Conflict when another pod has taken the name.
+    """
+    try:
+        kube.delete(POD.path(name_of(pod), namespace_of(pod)), uid=uid_of(pod), grace=max(grace_of(pod), 1))
+    except NotFound:
+        return
+
+
+def delete_by_force(kube: Kube, pod: Mapping[str, Any]) -> None:
+    """Remove this very pod's *object*: its processes may run on. For the fencer alone. Gone already is no error.
+
+    Raises Conflict when another pod has taken the name.
+    """
+    try:
+        kube.delete(POD.path(name_of(pod), namespace_of(pod)), uid=uid_of(pod), grace=0)
+    except NotFound:
+        return
+
+
+def wait_pod(
+    kube: Kube,
+    cache: Cache,
+    name: str,
+    namespace: str,
+    until: Callable[[Obj | None], bool],
+    timeout_s: float,
+    cancelled: Callable[[], bool],
+    clock: Callable[[], float],
+) -> tuple[bool, Obj | None]:
+    """Wait until ``until`` holds for the pod (None: it does not exist); returns whether it does, and the pod.
+
+    The watch wakes us; the API server's own answer decides, and is asked every two seconds anyway, so that a watch
+    that lags costs time and never truth. Raises KubeError when the API server cannot be asked at the end.
+    """
+    deadline = clock() + timeout_s
+    while True:
+        seen = cache.get(POD, name, namespace)
+        last_try = clock() >= deadline or cancelled()
+        try:
+            pod = find(kube, name, namespace)
+        except KubeError:
+            if last_try:
+                raise
+        else:
+            holds = until(pod)
+            if holds or last_try:
+                return holds, pod
+        pause = max(min(deadline - clock(), _REREAD_S), 0.0)
+        cache.wait_for(partial(_changed, cache, name, namespace, seen), pause, cancelled)
+
+
+def _changed(cache: Cache, name: str, namespace: str, seen: Obj | None) -> bool | None:
+    return cache.get(POD, name, namespace) is not seen or None

@@ -1,0 +1,217 @@
+"""Which disk stands behind a claim, where it is attached, and who may still have it mounted.
+
+Sources: FACTS on VolumeAttachment (name, finalizer, meaning of its disappearance), on ``volumesInUse`` (written by the
+kubelet before it mounts, never by a dead one) and on CSIDriver.attachRequired.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hamgr.kube.errors import Conflict, Invalid, KubeError, NotFound
+from hamgr.kube.gateway import Kube
+from hamgr.kube.objects import (
+    CSI_DRIVER,
+    NODE,
+    PV,
+    PVC,
+    VOLUME_ATTACHMENT,
+    Obj,
+    is_terminating,
+    name_of,
+    namespace_of,
+    uid_of,
+)
+
+_ATTEMPTS = 5
+
+
+class UnusableVolume(KubeError):
+    """The claim is not bound, or its volume is none whose attachment can be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """One CSI disk: the PersistentVolume's name, the CSI driver and its handle for the disk."""
+
+    pv: str
+    driver: str
+    handle: str
+    access_modes: tuple[str, ...] = ()
+
+    @property
+    def unique_name(self) -> str:
+        """As it stands in a node's status.volumesInUse and volumesAttached."""
+        return f"kubernetes.io/csi/{self.driver}^{self.handle}"
+
+    @property
+    def global_mount_id(self) -> str:
+        """The directory below ``plugins/kubernetes.io/csi/DRIVER`` at which a kubelet stages the disk."""
+        return hashlib.sha256(self.handle.encode()).hexdigest()
+
+    def attachment_name(self, node: str) -> str:
+        """The name that the attach-detach controller gives the VolumeAttachment (csi_attacher.go)."""
+        return "csi-" + hashlib.sha256((self.handle + self.driver + node).encode()).hexdigest()
+
+
+def volume_of(pv: Mapping[str, Any]) -> Volume:
+    """The disk of a PersistentVolume. Raises UnusableVolume when it is not a CSI volume."""
+    csi = (pv.get("spec") or {}).get("csi")
+    if not csi:
+        raise UnusableVolume(
+            422,
+            "UnusableVolume",
+            f"PersistentVolume {name_of(pv)} is not a CSI volume, so nothing tells who holds its disk",
+        )
+    modes = tuple(pv["spec"].get("accessModes") or ())
+    return Volume(name_of(pv), str(csi["driver"]), str(csi["volumeHandle"]), modes)
+
+
+def resolve_claim(kube: Kube, namespace: str, claim: str) -> Volume:
+    """The disk behind a claim. Raises NotFound, UnusableVolume (not bound, not CSI)."""
+    pvc = kube.get(PVC.path(claim, namespace))
+    name = (pvc.get("spec") or {}).get("volumeName")
+    if not name or (pvc.get("status") or {}).get("phase") != "Bound":
+        phase = (pvc.get("status") or {}).get("phase") or "Pending"
+        raise UnusableVolume(
+            422, "UnusableVolume", f"claim {namespace}/{claim} is {phase}: no PersistentVolume is bound to it yet"
+        )
+    return resolve_pv(kube, str(name))
+
+
+def resolve_pv(kube: Kube, name: str) -> Volume:
+    """The disk of a PersistentVolume by name. Raises NotFound, UnusableVolume."""
+    return volume_of(kube.get(PV.path(name)))
+
+
+def claims_of(pod: Mapping[str, Any]) -> tuple[str, ...]:
+    """The claims that a pod mounts, of its own namespace, in the order of its volumes."""
+    volumes = (pod.get("spec") or {}).get("volumes") or []
+    return tuple(v["persistentVolumeClaim"]["claimName"] for v in volumes if v.get("persistentVolumeClaim"))
+
+
+def users_of_claim(pods: Iterable[Obj], namespace: str, claim: str) -> list[Obj]:
+    """The pods whose spec mounts the claim and whose containers may still run: neither Succeeded nor Failed."""
+    return [
+        pod
+        for pod in pods
+        if namespace_of(pod) == namespace
+        and claim in claims_of(pod)
+        and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+    ]
+
+
+def attach_required(kube: Kube, driver: str) -> bool:
+    """Whether the driver attaches at the storage at all; when not, a VolumeAttachment's end proves nothing.
+
+    A driver without CSIDriver object counts as attaching, as for Kubernetes itself.
+    """
+    try:
+        spec = kube.get(CSI_DRIVER.path(driver)).get("spec") or {}
+    except NotFound:
+        return True
+    return bool(spec.get("attachRequired", True))
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One VolumeAttachment in short."""
+
+    name: str
+    uid: str
+    node: str
+    attached: bool
+    leaving: bool
+    attach_error: str = ""
+    detach_error: str = ""
+
+
+def attachment_of(va: Mapping[str, Any]) -> Attachment:
+    """The fields that matter of a VolumeAttachment."""
+    status = va.get("status") or {}
+    return Attachment(
+        name=name_of(va),
+        uid=uid_of(va),
+        node=str(va["spec"]["nodeName"]),
+        attached=bool(status.get("attached")),
+        leaving=is_terminating(va),
+        attach_error=str((status.get("attachError") or {}).get("message") or ""),
+        detach_error=str((status.get("detachError") or {}).get("message") or ""),
+    )
+
+
+def attachments_among(objects: Iterable[Obj], volume: Volume) -> list[Attachment]:
+    """The attachments of this disk, whatever their names."""
+    return [
+        attachment_of(va)
+        for va in objects
+        if ((va.get("spec") or {}).get("source") or {}).get("persistentVolumeName") == volume.pv
+    ]
+
+
+def attachments(kube: Kube, volume: Volume) -> list[Attachment]:
+    """Where the disk is attached now, read from the API server itself."""
+    return attachments_among(kube.list(VOLUME_ATTACHMENT.collection()).items, volume)
+
+
+def create_attachment(kube: Kube, volume: Volume, node: str) -> Attachment:
+    """Have the CSI driver attach the disk, under the controller's own name. Raises AlreadyExists, ..."""
+    body = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "VolumeAttachment",
+        "metadata": {"name": volume.attachment_name(node)},
+        "spec": {"attacher": volume.driver, "nodeName": node, "source": {"persistentVolumeName": volume.pv}},
+    }
+    return attachment_of(kube.post(VOLUME_ATTACHMENT.collection(), body))
+
+
+def delete_attachment(kube: Kube, name: str, uid: str) -> None:
+    """Ask for the detach. The object's disappearance, not this call, says that it is done. Raises Conflict.
+
+    An attachment that is gone already is no error.
+    """
+    try:
+        kube.delete(VOLUME_ATTACHMENT.path(name), uid=uid, grace=0)
+    except NotFound:
+        return
+
+
+def attachment_gone(kube: Kube, name: str, uid: str) -> bool:
+    """Whether the attachment with this UID has disappeared: read from the API server, so it may serve as a proof."""
+    try:
+        return uid_of(kube.get(VOLUME_ATTACHMENT.path(name))) != uid
+    except NotFound:
+        return True
+
+
+def in_use(node: Mapping[str, Any]) -> tuple[str, ...]:
+    """status.volumesInUse: what the kubelet said it has, or is about to have, mounted."""
+    return tuple((node.get("status") or {}).get("volumesInUse") or ())
+
+
+def remove_from_in_use(kube: Kube, node: str, volume: Volume) -> bool:
+    """Take this disk, and no other, out of the node's volumesInUse; False: it was not there.
+
+    Only for who has proof that the node does not mount it. JSON patch with ``test`` on the very entry, so that a
+    kubelet that writes at the same time is not overwritten; read and tried again then. Raises Conflict in the end.
+    """
+    path = NODE.path(node)
+    for _ in range(_ATTEMPTS):
+        current = kube.get(path)
+        names = in_use(current)
+        if volume.unique_name not in names:
+            return False
+        entry = f"/status/volumesInUse/{names.index(volume.unique_name)}"
+        operations = [
+            {"op": "test", "path": entry, "value": volume.unique_name},
+            {"op": "remove", "path": entry},
+        ]
+        try:
+            kube.patch_json(f"{path}/status", operations)
+            return True
+        except (Conflict, Invalid):
+            continue
+    raise Conflict(409, "Conflict", f"the status of node {node} changes so often that {volume.pv} could not be removed")
