@@ -114,32 +114,24 @@ def has_run(pod: Mapping[str, Any]) -> bool:
     return any(
         container.get("containerID")
         or container.get("restartCount")
-        or any((container.get(key) or {}).get(what) for key in ("state", "lastState") for what in _BEGUN)
+        or any(
+            (container.get(key) or {}).get(what) for key in ("state", "lastState") for what in ("running", "terminated")
+        )
         for container in _containers(pod)
     )
 
 
 def ended_cleanly(last: Mapping[str, Any]) -> bool:
-    """Whether the last state of a pod that is gone shows that its kubelet had stopped every container.
+    """Whether the last state of a pod that is gone shows that no process of it runs any more.
 
-    True as well for a pod that no kubelet had taken up, whose phase was final, or none of whose containers had begun.
+    True when its kubelet had brought it to a final phase (which it does once every container has stopped), when no
+    node had it, and when its kubelet reported containers none of which had begun. A container that is merely
+    ``terminated`` proves nothing: the kubelet may have been about to restart it.
     """
     status = last.get("status") or {}
-    if not (last.get("spec") or {}).get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+    if not node_of(last) or status.get("phase") in ("Succeeded", "Failed"):
         return True
-    if not status.get("containerStatuses") and not status.get("initContainerStatuses"):
-        return False  # nothing reported yet, but its kubelet may just have begun
-    return all(not _may_run(container) for container in _containers(last))
-
-
-_BEGUN = ("running", "terminated")
-
-
-def _may_run(container: Mapping[str, Any]) -> bool:
-    state = container.get("state") or {}
-    if state.get("terminated"):
-        return False
-    return bool(state.get("running") or container.get("containerID") or container.get("lastState"))
+    return bool(status.get("containerStatuses")) and not has_run(last)
 
 
 def _containers(pod: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
