@@ -1,8 +1,8 @@
 """The cluster information base as values: what an administrator configured and what the controller has recorded.
 
-Everything here is a frozen, slotted dataclass whose optional fields have defaults, so that a CIB can be built by hand in
-a test, from XML (`hamgr.cib.xml`) or from hamgr's YAML, and changed with `dataclasses.replace`. The vocabulary is that of
-Pacemaker's schema pacemaker-3.9 and of "Pacemaker Explained"; names that clash with Python get the nearest English word.
+Everything here is a frozen, slotted dataclass whose optional fields have defaults, so that a CIB can be built by hand,
+from XML (`hamgr.cib.xml`) or from hamgr's YAML, and changed with `dataclasses.replace`. The vocabulary is that of
+Pacemaker's schema pacemaker-3.9 and "Pacemaker Explained"; names that clash with Python get the nearest English word.
 
 Scores are ints (`hamgr.cib.scores`), durations are milliseconds, times are seconds since the epoch. Options keep the
 text that the configuration has, because rules may choose between several values of the same option.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from hamgr.cib.scores import INFINITY
 
-# --- rules --------------------------------------------------------------------------------------------------------------
+# --- rules ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class NvSet:
     rule: Rule | None = None
 
 
-# --- nodes and resources ------------------------------------------------------------------------------------------------
+# --- nodes and resources --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,7 @@ class Bundle:
 Resource = Primitive | Group | Clone | Bundle
 
 
-# --- constraints --------------------------------------------------------------------------------------------------------
+# --- constraints ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +308,7 @@ class Alert:
     meta: tuple[NvSet, ...] = ()
 
 
-# --- recorded state -----------------------------------------------------------------------------------------------------
+# --- recorded state -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """Reads a Pacemaker CIB (schema pacemaker-3.x) into the model.
 
-Lenient where Pacemaker is lenient (unknown elements and attributes are skipped, numbers that are none count as 0), strict
-where a guess could be wrong about what runs where: duplicate or missing ids and resources without an agent are errors
-that name the element. Templates and ``id-ref`` references are resolved here, so that nothing after this knows of them.
+Lenient where Pacemaker is lenient (unknown elements and attributes are skipped, numbers that are none count as 0),
+strict where a guess could be wrong about what runs where: duplicate or missing ids and resources without an agent are
+errors that name the element. Templates and ``id-ref`` references are resolved here: nothing after this knows of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from os import PathLike
 from xml.etree import ElementTree
 
@@ -106,8 +106,8 @@ def _resolve_references(root: Element) -> None:
             if target is None:
                 raise CibError(f'<{child.tag} id-ref="{reference}"> refers to no <{child.tag}> in this CIB.')
             if child.tag == "nvpair":
-                child.set("value", target.get("value", ""))
-                child.set("name", child.get("name") or target.get("name", ""))
+                child.set("value", target.get("value") or "")
+                child.set("name", child.get("name") or target.get("name") or "")
             else:
                 parent[index] = target
 
@@ -207,7 +207,7 @@ def _role(text: str | None) -> str:
     return _LEGACY_ROLES.get(name, name)
 
 
-# --- resources ----------------------------------------------------------------------------------------------------------
+# --- resources ------------------------------------------------------------------------------------
 
 
 class _Reader:
@@ -376,7 +376,7 @@ def _node(element: Element) -> Node:
     )
 
 
-# --- constraints --------------------------------------------------------------------------------------------------------
+# --- constraints ----------------------------------------------------------------------------------
 
 
 def _constraints(section: Element | None) -> tuple[Constraint, ...]:
@@ -469,7 +469,7 @@ def _ticket_constraint(element: Element) -> TicketConstraint:
     )
 
 
-_CONSTRAINT_READERS = {
+_CONSTRAINT_READERS: dict[str, Callable[[Element], Constraint]] = {
     "rsc_location": _location,
     "rsc_colocation": _colocation,
     "rsc_order": _order,
@@ -477,7 +477,7 @@ _CONSTRAINT_READERS = {
 }
 
 
-# --- the rest of the configuration --------------------------------------------------------------------------------------
+# --- the rest of the configuration ----------------------------------------------------------------
 
 
 def _fencing_level(element: Element) -> FencingLevel:
@@ -502,7 +502,7 @@ def _alert(element: Element) -> Alert:
     )
 
 
-# --- recorded state -----------------------------------------------------------------------------------------------------
+# --- recorded state -------------------------------------------------------------------------------
 
 
 def _node_state(element: Element) -> NodeState:
