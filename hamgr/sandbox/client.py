@@ -17,6 +17,7 @@ import socket
 import ssl
 import tempfile
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -358,9 +359,10 @@ class Informer:
             for name, value in (("labelSelector", label_selector), ("fieldSelector", field_selector))
             if value
         }
-        self._on_event = on_event
+        self.listeners: list[OnEvent] = [on_event] if on_event else []
         self.items: dict[Key, Object] = {}
         self.synced = asyncio.Event()
+        self._gone: deque[str] = deque(maxlen=512)
 
     async def run(self) -> None:
         """List and watch until cancelled; errors are logged and retried after 0.1 to 2 s."""
@@ -379,18 +381,16 @@ class Informer:
 
     async def _relist(self) -> str:
         page = await self._client.list(self._path, **self._params)
+        revision = str(page["metadata"].get("resourceVersion") or "0")
         fresh = {key_of(item): item for item in page["items"]}
-        for key in [key for key in self.items if key not in fresh]:
-            self._apply("DELETED", self.items[key])
-        for key, item in fresh.items():
-            known = self.items.get(key)
-            if known is not None and known["metadata"].get("uid") != item["metadata"].get("uid"):
+        for key, known in list(self.items.items()):
+            # A state newer than the list itself is from before the server lost its memory: forget it.
+            if key not in fresh or _revision(known) > int(revision):
                 self._apply("DELETED", known)
-                known = None
-            if known is None or known["metadata"].get("resourceVersion") != item["metadata"].get("resourceVersion"):
-                self._apply("ADDED" if known is None else "MODIFIED", item)
+        for item in fresh.values():
+            self._apply("MODIFIED", item)
         self.synced.set()
-        return str(page["metadata"].get("resourceVersion", ""))
+        return revision
 
     async def _follow(self, revision: str) -> str:
         """Watch from ``revision`` until the server ends the watch; the revision to go on from."""
@@ -404,20 +404,43 @@ class Informer:
                 self._apply(event["type"], item)
         return revision
 
+    def observe(self, item: Object) -> Object:
+        """Take the answer to a write of ours into the cache ahead of its watch event, and tell the listeners.
+
+        A controller that reads the cache next sees its own write, so it neither repeats nor misjudges it. What the
+        watch has told already, newer states and deletions included, is left as it is. Returns ``item``.
+        """
+        if item["metadata"]["uid"] not in self._gone:
+            self._apply("MODIFIED", item)
+        return item
+
     def _apply(self, kind: str, item: Object) -> None:
-        key = key_of(item)
+        key, uid = key_of(item), item["metadata"]["uid"]
         old = self.items.get(key)
+        if old is not None and old["metadata"]["uid"] != uid:
+            if uid in self._gone:
+                return
+            self._apply("DELETED", old)
+            old = None
         if kind == "DELETED":
-            self.items.pop(key, None)
-        else:
-            kind = "ADDED" if old is None else "MODIFIED"
+            self._gone.append(uid)
+            if self.items.pop(key, None) is not None:
+                self._tell("DELETED", item, old)
+        elif old is None or _revision(item) > _revision(old):
             self.items[key] = item
-        if self._on_event is None:
-            return
-        try:
-            self._on_event(kind, item, old)
-        except Exception:
-            log.exception("%s: a listener failed on %s of %s", self._path, kind, "/".join(key))
+            self._tell("ADDED" if old is None else "MODIFIED", item, old)
+
+    def _tell(self, kind: str, item: Object, old: Object | None) -> None:
+        for listener in self.listeners:
+            try:
+                listener(kind, item, old)
+            except Exception:
+                log.exception("%s: a listener failed on %s of %s", self._path, kind, "/".join(key_of(item)))
+
+
+def _revision(item: Object) -> int:
+    """Resource versions of one kind compare as numbers (Kubernetes promises so since 1.35, etcd's always did)."""
+    return int(item["metadata"]["resourceVersion"])
 
 
 def key_of(item: Object) -> Key:
