@@ -1,7 +1,7 @@
 """When a container that ended may start again: Kubernetes' crash loop back-off, as values.
 
-Follows ``flowcontrol.Backoff`` of client-go as the kubelet uses it: the first restart is immediate and leaves a delay of
-10 s behind, each further one doubles it up to 300 s, and a run of more than twice the maximum forgives everything.
+Follows ``flowcontrol.Backoff`` of client-go as the kubelet uses it: the first restart is immediate and leaves a delay
+of 10 s behind, each further one doubles it up to 300 s, and a run of more than twice the maximum forgives everything.
 """
 
 from __future__ import annotations

@@ -23,13 +23,13 @@ class Sources:
     secrets: Mapping[str, Json] = field(default_factory=dict)
     config_maps: Mapping[str, Json] = field(default_factory=dict)
 
-    def secret(self, name: str, namespace: str) -> dict[str, bytes]:
+    def secret(self, name: str) -> dict[str, bytes]:
         """Decoded data of a Secret. Raises MissingReference."""
         if name not in self.secrets:
             raise MissingReference(f'secret "{name}" not found')
         return secret_data(self.secrets[name])
 
-    def config_map(self, name: str, namespace: str) -> dict[str, bytes]:
+    def config_map(self, name: str) -> dict[str, bytes]:
         """Data of a ConfigMap. Raises MissingReference."""
         if name not in self.config_maps:
             raise MissingReference(f'configmap "{name}" not found')
@@ -79,11 +79,10 @@ def all_containers(spec: Json) -> list[Json]:
 
 def environment_of(container: Json, pod: Json, node: Json, sources: Sources) -> dict[str, str]:
     """The container's variables. ``node`` gives status.hostIP and spec.nodeName. Raises MissingReference."""
-    namespace = pod["metadata"].get("namespace", "")
     variables: dict[str, str] = {}
     for source in container.get("envFrom") or []:
         prefix = source.get("prefix", "")
-        for key, value in _whole(source, namespace, sources).items():
+        for key, value in _whole(source, sources).items():
             variables[prefix + key] = value.decode(errors="replace")
     for variable in container.get("env") or []:
         if "valueFrom" in variable:
@@ -95,11 +94,11 @@ def environment_of(container: Json, pod: Json, node: Json, sources: Sources) -> 
     return variables
 
 
-def _whole(source: Json, namespace: str, sources: Sources) -> dict[str, bytes]:
+def _whole(source: Json, sources: Sources) -> dict[str, bytes]:
     reference = source.get("secretRef") or source.get("configMapRef") or {}
     lookup = sources.secret if "secretRef" in source else sources.config_map
     try:
-        return lookup(reference["name"], namespace)
+        return lookup(reference["name"])
     except MissingReference:
         if reference.get("optional"):
             return {}
@@ -116,7 +115,7 @@ def _value_from(source: Json, container: Json, pod: Json, node: Json, sources: S
     reference = source[kind]
     lookup, title = (sources.secret, "Secret") if kind == "secretKeyRef" else (sources.config_map, "ConfigMap")
     try:
-        data = lookup(reference["name"], namespace)
+        data = lookup(reference["name"])
         if reference["key"] not in data:
             raise MissingReference(f"couldn't find key {reference['key']} in {title} {namespace}/{reference['name']}")
     except MissingReference:

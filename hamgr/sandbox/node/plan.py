@@ -30,7 +30,8 @@ class Phase(Enum):
 class ContainerView:
     """What the plan needs to know of a container. Times are seconds of one monotonic clock.
 
-    ``failed_probe`` names the probe (liveness, startup) whose verdict asks for a restart, "" when none does.
+    ``failed_probe`` names the probe (liveness, startup) whose verdict asks for a restart, "" when none does;
+    ``not_before`` is when to try again what could not be started (no image, a missing Secret).
     """
 
     phase: Phase = Phase.CREATED
@@ -40,6 +41,7 @@ class ContainerView:
     stopping: bool = False
     failed_probe: str = ""
     backoff: Backoff | None = None
+    not_before: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +79,14 @@ def plan(pod: PodView, now: float) -> Plan:
     init, main = _init_containers(pod), _main_containers(pod)
     initialized = _next_init(pod, init) is None and not _init_failed(pod, init)
     if pod.terminating:
-        running = {name: "" for name, view in pod.containers.items() if view.phase is Phase.RUNNING}
-        to_stop = {name: "" for name in running if not pod.containers[name].stopping}
-        return Plan(stop=to_stop, finished=not running, initialized=initialized)
+        return Plan(stop=_to_end(pod), finished=not _running(pod), initialized=initialized)
     stop = {
         name: view.failed_probe
         for name, view in pod.containers.items()
         if view.phase is Phase.RUNNING and view.failed_probe and not view.stopping
     }
     if is_finished(pod):
-        sidecars = [each["name"] for each in init if is_sidecar(each)]
-        leftover = [n for n in sidecars if _view(pod, n).phase is Phase.RUNNING and not _view(pod, n).stopping]
-        still = any(view.phase is Phase.RUNNING for view in pod.containers.values())
-        return Plan(stop=dict.fromkeys(leftover, ""), finished=not still, initialized=initialized)
+        return Plan(stop=_to_end(pod), finished=not _running(pod), initialized=initialized)
     if not pod.prepared:
         return Plan(stop=stop, initialized=initialized)
     wanted = _wanted(pod, init, main, initialized)
@@ -159,10 +156,23 @@ def _restarts(pod: PodView, view: ContainerView) -> bool:
     return policy == "Always" or (policy == "OnFailure" and view.exit_code != 0)
 
 
+def _running(pod: PodView) -> list[str]:
+    return [name for name, view in pod.containers.items() if view.phase is Phase.RUNNING]
+
+
+def _to_end(pod: PodView) -> dict[str, str]:
+    """What to stop to end the pod: sidecars only when nothing else runs any more."""
+    sidecars = {each["name"] for each in _init_containers(pod) if is_sidecar(each)}
+    running = _running(pod)
+    first = [name for name in running if name not in sidecars] or running
+    return {name: "" for name in first if not pod.containers[name].stopping}
+
+
 def _wait_s(view: ContainerView | None, now: float) -> float:
-    if view is None or view.phase is Phase.CREATED:
+    if view is None:
         return 0.0
-    return remaining_s(view.backoff, view.finished_at, now)
+    crashed = remaining_s(view.backoff, view.finished_at, now) if view.phase is Phase.EXITED else 0.0
+    return max(crashed, view.not_before - now)
 
 
 def _view(pod: PodView, name: str) -> ContainerView:
