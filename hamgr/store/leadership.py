@@ -1,0 +1,224 @@
+"""Who decides: leadership as an etcd lease plus a fencing token, so that a late write of a past leader does nothing.
+
+The leader key hangs on a lease; its create revision is the token. Every write of state compares it inside the same
+transaction. The lease is renewed by the control loop itself (`renew`), never by a timer thread: a loop that hangs must
+lose leadership. Locally the leader stops trusting itself at `deadline`: the time at which the last successful renewal
+was *sent*, plus TTL, minus a margin.
+
+One more thing can be late: our own attempt, stuck in a frozen member of etcd while its repeat went through another.
+So each guarded write also compares and bumps the key `writes`; of several copies of one write exactly one takes effect,
+and none after a newer write.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hamgr.store.errors import CompareFailed, Deposed, LeaseLost, StoreError, StoreUnavailable
+from hamgr.store.store import Leased, Store, TxnResult
+from hamgr.store.values import Change, Json
+from hamgr.store.watch import Watch
+
+LEADER = "leader"
+WRITES = "writes"
+DEFAULT_TTL_S = 5
+RENEWALS_PER_TTL = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The fencing token: the create revision of the leader key. Later leaders have greater ones."""
+
+    revision: int
+
+
+class Leadership:
+    """This process's candidacy. `renew` belongs to the control loop; the rest may be called from any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        node: str,
+        *,
+        ttl_s: int = DEFAULT_TTL_S,
+        margin_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`margin_s` is the part of the TTL in which we do not lead any more while etcd may still say so."""
+        if not 0 < margin_s < ttl_s:
+            raise ValueError(f"the leader's margin must be between 0 and its TTL of {ttl_s} s, not {margin_s}")
+        self._store = store
+        self._clock = clock
+        self._ttl_s = ttl_s
+        self._margin_s = margin_s
+        self.node = node
+        self.id = uuid.uuid4().hex
+        self._lock = threading.RLock()  # one guarded write at a time: `writes` puts them in an order
+        self._attempts = itertools.count(1)
+        self._token: Token | None = None
+        self._lease = 0
+        self._sent = float("-inf")
+        self._last_write = 0
+
+    @property
+    def token(self) -> Token | None:
+        """The token while we lead (or have not yet noticed that we do not), else None."""
+        return self._token
+
+    @property
+    def deadline(self) -> float:
+        """Monotonic time until which we may act as the leader."""
+        return self._sent + self._ttl_s - self._margin_s
+
+    def valid(self) -> bool:
+        """Whether we may act as the leader now."""
+        return self._token is not None and self._clock() < self.deadline
+
+    def campaign(self) -> Token | None:
+        """Try to become the leader, without waiting. None: somebody else leads. Raises StoreUnavailable and others."""
+        lease, sent = self._store.grant(self._ttl_s)
+        claim = {"node": self.node, "id": self.id, "since": time.time(), "lease": lease}
+        try:
+            result = self._store.transact(
+                creates={LEADER: 0},
+                puts={LEADER: Leased(claim, lease), WRITES: {"by": self.id, "n": 0}},
+                reads=(LEADER, WRITES),
+            )
+        except StoreError:
+            self._forget_lease(lease)
+            raise
+        entry = result.entries.get(LEADER)
+        # A repeat of an attempt that had succeeded finds its own claim: the lease makes it this campaign's.
+        if entry is None or entry.lease != lease:
+            self._forget_lease(lease)
+            return None
+        with self._lock:
+            self._lease, self._sent = lease, sent
+            self._token = Token(entry.create_revision)
+            self._last_write = result.entries[WRITES].mod_revision
+            return self._token
+
+    def renew(self) -> bool:
+        """To be called in every round of the control loop; talks to etcd when a fifth of the TTL has passed.
+
+        Returns `valid()`. Raises Deposed when the lease or the key is gone. When etcd does not answer, the deadline
+        comes nearer, that is all.
+        """
+        token = self._token
+        if token is None:
+            return False
+        if self._clock() < self._sent + self._ttl_s / RENEWALS_PER_TTL:
+            return self.valid()
+        remaining = self.deadline - self._clock()
+        if remaining <= 0:
+            self._step_down()
+            raise Deposed(f"leadership of {self.node} ran out: etcd did not answer for {self._ttl_s} s")
+        try:
+            sent = self._store.keep_alive(self._lease, budget_s=remaining)
+            leader = self._store.get(LEADER)
+        except LeaseLost:
+            self._step_down()
+            raise Deposed(f"the leader lease of {self.node} has expired") from None
+        except StoreUnavailable:
+            return self.valid()
+        if leader is None or leader.create_revision != token.revision:
+            self._step_down()
+            raise Deposed(f"the leader key of {self.node} is gone")
+        self._sent = sent
+        return self.valid()
+
+    def guarded(
+        self,
+        puts: Mapping[str, Json | Leased] | None = None,
+        deletes: Sequence[str] = (),
+        compares: Mapping[str, int] | None = None,
+    ) -> int:
+        """Write all of it, or nothing when we do not lead any more. Returns the revision of the write.
+
+        compares: key to expected mod revision (0: absent). Raises Deposed, CompareFailed, StoreUnavailable (then the
+        write has happened or will never happen once a later guarded write succeeds), LeaseLost.
+        """
+        with self._lock:
+            attempt = {"by": self.id, "n": next(self._attempts)}
+            while True:
+                token = self._require_token()
+                result = self._store.transact(
+                    creates={LEADER: token.revision},
+                    compares={**(compares or {}), WRITES: self._last_write},
+                    puts={**(puts or {}), WRITES: attempt},
+                    deletes=deletes,
+                    reads=(LEADER, WRITES),
+                )
+                if self._settle(result, token, attempt):
+                    return self._last_write
+
+    def resign(self) -> None:
+        """Hand over at once: delete the leader key (if it is ours) and revoke the lease. Errors of etcd are ignored."""
+        with self._lock:
+            token, lease = self._token, self._lease
+            self._step_down()
+            if token is None:
+                return
+            try:
+                self._store.transact(creates={LEADER: token.revision}, deletes=(LEADER,))
+            except StoreError:
+                pass  # the lease runs out by itself
+            self._forget_lease(lease)
+
+    def current(self) -> dict[str, Any] | None:
+        """Who leads, as in the leader key, with its `token`; None when nobody does."""
+        entry = self._store.get(LEADER)
+        return None if entry is None else {**entry.value, "token": entry.create_revision}
+
+    def watch_vacancy(self, on_vacant: Callable[[], None]) -> Watch:
+        """Call `on_vacant()` whenever the leader key is found missing: time to `campaign()`. The caller stops it.
+
+        It is a hint: it comes from the watch's thread, within milliseconds as a rule and within `silence_s` plus one
+        timeout when a member of etcd hangs.
+        """
+
+        def on_change(changes: Sequence[Change], _revision: int) -> None:
+            if any(change.key == LEADER and change.entry is None for change in changes):
+                on_vacant()
+
+        snapshot = self._store.read(LEADER)
+        if LEADER not in snapshot.entries:
+            on_vacant()
+        return self._store.watch(snapshot, on_change)
+
+    def _require_token(self) -> Token:
+        if self._token is None:
+            raise Deposed(f"{self.node} does not lead")
+        if not self.valid():
+            raise Deposed(f"{self.node} has not renewed its leadership in time")
+        return self._token
+
+    def _settle(self, result: TxnResult, token: Token, attempt: Json) -> bool:
+        """Whether the guarded write is done; False: an older attempt of ours was carried out late, so repeat."""
+        leader, writes = result.entries.get(LEADER), result.entries.get(WRITES)
+        if leader is None or leader.create_revision != token.revision or writes is None:
+            self._step_down()
+            raise Deposed(f"{self.node} does not lead any more: the leader key is another's")
+        if result.succeeded or writes.value == attempt:
+            self._last_write = writes.mod_revision
+            return True
+        if writes.mod_revision == self._last_write:
+            raise CompareFailed("a key was changed by somebody else in the meantime: read it again and repeat")
+        self._last_write = writes.mod_revision
+        return False
+
+    def _step_down(self) -> None:
+        self._token = None
+        self._sent = float("-inf")
+
+    def _forget_lease(self, lease: int) -> None:
+        try:
+            self._store.revoke(lease)
+        except StoreError:
+            pass  # it runs out by itself

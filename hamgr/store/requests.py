@@ -1,0 +1,202 @@
+"""How a command reaches the leader: a queue in etcd, so that it works from any machine and whoever leads.
+
+Both ends of a request hang on the requester's lease: an abandoned request, and an answer that nobody fetched, vanish
+by themselves. The leader takes each request once, under its token. A leader that dies between taking and answering
+leaves the requester with "taken, not answered", never with a request that is carried out twice.
+"""
+
+from __future__ import annotations
+
+import getpass
+import queue
+import socket
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hamgr.store.errors import CompareFailed, LeaseLost, RequestTimeout, StoreError
+from hamgr.store.leadership import Leadership
+from hamgr.store.store import Leased, Store
+from hamgr.store.values import Change, Json, Snapshot
+
+REQUESTS = "requests/"
+RESPONSES = "responses/"
+
+
+class RequestRefused(StoreError):
+    """The leader answered that it will not do it, and why. `exit_code` is what the leader suggests for a command."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A request that was submitted."""
+
+    id: str
+    kind: str
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as the leader takes it. `by` is USER@HOST, `at` wall time."""
+
+    id: str
+    kind: str
+    body: Json
+    by: str
+    at: float
+
+
+class Requests:
+    """The requester's end. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def submit(self, kind: str, body: Json, *, ttl_s: int = 60) -> Ticket:
+        """Queue a request. It and its answer vanish after `ttl_s` seconds. Raises StoreUnavailable and others."""
+        lease, _ = self._store.grant(ttl_s)
+        ticket = Ticket(uuid.uuid4().hex[:12], kind, lease)
+        key = REQUESTS + ticket.id
+        document = {"kind": kind, "body": body, "by": f"{_user()}@{socket.gethostname()}", "at": time.time()}
+        self._store.transact(creates={key: 0}, puts={key: Leased(document, lease)})
+        return ticket
+
+    def wait(self, ticket: Ticket, timeout_s: float, on_progress: Callable[[Json], None] = lambda _body: None) -> Json:
+        """The leader's answer. `on_progress` gets what it says on the way, from this thread.
+
+        Raises RequestRefused, RequestTimeout (its text says how far the request came), StoreUnavailable.
+        """
+        inbox: queue.Queue[Json] = queue.Queue()
+        snapshot = self._store.read(RESPONSES + ticket.id)
+        for value in snapshot.values.values():
+            inbox.put(value)
+
+        def on_change(changes: Sequence[Change], _revision: int) -> None:
+            for change in changes:
+                inbox.put(change.value)
+
+        watch = self._store.watch(snapshot, on_change)
+        try:
+            return self._follow(ticket, inbox, time.monotonic() + timeout_s, timeout_s, on_progress)
+        finally:
+            watch.stop()
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """Remove the request and its answer now rather than when they expire."""
+        self._store.revoke(ticket.lease)
+
+    def _follow(
+        self,
+        ticket: Ticket,
+        inbox: queue.Queue[Json],
+        deadline: float,
+        timeout_s: float,
+        on_progress: Callable[[Json], None],
+    ) -> Json:
+        taken_by = ""
+        while True:
+            try:
+                message = inbox.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise self._timed_out(ticket, taken_by, timeout_s) from None
+            if not isinstance(message, dict):
+                continue
+            taken_by = str(message.get("by") or taken_by)
+            if message.get("state") == "done":
+                return message.get("body")
+            if message.get("state") == "refused":
+                raise RequestRefused(str(message.get("message")), int(message.get("exit_code", 1)))
+            if message.get("state") == "progress":
+                on_progress(message.get("body"))
+
+    def _timed_out(self, ticket: Ticket, taken_by: str, timeout_s: float) -> RequestTimeout:
+        if taken_by:
+            return RequestTimeout(
+                f"the leader on {taken_by} took the request ({ticket.kind}) and has not finished it within "
+                f"{timeout_s:g} s; it may still do so: see `hamgr status`"
+            )
+        return RequestTimeout(
+            f"no leader took the request ({ticket.kind}) within {timeout_s:g} s: is a hamgrd running, and does it have "
+            "a leader? See `hamgr status`"
+        )
+
+
+class RequestQueue:
+    """The leader's end. All writes are guarded by its token. Thread-safe."""
+
+    def __init__(self, store: Store, leadership: Leadership) -> None:
+        self._store = store
+        self._leadership = leadership
+        self._leases: dict[str, int] = {}
+
+    def take(self, snapshot: Snapshot | None = None) -> list[Request]:
+        """All waiting requests, oldest first, each handed out once. Raises Deposed, StoreUnavailable.
+
+        `snapshot` spares the read when the caller has just read `requests/` or more.
+        """
+        snapshot = self._store.read(REQUESTS) if snapshot is None else snapshot
+        waiting = [item for item in snapshot.entries.items() if item[0].startswith(REQUESTS)]
+        taken = []
+        for key, entry in sorted(waiting, key=lambda item: item[1].create_revision):
+            request = _parse(key.removeprefix(REQUESTS), entry.value)
+            receipt = {"state": "taken", "by": self._leadership.node}
+            try:
+                self._leadership.guarded(
+                    puts={RESPONSES + request.id: Leased(receipt, entry.lease)} if entry.lease else {},
+                    deletes=(key,),
+                    compares={key: entry.mod_revision},
+                )
+            except (CompareFailed, LeaseLost):
+                continue  # withdrawn or expired in the meantime
+            self._leases[request.id] = entry.lease
+            taken.append(request)
+        return taken
+
+    def progress(self, request_id: str, body: Json) -> None:
+        """Tell the requester something on the way. Raises Deposed, StoreUnavailable."""
+        self._respond(request_id, {"state": "progress", "by": self._leadership.node, "body": body})
+
+    def answer(self, request_id: str, body: Json) -> None:
+        """The final answer. Raises Deposed, StoreUnavailable."""
+        self._respond(request_id, {"state": "done", "by": self._leadership.node, "body": body})
+        self._leases.pop(request_id, None)
+
+    def refuse(self, request_id: str, message: str, exit_code: int = 1) -> None:
+        """The final answer when it is no: a sentence for a person, and the exit code of a command."""
+        document = {"state": "refused", "by": self._leadership.node, "message": message, "exit_code": exit_code}
+        self._respond(request_id, document)
+        self._leases.pop(request_id, None)
+
+    def _respond(self, request_id: str, document: Json) -> None:
+        lease = self._leases.get(request_id, 0)
+        if not lease:
+            return  # nobody waits: a request without a lease, or already answered
+        try:
+            self._leadership.guarded(puts={RESPONSES + request_id: Leased(document, lease)})
+        except LeaseLost:
+            pass  # the requester has gone
+
+
+def _parse(request_id: str, value: Json) -> Request:
+    document = value if isinstance(value, dict) else {}
+    at = document.get("at", 0.0)
+    return Request(
+        request_id,
+        str(document.get("kind", "")),
+        document.get("body"),
+        str(document.get("by", "")),
+        float(at) if isinstance(at, int | float) else 0.0,
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
