@@ -47,11 +47,9 @@ def write_kubeconfig(path: Path, server: str, ca: Path | None, token: str, user:
 
 
 def redirected_kubeconfig(source: Path, target: Path, server: str) -> None:
-    """A copy of a kubeconfig whose current cluster is reached through another address, its name still checked."""
+    """A copy of a kubeconfig that reaches the same API server through another address, which its certificate names."""
     config = yaml.safe_load(source.read_text())
     for cluster in config["clusters"]:
-        original = cluster["cluster"]["server"]
-        cluster["cluster"].setdefault("tls-server-name", original.split("//")[1].split("/")[0].rpartition(":")[0])
         cluster["cluster"]["server"] = server
     target.touch(mode=0o600)
     target.write_text(yaml.safe_dump(config, sort_keys=False))

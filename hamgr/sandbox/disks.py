@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -21,8 +20,6 @@ from hamgr.sandbox import blockdev, diskdirs
 
 DRIVER = "disk.sandbox.hamgr.io"
 """Name of the CSI driver that the attacher and the node agents answer for."""
-
-_HANG_POLL_S = 0.05
 
 
 class DiskError(Exception):
@@ -51,10 +48,6 @@ class NoSuchDisk(DiskError):
 
     def __init__(self, handle: str) -> None:
         super().__init__(f"there is no disk {handle!r}; create it first")
-
-
-class DetachTimeout(DiskError):
-    """The storage did not answer in time (an injected fault). The disk is still attached."""
 
 
 class Backend(Protocol):
@@ -179,11 +172,10 @@ class DiskStore:
     then stays: `backend` is for tests of either kind.
     """
 
-    def __init__(self, root: Path, backend: Backend | None = None, detach_timeout_s: float = 15.0) -> None:
+    def __init__(self, root: Path, backend: Backend | None = None) -> None:
         self.root = root.absolute()
         self.root.mkdir(parents=True, exist_ok=True)
         self._backend = backend or self._chosen_backend()
-        self._detach_timeout_s = detach_timeout_s
 
     def _chosen_backend(self) -> Backend:
         marker = self.root / "kind"
@@ -227,9 +219,8 @@ class DiskStore:
         """Take the disk from `node`; returns only when no process can write to it any more. Idempotent.
 
         Whoever still has files of it open gets EIO from then on. Does nothing when another node or none holds the
-        disk. Raises DetachTimeout while `hang_detach` is on.
+        disk.
         """
-        self._await_answer(handle)
         with self._locked(handle):
             disk = self._read(handle)
             if disk is None or disk.holder != node:
@@ -290,14 +281,6 @@ class DiskStore:
                     disk.device = self._backend.plug(self._home(disk.handle))
                     self._write(disk)
 
-    def hang_detach(self, hang: bool) -> None:
-        """Make every detach of this store time out until it is switched off again."""
-        flag = self.root / "hang-detach"
-        if hang:
-            flag.touch()
-        else:
-            flag.unlink(missing_ok=True)
-
     def stall(self, handle: str) -> None:
         """Let every write to the disk wait until `unstall`, as a hung disk does. Raises DiskError when not in use."""
         with self._locked(handle):
@@ -320,15 +303,6 @@ class DiskStore:
         for device in blockdev.devices_below(self.root):  # of a process that was killed half-way
             blockdev.cut_off(device)
             blockdev.unplug(device)
-
-    def _await_answer(self, handle: str) -> None:
-        deadline = time.monotonic() + self._detach_timeout_s
-        while (self.root / "hang-detach").exists():
-            if time.monotonic() >= deadline:
-                raise DetachTimeout(
-                    f"detaching disk {handle!r} got no answer from the storage in {self._detach_timeout_s:g} s"
-                )
-            time.sleep(_HANG_POLL_S)
 
     def _held_by(self, node: str) -> list[DiskInfo]:
         return [disk for disk in self.disks() if disk.holder == node]

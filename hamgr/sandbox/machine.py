@@ -13,6 +13,7 @@ from hamgr.sandbox.init import Spec
 from hamgr.sandbox.processes import ProcessId
 
 _START_TIMEOUT_S = 20.0
+_KILL_TIMEOUT_S = 10.0
 
 
 class Machine:
@@ -95,12 +96,17 @@ class Machine:
         return pid
 
     def kill_service(self, name: str, *, stay_down: bool = False) -> None:
-        """SIGKILL one service with all below it. It is started again as its rule says, unless `stay_down`."""
+        """SIGKILL one service; what it has started lives on, as pods outlive their kubelet.
+
+        It is started again as its rule says, unless `stay_down`. Returns when it is gone.
+        """
         pid = self.service(name)
         if stay_down:
             self._hold({name} | self.held())
         with suppress(ProcessLookupError):
-            processes.kill_tree(ProcessId.of(pid))
+            process = ProcessId.of(pid)
+            process.send(signal.SIGKILL)
+            process.wait_gone(_KILL_TIMEOUT_S)
 
     def start_service(self, name: str) -> None:
         """Start a service that was told to stay down, or whose death was final. Idempotent."""

@@ -1,0 +1,101 @@
+"""What runs in a sandbox, as command lines: the control plane's programs and those of a node.
+
+Kept apart from starting them, so that what is started can be read, and tested, as values.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from hamgr.sandbox.etcd import EtcdBinary, EtcdMember, member_command
+from hamgr.sandbox.init import Service
+from hamgr.sandbox.layout import CLUSTER_NAME, Layout, Record
+
+ATTACHER, BALANCER, CONTROLLERS, API_SERVER = "attacher", "balancer", "controllers", "apiserver"
+NODE_AGENT, HAMGRD = "kubelet", "hamgrd"
+
+
+def etcd_services(
+    layout: Layout, binary: EtcdBinary, members: Sequence[EtcdMember], logs: Path
+) -> list[Service]:
+    """The members of the sandbox's own etcd. One that dies stays dead, as a host would, until it is started."""
+    return [
+        Service(
+            member.name,
+            member_command(binary.path, member, members, layout.etcd / member.name),
+            str(logs / f"{member.name}.log"),
+            restart_s=None,
+        )
+        for member in members
+    ]
+
+
+def api_service(layout: Layout, address: str, port: int, logs: Path) -> Service:
+    """The stand-in API server. It keeps its objects in memory, so starting it again by itself would hide a loss."""
+    arguments = [f"--listen={address}:{port}", f"--tls-dir={layout.tls}", f"--token-file={layout.tokens}"]
+    return _python(API_SERVER, arguments, logs, restart_s=None)
+
+
+def storage_services(layout: Layout, record: Record, logs: Path) -> list[Service]:
+    """What joins any cluster: the disks' attacher and the load balancers."""
+    options = record.options
+    first, last = record.plan.balancers
+    return [
+        _python(
+            ATTACHER,
+            [
+                f"--kubeconfig={record.kubeconfig}",
+                f"--disks={layout.disks}",
+                f"--attach-latency={options.attach_latency_s}",
+                f"--detach-latency={options.detach_latency_s}",
+            ],
+            logs,
+        ),
+        _python(BALANCER, [f"--kubeconfig={record.kubeconfig}", f"--addresses={first}-{last}"], logs),
+    ]
+
+
+def controllers_service(record: Record, logs: Path) -> Service:
+    """The stand-ins for kube-controller-manager and kube-scheduler."""
+    return _python(CONTROLLERS, [f"--kubeconfig={record.kubeconfig}", *record.options.controllers_args], logs)
+
+
+def node_services(layout: Layout, record: Record, name: str) -> list[Service]:
+    """The node agent, and hamgrd when it is wanted; both are started again when they die, as systemd would."""
+    home = layout.node(name)
+    number = record.node_number(name)
+    agent = [
+        f"--kubeconfig={home / 'kubeconfig'}",
+        f"--name={name}",
+        f"--root={home / 'kubelet'}",
+        f"--disks={layout.disks}",
+        f"--address={record.plan.node(number)}",
+        f"--pod-cidr={record.plan.pod_cidr(number)}",
+        *record.options.node_args,
+    ]
+    services = [_python("node", agent, home / "logs", name=NODE_AGENT)]
+    if record.options.hamgrd:
+        command = [sys.executable, "-m", "hamgr.daemon.main", "--config", str(home / "hamgrd.yaml")]
+        services.append(Service(HAMGRD, command, str(home / "logs" / "hamgrd.log")))
+    return services
+
+
+def hamgrd_config(layout: Layout, record: Record, name: str, etcd: Sequence[str]) -> str:
+    """The daemon's configuration on one node."""
+    home = layout.node(name)
+    settings = {
+        "cluster": CLUSTER_NAME,
+        "node": name,
+        "etcd": {"endpoints": list(etcd)},
+        "kubeconfig": str(home / "kubeconfig"),
+        "kubelet_root": str(home / "kubelet"),
+        **record.options.hamgrd_settings,
+    }
+    return yaml.safe_dump(settings, sort_keys=False)
+
+
+def _python(module: str, arguments: Sequence[str], logs: Path, name: str = "", restart_s: float | None = 1.0) -> Service:
+    command = [sys.executable, "-m", f"hamgr.sandbox.{module}", *arguments]
+    return Service(name or module, command, str(logs / f"{name or module}.log"), restart_s=restart_s)
