@@ -48,11 +48,13 @@ class Containers:
         self._count = 0
         self._reader_task: asyncio.Task[None] | None = None
         self._connecting = asyncio.Lock()
+        self.isolated = False
 
     async def connect(self) -> list[Container]:
         """Connect, starting the runtime if needed; the containers that it knows. Raises RuntimeFailed."""
         await self._connected()
         answer = await self._call("list")
+        self.isolated = bool(answer["isolated"])
         return [Container(**each) for each in answer["containers"]]
 
     async def _connected(self) -> asyncio.StreamWriter:

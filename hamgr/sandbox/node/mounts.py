@@ -77,7 +77,7 @@ def _give(path: Path, gid: int, extra: int) -> None:
 
 
 def host_path(volume: Json) -> Path:
-    """The path of a hostPath volume, made when its type asks for it. Raises OSError when it is not what it should be."""
+    """The path of a hostPath volume, made when its type asks for it. Raises OSError when it is something else."""
     path, kind = Path(volume["path"]), volume.get("type") or ""
     if kind == "DirectoryOrCreate":
         path.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,9 @@ def _downward(source: Json, mode: int, pod: Json, node: Json) -> dict[str, tuple
             text = field_value(item["fieldRef"]["fieldPath"], pod, node)
         else:
             reference = item["resourceFieldRef"]
-            owner = next((c for c in pod["spec"]["containers"] if c["name"] == reference.get("containerName")), {})
+            owner: Json = next(
+                (c for c in pod["spec"]["containers"] if c["name"] == reference.get("containerName")), {}
+            )
             text = resource_value(reference, owner)
         files[item["path"]] = (text.encode(), int(item.get("mode", mode)))
     return files

@@ -158,7 +158,7 @@ class Runtime:
             "start": self._start,
             "exec": self._exec,
             "signal": self._on_signal,
-            "list": lambda *_: {"containers": [asdict(each) for each in self._containers.values()]},
+            "list": self._list,
             "forget": self._forget,
             "quit": self._on_quit,
         }
@@ -168,6 +168,9 @@ class Runtime:
             answer = {"error": f"{error}"}
         if answer is not None:
             connection.send({"request": request.get("request", 0), **answer})
+
+    def _list(self, _: dict[str, Any], __: _Connection) -> dict[str, Any]:
+        return {"isolated": self._isolated, "containers": [asdict(each) for each in self._containers.values()]}
 
     # Starting
 

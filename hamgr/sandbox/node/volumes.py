@@ -1,4 +1,4 @@
-"""Bring the volumes of this node's pods where their containers expect them, and away again: the kubelet's volume manager.
+"""Bring the volumes of pods where their containers expect them, and away again: the kubelet's volume manager.
 
 What matters here is when a disk may be mounted. A pod's disk waits until the Node object says that it is attached *and*
 until this agent has itself reported it in ``volumesInUse`` since the pod came. That report is what keeps the
@@ -311,7 +311,7 @@ class Volumes:
         if (claim.get("status") or {}).get("phase") != "Bound" or not claim["spec"].get("volumeName"):
             raise OSError(f'persistentvolumeclaim "{name}" is not bound')
         persistent = await self._objects.volume(claim["spec"]["volumeName"])
-        spec = persistent["spec"]
+        spec: Json = persistent["spec"]
         if "hostPath" in spec or "local" in spec:
             return mounts.host_path(spec.get("hostPath") or spec["local"])
         driver = (spec.get("csi") or {}).get("driver")
