@@ -72,7 +72,7 @@ def _probe_tls(config: StoreConfig, address: Address, connection: socket.socket)
         )
     except (ssl.SSLError, ConnectionError) as error:
         reason = getattr(error, "reason", "") or ""
-        if "WRONG_VERSION_NUMBER" in reason:
+        if "WRONG_VERSION_NUMBER" in reason or isinstance(error, ssl.SSLEOFError):
             return StoreConfigError(f"etcd endpoint {address} does not speak TLS: write http:// for it")
         if "ALERT" in reason.upper() or isinstance(error, ConnectionError):
             return _client_certificate_refused(address)

@@ -31,11 +31,14 @@ class Leased:
 
 @dataclass(frozen=True, slots=True)
 class TxnResult:
-    """What a transaction did: `revision` is the cluster's after it; `entries` are the keys it was told to read."""
+    """What a transaction did: `entries` are the keys it was told to read, after it.
+
+    `repeated`: an earlier attempt got no answer and may have been carried out.
+    """
 
     succeeded: bool
-    revision: int
     entries: Mapping[str, Entry]
+    repeated: bool
 
 
 class Store:
@@ -82,13 +85,13 @@ class Store:
     def compare_and_put(self, key: str, value: Json | Leased, mod_revision: int) -> int:
         """Write `key` if its mod revision is `mod_revision` (0: if it is absent). Returns the new mod revision.
 
-        Raises CompareFailed when somebody else wrote it in between. Safe when an answer is lost: a repeat that finds
-        this very value written counts as success.
+        Raises CompareFailed when somebody else wrote it in between. When an answer was lost, a repeat that finds the
+        key changed to this very value counts as success.
         """
         result = self.transact(compares={key: mod_revision}, puts={key: value}, reads=(key,))
         entry = result.entries.get(key)
         plain = value.value if isinstance(value, Leased) else value
-        if entry is not None and (result.succeeded or (entry.value == plain and entry.mod_revision > mod_revision)):
+        if entry is not None and (result.succeeded or (result.repeated and entry.value == plain)):
             return entry.mod_revision
         raise CompareFailed(f"{key} was changed by somebody else in the meantime: read it again and repeat")
 
@@ -116,7 +119,11 @@ class Store:
         if len(puts) + len(deletes) + len(reads) > MAX_OPERATIONS:
             raise ValueError(f"one transaction takes {MAX_OPERATIONS} operations: split {len(puts)} puts")
 
+        attempts = 0
+
         def operation(client: Any) -> TxnResult:
+            nonlocal attempts
+            attempts += 1
             txn = client.transactions
             conditions = [txn.mod(self.full_key(key)) == revision for key, revision in (compares or {}).items()]
             conditions += [txn.create(self.full_key(key)) == revision for key, revision in (creates or {}).items()]
@@ -124,7 +131,7 @@ class Store:
             writes = [self._put(txn, key, value) for key, value in puts.items()]
             writes += [txn.delete(self.full_key(key)) for key in deletes]
             succeeded, responses = client.transaction(compare=conditions, success=writes + gets, failure=gets)
-            return self._result(succeeded, responses[-len(reads) :] if reads else [])
+            return TxnResult(succeeded, self._found(responses[-len(reads) :] if reads else []), attempts > 1)
 
         return self.connection.call(operation, budget_s=budget_s)[0]
 
@@ -164,16 +171,14 @@ class Store:
             return txn.put(self.full_key(key), encode(value.value), lease=value.lease)
         return txn.put(self.full_key(key), encode(value))
 
-    def _result(self, succeeded: bool, read: list[Any]) -> TxnResult:
+    def _found(self, read: list[Any]) -> Mapping[str, Entry]:
         entries: dict[str, Entry] = {}
-        revision = 0
         for found in read:
             for raw, meta in found:
-                revision = meta.response_header.revision
                 entry = entry_of(_Found(raw, meta))
                 if entry is not None:
                     entries[self._relative(meta.key)] = entry
-        return TxnResult(succeeded, revision, MappingProxyType(entries))
+        return MappingProxyType(entries)
 
 
 class _Found:

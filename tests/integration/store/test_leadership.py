@@ -1,0 +1,211 @@
+"""Leadership on real etcd: one leader, tokens that grow, late writes that do nothing."""
+
+import threading
+import time
+
+import pytest
+from fixtures.etcd import EtcdServer
+from fixtures.waiting import wait_until
+
+from hamgr.store import CompareFailed, Deposed, Leadership, Leased, LeaseLost, Store, StoreUnavailable
+
+pytestmark = pytest.mark.etcd
+
+
+class SteppedClock:
+    """The monotonic clock plus what a test adds to it."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+def leading(store: Store, node: str = "n1", **settings: object) -> Leadership:
+    leadership = Leadership(store, node, **settings)  # type: ignore[arg-type]
+    assert leadership.campaign() is not None
+    return leadership
+
+
+def test_one_leads_and_the_other_does_not(store: Store) -> None:
+    first = leading(store)
+    second = Leadership(store, "n2")
+    assert second.campaign() is None
+    assert (first.valid(), second.valid()) == (True, False)
+    current = first.current()
+    assert current is not None
+    assert first.token is not None
+    assert (current["node"], current["token"]) == ("n1", first.token.revision)
+
+
+def test_a_deposed_leaders_write_changes_nothing(store: Store) -> None:
+    old = leading(store)
+    old.guarded(puts={"state/x": "old"})
+    assert old.token is not None
+    store.transact(deletes=["leader"])  # as if the lease had expired, unnoticed by the old leader
+    new = leading(store, "n2")
+    assert new.token is not None
+    assert new.token.revision > old.token.revision
+    new.guarded(puts={"state/x": "new"})
+    assert old.valid()
+    with pytest.raises(Deposed):
+        old.guarded(puts={"state/x": "late"}, deletes=["state/y"])
+    assert store.read("state/").values == {"state/x": "new"}
+    assert not old.valid()
+
+
+def test_the_same_node_elected_again_has_another_token(store: Store) -> None:
+    first = leading(store)
+    old_token = first.token
+    first.resign()
+    assert first.campaign() not in (None, old_token)
+
+
+def test_guarded_compares_keys_of_others(store: Store) -> None:
+    leadership = leading(store)
+    revision = store.compare_and_put("config", 1, 0)
+    leadership.guarded(puts={"seen": 1}, compares={"config": revision})
+    store.compare_and_put("config", 2, revision)
+    with pytest.raises(CompareFailed):
+        leadership.guarded(puts={"seen": 2}, compares={"config": revision})
+    assert store.read("seen").values == {"seen": 1}
+    leadership.guarded(puts={"seen": 3})
+    assert store.read("seen").values == {"seen": 3}
+
+
+def test_a_put_on_a_lost_lease_is_told_apart(store: Store) -> None:
+    leadership = leading(store)
+    lease, _ = store.grant(30)
+    store.revoke(lease)
+    with pytest.raises(LeaseLost):
+        leadership.guarded(puts={"responses/x": Leased(1, lease)})
+    assert leadership.valid()
+
+
+def test_no_write_after_the_local_deadline(store: Store) -> None:
+    clock = SteppedClock()
+    leadership = leading(store, ttl_s=5, margin_s=1.0, clock=clock)
+    clock.ahead = 4.1
+    assert not leadership.valid()
+    with pytest.raises(Deposed, match="has not renewed its leadership in time"):
+        leadership.guarded(puts={"state/x": 1})
+    with pytest.raises(Deposed, match="ran out"):
+        leadership.renew()
+    assert store.read("state/").values == {}
+
+
+def test_renewal_moves_the_deadline_and_outlives_the_ttl(store: Store) -> None:
+    leadership = leading(store, ttl_s=2, margin_s=0.5)
+    first_deadline = leadership.deadline
+    until = time.monotonic() + 3.0
+    while time.monotonic() < until:
+        assert leadership.renew()
+        time.sleep(0.05)
+    assert leadership.deadline > first_deadline
+    leadership.guarded(puts={"state/x": 1})
+
+
+def test_a_leader_that_does_not_renew_is_succeeded(store: Store) -> None:
+    hung = leading(store, ttl_s=1, margin_s=0.3)
+    assert hung.token is not None
+    vacant = threading.Event()
+    successor = Leadership(store, "n2")
+    watch = successor.watch_vacancy(vacant.set)
+    assert vacant.wait(30)
+    watch.stop()
+    token = successor.campaign()
+    assert token is not None
+    assert token.revision > hung.token.revision
+    with pytest.raises(Deposed):
+        hung.guarded(puts={"state/x": "late"})
+    assert store.read("state/").values == {}
+
+
+def test_renewal_notices_a_revoked_lease_and_a_deleted_key(store: Store) -> None:
+    clock = SteppedClock()
+    leadership = leading(store, clock=clock)
+    store.revoke(store.read("leader").entries["leader"].lease)
+    clock.ahead = 1.5
+    with pytest.raises(Deposed, match="lease of n1 has expired"):
+        leadership.renew()
+    again = leading(store, clock=clock)
+    store.transact(deletes=["leader"])
+    clock.ahead = 3.0
+    with pytest.raises(Deposed, match="key of n1 is gone"):
+        again.renew()
+
+
+def test_resigning_hands_over_at_once(store: Store) -> None:
+    leadership = leading(store, ttl_s=60)
+    vacant = threading.Event()
+    successor = Leadership(store, "n2")
+    watch = successor.watch_vacancy(vacant.set)
+    assert successor.campaign() is None
+    leadership.resign()
+    assert vacant.wait(30)
+    watch.stop()
+    assert successor.campaign() is not None
+
+
+def test_resigning_does_not_remove_a_successor(store: Store) -> None:
+    old = leading(store)
+    store.transact(deletes=["leader"])
+    new = leading(store, "n2")
+    old.resign()
+    assert new.current() is not None
+    new.guarded(puts={"state/x": 1})
+
+
+def test_a_write_whose_answer_is_lost_takes_effect_once_and_never_late(etcd_server: EtcdServer, store: Store) -> None:
+    leadership = leading(store, ttl_s=60, margin_s=1.0)
+    leadership.guarded(puts={"state/x": 1})
+    etcd_server.freeze()
+    with pytest.raises(StoreUnavailable):
+        leadership.guarded(puts={"state/x": 2})
+    etcd_server.thaw()
+    leadership.guarded(puts={"state/x": 3})
+    for number in range(4, 10):
+        leadership.guarded(puts={"state/x": number})
+        assert store.read("state/").values == {"state/x": number}
+
+
+def test_leadership_survives_a_restart_of_etcd_within_its_lease(etcd_server: EtcdServer, store: Store) -> None:
+    leadership = leading(store, ttl_s=30)
+    token = leadership.token
+    etcd_server.kill()
+    etcd_server.start()
+    leadership.guarded(puts={"state/x": 1})
+    assert leadership.token == token
+
+
+def test_threads_share_one_leadership(store: Store) -> None:
+    leadership = leading(store, ttl_s=60)
+    failures: list[BaseException] = []
+
+    def write(name: str) -> None:
+        try:
+            for number in range(25):
+                leadership.guarded(puts={f"state/{name}": number})
+        except BaseException as error:  # noqa: BLE001  (a thread's failure must reach the test)
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert store.read("state/").values == {f"state/{name}": 24 for name in "abcd"}
+
+
+def test_etcds_leader_may_die_without_deposing_ours(etcd_cluster: list[EtcdServer], open_store) -> None:  # type: ignore[no-untyped-def]
+    store = open_store(*etcd_cluster, request_timeout_s=15.0)
+    leadership = leading(store, ttl_s=30)
+    for victim in etcd_cluster:
+        victim.kill()
+        leadership.guarded(puts={f"state/{victim.name}": 1})
+        assert leadership.renew()
+        victim.start()
+        wait_until(lambda: store.read("state/").value(f"state/{victim.name}") == 1)  # noqa: B023
+    assert len(store.read("state/").values) == 3
