@@ -1,1 +1,1 @@
-"""Runs the actions of resource agents and reports what they returned."""
+"""The agent interface, the registry of installed agents, and what runs their actions with timeouts."""

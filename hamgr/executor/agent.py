@@ -1,0 +1,204 @@
+"""What a resource agent is: OCF's actions as methods that get a context and answer with an exit code and a sentence.
+
+Agents are ordinary Python, found by the entry point group ``hamgr.agents`` (see `registry`). An action may block; it
+should look at `ActionContext.cancelled` and the deadline while it waits, because the executor cannot kill a thread: it
+only stops listening. Each action must be safe to repeat and safe when it comes late.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hamgr.cib.durations import parse_ms
+from hamgr.executor.metadata import Metadata, Parameter
+from hamgr.executor.ocf import Ocf
+
+if TYPE_CHECKING:
+    from hamgr.kube.cache import Cache
+    from hamgr.kube.gateway import Kube
+    from hamgr.kube.volumes import Volume
+
+_TRUE = {"1", "true", "yes", "on", "y"}
+_FALSE = {"0", "false", "no", "off", "n"}
+
+
+@dataclass(frozen=True, slots=True)
+class ActionResult:
+    """An action's outcome: the exit code, for people one sentence, for the cluster node attributes to set."""
+
+    rc: Ocf
+    reason: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class ActionTimeout(Exception):
+    """Raised by an action whose deadline has passed; the message says what it was still waiting for."""
+
+
+def _never() -> bool:
+    return False
+
+
+def _unknown_mounts(node: str, volume: Volume) -> bool | None:
+    del node, volume
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class ActionContext:
+    """All that an action may use.
+
+    ``resource`` is the configured id, ``instance`` adds a clone's number ("db:1"); ``deadline`` is on ``clock``
+    (monotonic seconds). ``unmounted(node, volume)`` is what the hamgrd on that node says: True, the volume is not
+    mounted there; False, it is; None, nobody can tell. ``options`` are the cluster's settings for agents.
+    """
+
+    resource: str
+    node: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    instance: str = ""
+    meta: Mapping[str, str] = field(default_factory=dict)
+    interval_ms: int = 0
+    deadline: float = float("inf")
+    kube: Kube | None = None
+    cache: Cache | None = None
+    cancelled: Callable[[], bool] = _never
+    cluster: str = "hamgr"
+    log: Any = field(default_factory=lambda: logging.getLogger("hamgr.agents"))
+    options: Mapping[str, str] = field(default_factory=dict)
+    unmounted: Callable[[str, Volume], bool | None] = _unknown_mounts
+    clock: Callable[[], float] = time.monotonic
+
+    def left_s(self) -> float:
+        """Seconds to the deadline, never negative."""
+        return max(self.deadline - self.clock(), 0.0)
+
+    def over(self) -> bool:
+        """Whether the action should come to an end: cancelled, or out of time."""
+        return self.cancelled() or self.left_s() <= 0
+
+    def text(self, name: str) -> str:
+        """A parameter as text, empty when not given."""
+        return self.params.get(name, "")
+
+    def flag(self, name: str) -> bool:
+        """A boolean parameter; missing and malformed ones are False (`Agent.check` complains about the latter)."""
+        return self.text(name).strip().lower() in _TRUE
+
+    def seconds(self, name: str) -> float:
+        """A duration parameter in seconds, 0 when not given."""
+        return parse_ms(self.text(name)) / 1000
+
+    def number(self, name: str) -> int | None:
+        """An integer parameter, None when not given."""
+        return int(self.text(name)) if self.text(name) else None
+
+
+class Agent:
+    """Base of all agents. An action that is not overridden answers ERR_UNIMPLEMENTED.
+
+    One object serves all resources of its kind, from several threads.
+    """
+
+    metadata: ClassVar[Metadata]
+
+    def start(self, ctx: ActionContext) -> ActionResult:
+        """Bring the resource up on the node; OK only once it serves. Already up: OK."""
+        return self._unimplemented("start", ctx)
+
+    def stop(self, ctx: ActionContext) -> ActionResult:
+        """Bring it down; OK only with proof that it is down. Already down: OK."""
+        return self._unimplemented("stop", ctx)
+
+    def monitor(self, ctx: ActionContext) -> ActionResult:
+        """OK, RUNNING_PROMOTED, NOT_RUNNING, or an error."""
+        return self._unimplemented("monitor", ctx)
+
+    def promote(self, ctx: ActionContext) -> ActionResult:
+        """Make the running instance the promoted one."""
+        return self._unimplemented("promote", ctx)
+
+    def demote(self, ctx: ActionContext) -> ActionResult:
+        """Make the promoted instance an unpromoted one."""
+        return self._unimplemented("demote", ctx)
+
+    def notify(self, ctx: ActionContext) -> ActionResult:
+        """Hear what happens to other instances of the clone."""
+        return self._unimplemented("notify", ctx)
+
+    def migrate_to(self, ctx: ActionContext) -> ActionResult:
+        """The source's half of a live migration."""
+        return self._unimplemented("migrate_to", ctx)
+
+    def migrate_from(self, ctx: ActionContext) -> ActionResult:
+        """The target's half of a live migration."""
+        return self._unimplemented("migrate_from", ctx)
+
+    def reload_agent(self, ctx: ActionContext) -> ActionResult:
+        """Take over changed reloadable parameters without a restart."""
+        return self._unimplemented("reload-agent", ctx)
+
+    def validate_all(self, ctx: ActionContext) -> ActionResult:
+        """Whether the parameters can work: ERR_CONFIGURED when they never can, ERR_INSTALLED when not here and now."""
+        problems = self.check(ctx.params)
+        return ActionResult(Ocf.ERR_CONFIGURED, "; ".join(problems)) if problems else ActionResult(Ocf.OK)
+
+    def check(self, params: Mapping[str, str]) -> list[str]:
+        """What is wrong with the parameters as such, a sentence each, without asking anybody."""
+        given = {name: value for name, value in params.items() if not name.startswith("CRM_meta_")}
+        problems = [
+            f"parameter {name!r} is unknown to agent {self.metadata.name}"
+            for name in given
+            if not self.metadata.has(name)
+        ]
+        for parameter in self.metadata.parameters:
+            if parameter.required and not given.get(parameter.name):
+                problems.append(f"parameter {parameter.name!r} is required")
+            elif parameter.name in given and (wrong := _malformed(parameter, given[parameter.name])):
+                problems.append(f"parameter {parameter.name!r} is {given[parameter.name]!r}, {wrong}")
+        for group in self.metadata.exactly_one_of:
+            found = [name for name in group if given.get(name)]
+            if len(found) != 1:
+                problems.append(f"exactly one of {', '.join(group)} must be given, not {' and '.join(found) or 'none'}")
+        return problems
+
+    def perform(self, action: str, ctx: ActionContext) -> ActionResult:
+        """Run an action by its OCF name, the defaults of parameters filled in."""
+        methods: dict[str, Callable[[ActionContext], ActionResult]] = {
+            "start": self.start,
+            "stop": self.stop,
+            "monitor": self.monitor,
+            "promote": self.promote,
+            "demote": self.demote,
+            "notify": self.notify,
+            "migrate_to": self.migrate_to,
+            "migrate_from": self.migrate_from,
+            "reload-agent": self.reload_agent,
+            "validate-all": self.validate_all,
+            "meta-data": lambda _: ActionResult(Ocf.OK, self.metadata.to_xml()),
+        }
+        method = methods.get(action)
+        if method is None:
+            return self._unimplemented(action, ctx)
+        return method(replace(ctx, params=self.metadata.with_defaults(ctx.params)))
+
+    def _unimplemented(self, action: str, ctx: ActionContext) -> ActionResult:
+        return ActionResult(
+            Ocf.ERR_UNIMPLEMENTED, f"agent {self.metadata.name} of resource {ctx.resource} has no action {action!r}"
+        )
+
+
+def _malformed(parameter: Parameter, value: str) -> str:
+    if parameter.type == "integer" and not value.strip().lstrip("+-").isdigit():
+        return "which is not a whole number"
+    if parameter.type == "boolean" and value.strip().lower() not in _TRUE | _FALSE:
+        return "which is neither true nor false"
+    if parameter.type == "duration" and parse_ms(value, -1) < 0:
+        return "which is no duration such as 10s, 5min or 500ms"
+    if parameter.type == "select" and value not in parameter.choices:
+        return f"which is none of {', '.join(parameter.choices)}"
+    return ""
