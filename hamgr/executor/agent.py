@@ -166,6 +166,10 @@ class Agent:
                 problems.append(f"exactly one of {', '.join(group)} must be given, not {' and '.join(found) or 'none'}")
         return problems
 
+    def other_actions(self) -> Mapping[str, Callable[[ActionContext], ActionResult]]:
+        """Actions beyond OCF's that hamgr itself asks for, by name."""
+        return {}
+
     def perform(self, action: str, ctx: ActionContext) -> ActionResult:
         """Run an action by its OCF name, the defaults of parameters filled in."""
         methods: dict[str, Callable[[ActionContext], ActionResult]] = {
@@ -181,7 +185,7 @@ class Agent:
             "validate-all": self.validate_all,
             "meta-data": lambda _: ActionResult(Ocf.OK, self.metadata.to_xml()),
         }
-        method = methods.get(action)
+        method = methods.get(action) or self.other_actions().get(action)
         if method is None:
             return self._unimplemented(action, ctx)
         return method(replace(ctx, params=self.metadata.with_defaults(ctx.params)))

@@ -7,14 +7,12 @@ nothing about its processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import partial
 from typing import Any
 
-from hamgr.kube.cache import Cache
-from hamgr.kube.errors import KubeError, NotFound
+from hamgr.kube.errors import NotFound
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import (
     ANNOTATION_PARKED,
@@ -31,14 +29,12 @@ from hamgr.kube.objects import (
 )
 
 _DEFAULT_GRACE_S = 30
-_REREAD_S = 2.0
 
 # Waiting reasons that no amount of waiting cures (kubelet: pkg/kubelet/kuberuntime, pkg/kubelet/images).
 _HOPELESS = {
     "CreateContainerConfigError",
     "CreateContainerError",
     "ErrImageNeverPull",
-    "ErrImagePull",
     "ImageInspectError",
     "ImagePullBackOff",
     "InvalidImageName",
@@ -243,39 +239,3 @@ def delete_by_force(kube: Kube, pod: Mapping[str, Any]) -> None:
         kube.delete(POD.path(name_of(pod), namespace_of(pod)), uid=uid_of(pod), grace=0)
     except NotFound:
         return
-
-
-def wait_pod(
-    kube: Kube,
-    cache: Cache,
-    name: str,
-    namespace: str,
-    until: Callable[[Obj | None], bool],
-    timeout_s: float,
-    cancelled: Callable[[], bool],
-    clock: Callable[[], float],
-) -> tuple[bool, Obj | None]:
-    """Wait until ``until`` holds for the pod (None: it does not exist); returns whether it does, and the pod.
-
-    The watch wakes us; the API server's own answer decides, and is asked every two seconds anyway, so that a watch
-    that lags costs time and never truth. Raises KubeError when the API server cannot be asked at the end.
-    """
-    deadline = clock() + timeout_s
-    while True:
-        seen = cache.get(POD, name, namespace)
-        last_try = clock() >= deadline or cancelled()
-        try:
-            pod = find(kube, name, namespace)
-        except KubeError:
-            if last_try:
-                raise
-        else:
-            holds = until(pod)
-            if holds or last_try:
-                return holds, pod
-        pause = max(min(deadline - clock(), _REREAD_S), 0.0)
-        cache.wait_for(partial(_changed, cache, name, namespace, seen), pause, cancelled)
-
-
-def _changed(cache: Cache, name: str, namespace: str, seen: Obj | None) -> bool | None:
-    return cache.get(POD, name, namespace) is not seen or None

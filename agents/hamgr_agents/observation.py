@@ -1,0 +1,118 @@
+"""How agents look at the cluster: through the watch cache while it is fresh, else by asking the API server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from hamgr.executor.agent import ActionContext, ActionResult, ActionTimeout
+from hamgr.kube.errors import Conflict, NotFound, Unavailable
+from hamgr.kube.objects import NODE, PV, PVC, Kind, Obj
+from hamgr.kube.volumes import Volume, in_use, resolve_claim, resolve_pv, volume_of
+
+if TYPE_CHECKING:
+    from hamgr.kube.cache import Cache
+    from hamgr.kube.gateway import Kube
+
+_FRESH_S = 3.0
+_REREAD_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The two ways to Kubernetes, present for sure."""
+
+    kube: Kube
+    cache: Cache
+
+
+def access(ctx: ActionContext) -> Access:
+    """The context's gateway and cache. Raises RuntimeError in an executor that was set up without."""
+    if ctx.kube is None or ctx.cache is None:
+        raise RuntimeError("this agent needs Kubernetes, but the executor was set up without it")
+    return Access(ctx.kube, ctx.cache)
+
+
+def look_up(ctx: ActionContext, kind: Kind, name: str, namespace: str = "") -> Obj | None:
+    """One object of a watched kind, at most three seconds old. Good for judging, not for proving. Raises KubeError."""
+    via = access(ctx)
+    if via.cache.staleness_s(kind) <= _FRESH_S:
+        return via.cache.get(kind, name, namespace)
+    try:
+        return via.kube.get(kind.path(name, namespace))
+    except NotFound:
+        return None
+
+
+def volume_behind(ctx: ActionContext, namespace: str, claim: str) -> Volume:
+    """The disk of a claim. A claim's volume never changes, so the cache is good enough where it knows it.
+
+    Raises NotFound, UnusableVolume.
+    """
+    via = access(ctx)
+    pvc = via.cache.get(PVC, claim, namespace)
+    if pvc is not None and (pvc.get("status") or {}).get("phase") == "Bound":
+        pv = via.cache.get(PV, str((pvc.get("spec") or {}).get("volumeName")))
+        if pv is not None:
+            return volume_of(pv)
+    return resolve_claim(via.kube, namespace, claim)
+
+
+def volume_named(ctx: ActionContext, pv: str) -> Volume:
+    """The disk of a PersistentVolume. Raises NotFound, UnusableVolume."""
+    via = access(ctx)
+    known = via.cache.get(PV, pv)
+    return volume_of(known) if known is not None else resolve_pv(via.kube, pv)
+
+
+def why_held(ctx: ActionContext, volume: Volume, node: str) -> str:
+    """Why it is not proved that the node has let go of the volume; empty: it is proved.
+
+    Proof is the word of the node's own hamgrd that nothing of it is mounted, or the kubelet's last report without it:
+    a kubelet lists a volume before it mounts it and until it is unmounted, and a dead one's list stays as it was.
+    To be asked when no pod object on that node uses the volume any more.
+    """
+    said = ctx.unmounted(node, volume)
+    if said is True:
+        return ""
+    try:
+        current = access(ctx).kube.get(NODE.path(node))
+    except NotFound:
+        return f"node {node} is unknown to Kubernetes, so nobody can say whether it still mounts {volume.pv}"
+    if volume.unique_name not in in_use(current):
+        return ""
+    if said is False:
+        return f"{volume.pv} is still mounted on {node}, says the hamgrd there"
+    return f"the kubelet of {node} has not reported yet that {volume.pv} is unmounted (status.volumesInUse)"
+
+
+def settle(
+    ctx: ActionContext,
+    step: Callable[[], ActionResult | str],
+    watched: Callable[[], object],
+    pause_s: float = _REREAD_S,
+) -> ActionResult:
+    """Call ``step`` now, whenever ``watched()`` changes in the cache, and every ``pause_s``, until it has a result.
+
+    A text from ``step`` says what it still waits for. An API server that does not answer, or an object that changed
+    under our hands, is waited for as well: an outage of some seconds must not make a stop fail, and with it the node.
+    Raises ActionTimeout with the last text, KubeError for what waiting does not cure.
+    """
+    cache = access(ctx).cache
+    while True:
+        before = watched()
+        try:
+            outcome = step()
+        except (Unavailable, Conflict) as error:
+            outcome = error.message
+        if isinstance(outcome, ActionResult):
+            return outcome
+        if ctx.over():
+            raise ActionTimeout(outcome)
+        cache.wait_for(partial(_moved, watched, before), min(pause_s, ctx.left_s()), ctx.cancelled)
+
+
+def _moved(watched: Callable[[], object], before: object) -> bool | None:
+    return watched() != before or None

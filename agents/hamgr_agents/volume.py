@@ -1,0 +1,206 @@
+"""The `volume` agent: the disk of a ReadWriteOnce claim, attached to one node at a time.
+
+``start`` attaches the disk ahead of the pod, under the attach-detach controller's own name for the VolumeAttachment,
+which the controller adopts when the pod comes. ``stop`` is the moment that counts: it succeeds only when the node is
+proved to have let go of the disk and the disk is detached. Nothing is ever taken from a node by force here: that is the
+fencer's work.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from hamgr.executor.agent import ActionContext, ActionResult, Agent
+from hamgr.executor.metadata import Action, Metadata, Parameter
+from hamgr.executor.ocf import Ocf
+from hamgr.kube.errors import AlreadyExists, NotFound
+from hamgr.kube.objects import NODE, POD, VOLUME_ATTACHMENT, Obj, is_terminating, name_of
+from hamgr.kube.pods import delete_gracefully, is_parked, node_of
+from hamgr.kube.volumes import (
+    Attachment,
+    UnusableVolume,
+    Volume,
+    attach_required,
+    attachment_of,
+    attachments,
+    create_attachment,
+    delete_attachment,
+    remove_from_in_use,
+    users_of_claim,
+)
+from hamgr_agents.observation import access, look_up, settle, volume_behind, volume_named, why_held
+
+_ASK_NODE_S = 0.1  # how often a node is asked for its unmount: its answer causes no event here
+
+
+class VolumeAgent(Agent):
+    """See the module."""
+
+    metadata: ClassVar[Metadata] = Metadata(
+        name="volume",
+        version="1.0",
+        shortdesc="Attaches the disk of a ReadWriteOnce claim to one node",
+        longdesc=(
+            "Holds the CSI volume behind a PersistentVolumeClaim on the node where the resource is active.\n"
+            "It is attached there before the pod that mounts it starts, never taken from another node without proof "
+            "that it is unmounted there, and detached when the resource stops."
+        ),
+        parameters=(
+            Parameter("claim", "Name of the PersistentVolumeClaim", required=True, unique=True),
+            Parameter("namespace", "Namespace of the claim", default="default"),
+            Parameter("pv", "Name of the PersistentVolume. Only needed for a claim that is not bound yet."),
+        ),
+        actions=(
+            Action("start", timeout_s=60),
+            Action("stop", timeout_s=60),
+            Action("monitor", timeout_s=20, interval_s=10),
+            Action("validate-all", timeout_s=20),
+            Action("meta-data", timeout_s=5),
+        ),
+    )
+
+    def start(self, ctx: ActionContext) -> ActionResult:
+        """Attach to the node; wait while another node is letting go, fail when one holds on."""
+        try:
+            volume = _volume(ctx)
+        except (NotFound, UnusableVolume) as error:
+            return ActionResult(Ocf.ERR_CONFIGURED, error.message)
+        if not attach_required(access(ctx).kube, volume.driver):
+            return ActionResult(Ocf.OK, f"driver {volume.driver} attaches nothing: its volumes are only mounted")
+        return self._attach(ctx, volume)
+
+    def monitor(self, ctx: ActionContext) -> ActionResult:
+        """OK: attached to this node. NOT_RUNNING: not, or on its way off."""
+        try:
+            volume = _volume(ctx)
+        except (NotFound, UnusableVolume) as error:
+            return ActionResult(Ocf.NOT_RUNNING, error.message)
+        found = look_up(ctx, VOLUME_ATTACHMENT, volume.attachment_name(ctx.node))
+        if found is None:
+            if not attach_required(access(ctx).kube, volume.driver) and self._users(ctx):
+                return ActionResult(Ocf.OK)
+            return ActionResult(Ocf.NOT_RUNNING, f"{volume.pv} is not attached to {ctx.node}")
+        attachment = attachment_of(found)
+        if attachment.leaving:
+            return ActionResult(Ocf.NOT_RUNNING, f"{volume.pv} is being detached from {ctx.node}")
+        if not attachment.attached:
+            said = attachment.attach_error or "its driver has not confirmed the attachment"
+            return ActionResult(Ocf.NOT_RUNNING, f"{volume.pv} is not attached to {ctx.node} yet: {said}")
+        return ActionResult(Ocf.OK)
+
+    def stop(self, ctx: ActionContext) -> ActionResult:
+        """OK once no pod there uses the claim, the node is proved to have unmounted it, and it is detached."""
+        try:
+            volume = _volume(ctx)
+        except NotFound as error:
+            # A claim that a pod uses is protected from deletion: one that is gone is mounted nowhere.
+            return ActionResult(Ocf.OK, error.message)
+        except UnusableVolume as error:
+            return ActionResult(Ocf.OK, f"{error.message}, so it was never attached")
+        return self._let_go(ctx, volume)
+
+    def validate_all(self, ctx: ActionContext) -> ActionResult:
+        """Also: the claim exists, is bound to a CSI volume, and its driver attaches at the storage."""
+        checked = super().validate_all(ctx)
+        if checked.rc is not Ocf.OK or ctx.kube is None:
+            return checked
+        try:
+            volume = _volume(ctx)
+        except (NotFound, UnusableVolume) as error:
+            return ActionResult(Ocf.ERR_CONFIGURED, error.message)
+        if not attach_required(ctx.kube, volume.driver):
+            return ActionResult(
+                Ocf.OK,
+                f"driver {volume.driver} has attachRequired: false, so nothing but the node itself can cut it off: "
+                "configure node level fencing",
+            )
+        return ActionResult(Ocf.OK)
+
+    def _attach(self, ctx: ActionContext, volume: Volume) -> ActionResult:
+        def step() -> ActionResult | str:
+            found = attachments(access(ctx).kube, volume)
+            elsewhere = next((a for a in found if a.node != ctx.node), None)
+            here = next((a for a in found if a.node == ctx.node), None)
+            if elsewhere is not None:
+                holder = self._holder(ctx, elsewhere)
+                if holder:
+                    return ActionResult(Ocf.ERR_GENERIC, f"{volume.pv} cannot be attached to {ctx.node}: {holder}")
+                return f"{volume.pv} cannot be attached to {ctx.node}: {_where(elsewhere)}"
+            if here is None:
+                self._create(ctx, volume)
+            elif here.attached and not here.leaving:
+                return ActionResult(Ocf.OK)
+            said = here.attach_error if here else ""
+            return f"driver {volume.driver} has not attached {volume.pv} to {ctx.node} yet{_said(said)}"
+
+        cache = access(ctx).cache
+        return settle(ctx, step, lambda: cache.changes(VOLUME_ATTACHMENT))
+
+    def _holder(self, ctx: ActionContext, attachment: Attachment) -> str:
+        """Who keeps the disk on another node for good; empty: it will come free, or a parked pod was told to go."""
+        users = [pod for pod in self._all_users(ctx) if node_of(pod) == attachment.node]
+        for pod in users:
+            if is_terminating(pod):
+                continue
+            if not is_parked(pod):
+                return f"pod {name_of(pod)} uses it on {attachment.node}; stop that first, or fence {attachment.node}"
+            delete_gracefully(access(ctx).kube, pod)
+        return ""
+
+    def _create(self, ctx: ActionContext, volume: Volume) -> None:
+        try:
+            create_attachment(access(ctx).kube, volume, ctx.node)
+        except AlreadyExists:
+            return  # the attach-detach controller was faster
+
+    def _let_go(self, ctx: ActionContext, volume: Volume) -> ActionResult:
+        def step() -> ActionResult | str:
+            waiting_for = self._step_towards_detach(ctx, volume)
+            if waiting_for:
+                return f"{volume.pv} is not proved to be off {ctx.node}: {waiting_for}"
+            return ActionResult(Ocf.OK)
+
+        cache = access(ctx).cache
+        return settle(ctx, step, lambda: cache.changes(VOLUME_ATTACHMENT, NODE), _ASK_NODE_S)
+
+    def _step_towards_detach(self, ctx: ActionContext, volume: Volume) -> str:
+        """Do what can be done now; what is still being waited for, empty at the end."""
+        kube = access(ctx).kube
+        here = next((a for a in attachments(kube, volume) if a.node == ctx.node), None)
+        if here is not None and here.leaving:
+            return f"the driver has not confirmed the detachment{_said(here.detach_error)}"
+        if users := [pod for pod in self._all_users(ctx) if node_of(pod) == ctx.node]:
+            return f"pod {name_of(users[0])} still uses it"
+        if here is None and attach_required(kube, volume.driver):
+            return ""
+        if held := why_held(ctx, volume, ctx.node):
+            return held
+        if here is None:
+            return ""
+        remove_from_in_use(kube, ctx.node, volume)
+        delete_attachment(kube, here.name, here.uid)
+        return "the driver has not confirmed the detachment"
+
+    def _users(self, ctx: ActionContext) -> list[Obj]:
+        return [pod for pod in self._all_users(ctx) if node_of(pod) == ctx.node and not is_parked(pod)]
+
+    def _all_users(self, ctx: ActionContext) -> list[Obj]:
+        """The pods that use the claim, as the API server has them now."""
+        namespace = ctx.text("namespace")
+        return users_of_claim(access(ctx).kube.list(POD.collection(namespace)).items, namespace, ctx.text("claim"))
+
+
+def _volume(ctx: ActionContext) -> Volume:
+    """The disk. Raises NotFound, UnusableVolume."""
+    if ctx.text("pv"):
+        return volume_named(ctx, ctx.text("pv"))
+    return volume_behind(ctx, ctx.text("namespace"), ctx.text("claim"))
+
+
+def _said(error: str) -> str:
+    return f": {error}" if error else ""
+
+
+def _where(other: Attachment) -> str:
+    state = "is being detached" if other.leaving else "is still attached, though no pod uses it there,"
+    return f"it {state} at {other.node} (VolumeAttachment {other.name}){_said(other.detach_error)}"
