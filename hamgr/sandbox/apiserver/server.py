@@ -1,0 +1,139 @@
+"""The server as a whole: the objects that exist at start, the HTTP application, its listeners."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from hamgr.sandbox.apiserver import discovery
+from hamgr.sandbox.apiserver.catalog import BUILT_IN
+from hamgr.sandbox.apiserver.errors import ApiFailure, internal_error, path_not_found
+from hamgr.sandbox.apiserver.handlers import Handlers, answer, failure_answer
+from hamgr.sandbox.apiserver.kinds import Catalog
+from hamgr.sandbox.apiserver.registry import Registry, WriteOptions
+from hamgr.sandbox.apiserver.requests import accepted
+from hamgr.sandbox.apiserver.storage import Storage, dumps
+
+Obj = dict[str, Any]
+
+_log = logging.getLogger(__name__)
+
+NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a server is run. `window` is how many events of each kind are kept for watches and paged lists."""
+
+    window: int = 5000
+
+
+class ApiServer:
+    """One stand-in API server: storage, registry and HTTP application."""
+
+    def __init__(self, settings: Settings = Settings()) -> None:
+        self.storage = Storage(settings.window)
+        self.registry = Registry(self.storage, Catalog(BUILT_IN))
+        self._stopping = False
+        self._handlers = Handlers(self.registry, lambda: self._stopping)
+        self._seed()
+
+    def _seed(self) -> None:
+        kind = self.registry.catalog.find("", "v1", "namespaces")
+        assert kind is not None
+        for name in NAMESPACES:
+            self.registry.create(kind, "", {"metadata": {"name": name}}, WriteOptions())
+        self.storage.begin_history()
+
+    def stop(self) -> None:
+        """End all watches, so that their connections can close."""
+        self._stopping = True
+        self.storage.wake_all()
+
+    def application(self) -> web.Application:
+        """The HTTP application; every instance serves the same objects."""
+        app = web.Application(middlewares=[self._guard], client_max_size=16 * 1024 * 1024)
+        app.router.add_route("*", "/{path:.*}", self._dispatch)
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Every failure is a Status object; a bug here costs one request, not the server."""
+        try:
+            response: web.StreamResponse = await handler(request)
+        except ApiFailure as failure:
+            return failure_answer(failure)
+        except (web.HTTPException, asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:  # noqa: BLE001 (the server outlives any one request)
+            _log.exception("request failed: %s %s", request.method, request.path_qs)
+            return failure_answer(internal_error(f"the stand-in failed on {request.method} {request.path}"))
+        return response
+
+    async def _dispatch(self, request: web.Request) -> web.StreamResponse:
+        steps = [step for step in request.path.split("/") if step]
+        if steps and steps[0] in ("healthz", "readyz", "livez"):
+            return web.Response(text="ok")
+        if steps == ["version"]:
+            return answer(discovery.VERSION)
+        if steps and (steps[0] == "api" and len(steps) > 2 or steps[0] == "apis" and len(steps) > 3):
+            return await self._handlers.resource(request)
+        if steps and steps[0] in ("api", "apis"):
+            return self._discover(request, steps)
+        raise path_not_found()
+
+    def _discover(self, request: web.Request, steps: list[str]) -> web.Response:
+        catalog = self.registry.catalog
+        found: Obj | None
+        if len(steps) == 1 and accepted(request).form == "aggregated":
+            body = discovery.aggregated(catalog, core=steps[0] == "api")
+            return web.Response(body=dumps(body), headers={"Content-Type": discovery.AGGREGATED_TYPE})
+        if steps == ["api"]:
+            found = discovery.versions(request.host)
+        elif steps == ["apis"]:
+            found = discovery.group_list(catalog)
+        elif steps[0] == "api":
+            found = discovery.resource_list(catalog, "", steps[1])
+        elif len(steps) == 2:
+            found = discovery.group(catalog, steps[1])
+        else:
+            found = discovery.resource_list(catalog, steps[1], steps[2])
+        if found is None:
+            raise path_not_found()
+        return answer(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An address to listen on; port 0 takes a free one. With `tls` it speaks HTTPS."""
+
+    host: str
+    port: int = 0
+    tls: ssl.SSLContext | None = None
+
+
+@contextlib.asynccontextmanager
+async def running(
+    server: ApiServer, listeners: Sequence[Listener] = (Listener("127.0.0.1"),)
+) -> AsyncIterator[list[str]]:
+    """Serve while the context lasts; yields the URLs, one a listener."""
+    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    urls = []
+    try:
+        for listener in listeners:
+            site = web.TCPSite(runner, listener.host, listener.port, ssl_context=listener.tls)
+            await site.start()
+            bound = site._server.sockets[0].getsockname()  # type: ignore[union-attr]
+            urls.append(f"{'https' if listener.tls else 'http'}://{bound[0]}:{bound[1]}")
+        yield urls
+    finally:
+        server.stop()
+        await runner.cleanup()
