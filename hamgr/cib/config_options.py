@@ -18,6 +18,8 @@ _DURATION = re.compile(r"\s*\d+\s*(us|usec|ms|msec|s|sec|m|min|h|hr)?\s*\Z")
 _ISO_DURATION = re.compile(r"P(?=.)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+S)?)?\Z")
 _SCORE = re.compile(r"[-+]?(INFINITY|\d{1,18})\Z")
 
+SHORT_LIST = 12  # with a good guess at hand, nobody wants to read more than so many alternatives
+
 
 def duration_ms(text: str) -> int:
     """A duration ("5s", "2min", "500ms", "30", "PT5M") in milliseconds; a bare number is seconds. Raises ValueError."""
@@ -65,9 +67,7 @@ class Kind:
         if self.read is not None:
             self.read(text)
         elif self.choices and text not in self.choices:
-            raise ValueError(
-                f"'{text}' is not allowed here{meant(text, self.choices)}; allowed: {listing(self.choices)}"
-            )
+            raise ValueError(f"'{text}' is not allowed here{instead(text, self.choices)}")
 
 
 BOOL = Kind(boolean_value)
@@ -171,10 +171,12 @@ OPERATION_META: Mapping[str, Kind] = {
 }
 
 
-def meant(word: str, choices: Iterable[str]) -> str:
-    """ ", did you mean 'x'?" for the nearest choice, or nothing when none is near."""
-    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
-    return f", did you mean '{near[0]}'?" if near else ""
+def instead(word: str, choices: Iterable[str]) -> str:
+    """What a person may have meant by a wrong word, to be put behind the complaint about it."""
+    choices = list(choices)
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    guess = f" (did you mean '{near[0]}'?)" if near else ""
+    return guess if near and len(choices) > SHORT_LIST else f"{guess}; allowed: {listing(choices)}"
 
 
 def listing(words: Iterable[str]) -> str:

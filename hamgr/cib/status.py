@@ -194,7 +194,16 @@ class StatusDoc:
     @classmethod
     def from_json(cls, text: str | bytes) -> StatusDoc:
         """Read `to_json`'s answer. Raises ValueError when it is no such document."""
-        return _decode(cls, json.loads(text))
+        return cls.from_value(json.loads(text))
+
+    def to_value(self) -> dict[str, Any]:
+        """What `to_json` writes, before it becomes text: for a store that keeps JSON values."""
+        return as_dict(self)
+
+    @classmethod
+    def from_value(cls, value: object) -> StatusDoc:
+        """Read `to_value`'s answer. Raises ValueError when it is no such document."""
+        return _decode(cls, value)
 
 
 def as_dict(document: Any) -> dict[str, Any]:

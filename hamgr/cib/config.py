@@ -1,0 +1,194 @@
+"""The cluster file: what an administrator writes, read with every problem found at once and named by its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from hamgr.cib import model
+from hamgr.cib.config_agents import AgentSpec
+from hamgr.cib.config_build import FENCING_ID, build_cib
+from hamgr.cib.config_dump import dump_section
+from hamgr.cib.config_fencing import Fencing
+from hamgr.cib.config_options import instead
+from hamgr.cib.config_schema import ClusterSection
+from hamgr.cib.config_source import ConfigError, Path, Problem, Source, read_yaml
+from hamgr.cib.config_values import Known
+
+__all__ = ["ClusterFile", "ConfigError", "Problem", "dump_yaml", "load_yaml"]
+
+_KINDS = {dict: "a mapping", list: "a list", type(None): "nothing"}
+
+
+@dataclass(frozen=True)
+class ClusterFile:
+    """A valid cluster file."""
+
+    section: ClusterSection
+    agents: Mapping[str, AgentSpec] = field(default_factory=dict)
+
+    @property
+    def cluster(self) -> str:
+        """The cluster's name: part of etcd's keys and of labels."""
+        return self.section.cluster
+
+    @property
+    def namespace(self) -> str:
+        """The Kubernetes namespace that resources live in unless their parameters say otherwise."""
+        return self.section.namespace
+
+    @property
+    def fencing(self) -> Fencing:
+        """Levels, devices and topology for the fencer; `hamgr.cib.config_fencing.levels_for` picks a node's levels."""
+        return self.section.fencing
+
+    def to_cib(self) -> model.Cib:
+        """The configuration as the scheduler's model, hamgr's defaults filled in, without recorded state."""
+        return build_cib(self.section, self.agents)
+
+
+def load_yaml(text: str, filename: str, agents: Mapping[str, AgentSpec] | None = None) -> ClusterFile:
+    """Read a cluster file. Raises ConfigError with everything that is wrong.
+
+    Resources of hamgr's own agents are checked against `agents`; with None they are taken as they are.
+    """
+    source = read_yaml(text, filename)
+    if not isinstance(source.value, dict):
+        source.complain((), "a cluster file is a mapping with at least the keys cluster and nodes")
+        raise ConfigError(source.problems)
+    known = _collect(source, agents)
+    try:
+        section = ClusterSection.model_validate(source.value, context=known)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            _complain(source, detail)
+    if source.problems:
+        raise ConfigError(source.problems)
+    return ClusterFile(section, agents or {})
+
+
+def dump_yaml(cluster_file: ClusterFile) -> str:
+    """A cluster file's text, as short as the schema allows; `load_yaml` reads the same file from it."""
+    return dump_section(cluster_file.section)
+
+
+# --- what the file defines ---------------------------------------------------------------------------------------
+
+
+def _collect(source: Source, agents: Mapping[str, AgentSpec] | None) -> Known:
+    """Every id in the file; ids given twice are noted as problems."""
+    resources = _unique_ids(source, (*_resource_ids(source.value), *_device_ids(source.value)))
+    devices = frozenset(str(name) for _, name in _device_ids(source.value))
+    tags = source.value.get("tags")
+    return Known(
+        resources=resources | {FENCING_ID},
+        nodes=_unique_ids(source, tuple(_node_names(source.value))),
+        tags=frozenset(tags) if isinstance(tags, dict) else frozenset(),
+        devices=devices,
+        agents=agents,
+    )
+
+
+def _unique_ids(source: Source, ids: tuple[tuple[Path, str], ...]) -> frozenset[str]:
+    first: dict[str, Path] = {}
+    for path, name in ids:
+        if name in first:
+            line = source.problem(first[name], "").line
+            source.complain(path, f"'{name}' is taken already, in line {line}")
+        first.setdefault(name, path)
+    return frozenset(first)
+
+
+def _entries(value: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for index, entry in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(entry, dict):
+            yield (*path, index), entry
+
+
+def _resource_ids(root: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    for path, entry in _entries(root.get("resources"), ("resources",)):
+        yield from _ids_within(path, entry)
+
+
+def _ids_within(path: Path, entry: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    for key in ("id", "group", "clone", "bundle"):
+        if isinstance(entry.get(key), str):
+            yield (*path, key), str(entry[key])
+            break
+    for inner_path, inner in _entries(entry.get("members"), (*path, "members")):
+        yield from _ids_within(inner_path, inner)
+    for key in ("of", "primitive"):
+        if isinstance(entry.get(key), dict):
+            yield from _ids_within((*path, key), entry[key])
+
+
+def _device_ids(root: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    fencing = root.get("fencing")
+    devices = fencing.get("devices") if isinstance(fencing, dict) else None
+    for path, entry in _entries(devices, ("fencing", "devices")):
+        if isinstance(entry.get("id"), str):
+            yield (*path, "id"), str(entry["id"])
+
+
+def _node_names(root: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    nodes = root.get("nodes")
+    for index, entry in enumerate(nodes if isinstance(nodes, list) else ()):
+        name = entry.get("name") if isinstance(entry, dict) else entry
+        if isinstance(name, str):
+            yield ("nodes", index), str(name)
+
+
+# --- complaints --------------------------------------------------------------------------------------------------
+
+
+def _complain(source: Source, detail: Any) -> None:
+    """Note one of pydantic's errors where it belongs in the file, in words that a person can act on."""
+    loc: Path = detail["loc"]
+    path, written = _written(source.value, loc)
+    kind = detail["type"]
+    if kind == "too_short" and written:
+        return  # its entries are wrong, not missing, and each has been named
+    if kind == "missing":
+        source.complain(path, f"the key '{loc[-1]}' is missing")
+        return
+    source.complain(path, _words(kind, detail), at_key=kind == "unknown_key" or loc[-2:-1] == ("values",))
+
+
+def _written(value: Any, loc: Path) -> tuple[Path, Any]:
+    """The part of pydantic's location that a person wrote (normalizing has added the rest), and what stands there."""
+    path: Path = ()
+    part: Any
+    for part in loc:
+        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and part in range(len(value))):
+            value = value[part]
+            path = (*path, part)
+    return path, value
+
+
+def _words(kind: str, detail: Any) -> str:
+    given = detail["input"]
+    shown = f"'{given}'" if isinstance(given, str) else _KINDS.get(type(given), "this")
+    if kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+        return f"{shown} is not allowed here{instead(str(given), allowed)}"
+    wanted = {
+        "string_type": "text belongs here",
+        "tuple_type": "a list belongs here, each entry with a dash before it",
+        "list_type": "a list belongs here, each entry with a dash before it",
+        "dict_type": "a mapping (key: value) belongs here",
+        "model_type": "a mapping (key: value) belongs here",
+        "model_attributes_type": "a mapping (key: value) belongs here",
+        "too_short": "at least one entry is needed",
+        "int_parsing": "a whole number belongs here",
+        "int_type": "a whole number belongs here",
+        "bool_parsing": "true or false belongs here",
+        "bool_type": "true or false belongs here",
+    }.get(kind)
+    if kind == "too_short" and wanted:
+        return wanted
+    message = detail.get("ctx", {}).get("message", detail["msg"])
+    return f"{wanted}, not {shown}" if wanted else str(message)

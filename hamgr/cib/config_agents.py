@@ -1,0 +1,41 @@
+"""What the cluster file must know of an agent to check a resource and to fill in what was left out.
+
+The agents themselves live further up (`hamgr.executor`); whoever reads a cluster file hands their descriptions in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSpec:
+    """One parameter of an agent."""
+
+    name: str
+    required: bool = False
+    type: str = "string"  # string, integer, boolean, duration, select, object (a YAML mapping or list, kept as JSON)
+    choices: tuple[str, ...] = ()  # of type select
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSpec:
+    """One action of an agent with the times that its author advises; an interval above 0 makes it a monitor."""
+
+    name: str
+    timeout_ms: int = 0  # 0: no advice
+    interval_ms: int = 0
+    role: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpec:
+    """One agent, by the name that the cluster file uses for it."""
+
+    name: str
+    parameters: Mapping[str, ParameterSpec] = field(default_factory=dict)
+    actions: tuple[ActionSpec, ...] = ()
+    # Groups of parameters of which exactly one must be given, such as (template, template-from).
+    exactly_one_of: tuple[tuple[str, ...], ...] = ()
