@@ -1,7 +1,7 @@
 """The disk attacher: stands in for the CSI external-attacher and its driver, over the sandbox's DiskStore.
 
 A VolumeAttachment whose finalizer it removed is the promise that fencing by volume rests on: the node that had the
-disk cannot write to it any more. So the finalizer goes after ``DiskStore.detach`` has returned, never for other reasons.
+disk cannot write to it any more. So the finalizer goes once ``DiskStore.detach`` has returned, never otherwise.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import Any, Protocol
 
 from hamgr.sandbox.client import ApiError, Client, Informer, KubeconfigError, Object, Unreachable
 from hamgr.sandbox.controllers.events import timestamp
+from hamgr.sandbox.controllers.objects import quantity
 from hamgr.sandbox.disks import DRIVER, DiskError, DiskStore
+from hamgr.sandbox.provisioner import Provisioner
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,6 @@ _DEFAULT_SIZE = 1 << 30
 _RETRY_FIRST_S, _RETRY_LAST_S = 1.0, 300.0
 _FAULT_LOOK_S = 0.1
 _STORAGE_THREADS = 32
-_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 class Disks(Protocol):
@@ -44,7 +45,7 @@ class Disks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong with an operation: it takes ``latency_s`` instead of the usual, hangs, or fails with a message."""
+    """What goes wrong: the operation takes ``latency_s`` instead of the usual, hangs, or fails with a message."""
 
     latency_s: float | None = None
     hang: bool = False
@@ -75,14 +76,6 @@ def read_faults(disks: Path) -> dict[str, Fault]:
 def fault_for(faults: Mapping[str, Fault], operation: str, handle: str) -> Fault:
     """The fault for one operation on one disk: the disk's own, else the one for all disks."""
     return faults.get(f"{operation}:{handle}") or faults.get(operation) or Fault()
-
-
-def parse_quantity(text: str) -> int:
-    """Bytes of a Kubernetes quantity (``10Gi``, ``500M``, ``1073741824``). Raises ValueError."""
-    for unit, factor in _UNITS.items():
-        if text.endswith(unit):
-            return int(float(text.removesuffix(unit)) * factor)
-    return int(float(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +229,7 @@ class Attacher:
 
 def _size_of(volume: Object) -> int:
     storage = volume["spec"].get("capacity", {}).get("storage")
-    return parse_quantity(storage) if storage else _DEFAULT_SIZE
+    return int(quantity(storage)) if storage else _DEFAULT_SIZE
 
 
 async def _first_of(event: asyncio.Event, seconds: float) -> None:
@@ -247,12 +240,13 @@ async def _first_of(event: asyncio.Event, seconds: float) -> None:
 
 
 async def serve(kubeconfig: Path | None, disks: Path, latencies: Latencies) -> None:
-    """Run the attacher over the store in ``disks`` until cancelled. Raises KubeconfigError, Unreachable, DiskError."""
+    """Run attacher and provisioner over the store in ``disks`` until cancelled. Raises KubeconfigError, DiskError."""
     store = DiskStore(disks)
     # Each operation that hangs in the storage holds a thread; they must not keep the other disks waiting.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_STORAGE_THREADS))
-    async with Client.from_kubeconfig(kubeconfig) as client:
-        await Attacher(client, store, latencies, lambda: read_faults(disks)).run()
+    async with Client.from_kubeconfig(kubeconfig) as client, asyncio.TaskGroup() as group:
+        group.create_task(Attacher(client, store, latencies, lambda: read_faults(disks)).run())
+        group.create_task(Provisioner(client, store).run())
 
 
 def main() -> int:

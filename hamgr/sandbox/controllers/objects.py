@@ -12,6 +12,16 @@ NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 
+_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "m": 1e-3}
+
+
+def quantity(text: str | float) -> float:
+    """The number that a Kubernetes quantity (``10Gi``, ``250m``, ``2``) stands for. Raises ValueError."""
+    for unit, factor in _UNITS.items():
+        if isinstance(text, str) and text.endswith(unit):
+            return float(text.removesuffix(unit)) * factor
+    return float(text)
+
 
 def condition(item: Object, kind: str) -> Object:
     """The condition of that type in the object's status; empty when there is none."""
