@@ -67,8 +67,7 @@ def hosts_file(pod: Json, ip: str) -> str:
     """The text of a pod's /etc/hosts."""
     name = pod["spec"].get("hostname") or pod["metadata"]["name"]
     lines = ["# Kubernetes-managed hosts file.", "127.0.0.1\tlocalhost", "::1\tlocalhost", f"{ip}\t{name}"]
-    for alias in pod["spec"].get("hostAliases") or []:
-        lines.append("\t".join([alias["ip"], *alias["hostnames"]]))
+    lines += ["\t".join([alias["ip"], *alias["hostnames"]]) for alias in pod["spec"].get("hostAliases") or []]
     return "\n".join(lines) + "\n"
 
 
@@ -116,7 +115,7 @@ def _volume_mounts(container: Json, env: Mapping[str, str], around: Surroundings
 def _relocated(text: str, places: Mapping[str, str]) -> str:
     for target in sorted(places, key=len, reverse=True):
         pattern = rf"(?<![\w./-]){re.escape(target.rstrip('/'))}(?![\w.-])"
-        text = re.sub(pattern, lambda _, place=places[target]: place, text)
+        text = re.sub(pattern, places[target].replace("\\", r"\\"), text)
     return text
 
 

@@ -1,4 +1,4 @@
-"""Look up what pods refer to (claims, volumes, Secrets, ConfigMaps), and remember it for when the API server is away."""
+"""Look up what pods refer to (claims, Secrets, ConfigMaps), and remember it for when the API server is away."""
 
 from __future__ import annotations
 

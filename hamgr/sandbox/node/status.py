@@ -26,7 +26,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Terminated:
-    """How a run of a container ended. Times are seconds of the wall clock."""
+    """How a run of a container ended. Times are seconds of the wall clock, 0 when unknown."""
 
     exit_code: int
     started_at: float
@@ -73,6 +73,11 @@ class PodReport:
 def timestamp(seconds: float) -> str:
     """Kubernetes' metav1.Time: whole seconds, UTC."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds_of(text: str | None) -> float:
+    """The inverse of ``timestamp``; 0 for none."""
+    return datetime.fromisoformat(text).timestamp() if text else 0.0
 
 
 def micro_timestamp(seconds: float) -> str:
@@ -211,8 +216,8 @@ def _state(state: Waiting | Running | Terminated) -> Json:
     told: Json = {
         "exitCode": state.exit_code,
         "reason": state.told_reason,
-        "startedAt": timestamp(state.started_at),
-        "finishedAt": timestamp(state.finished_at),
+        "startedAt": timestamp(state.started_at) if state.started_at else None,
+        "finishedAt": timestamp(state.finished_at) if state.finished_at else None,
     }
     if state.message:
         told["message"] = state.message

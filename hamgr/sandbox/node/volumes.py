@@ -273,7 +273,7 @@ class Volumes:
         kind = next((kind for kind in ("emptyDir", *_PRIVATE) if kind in spec), None)
         if kind is None:
             raise OSError(f"volumes of type {', '.join(set(spec) - {'name'})} are not supported by the sandbox")
-        path = self._root / "pods" / uid / "volumes" / f"kubernetes.io~{kind.lower()}" / spec["name"]
+        path: Path = self._root / "pods" / uid / "volumes" / f"kubernetes.io~{kind.lower()}" / spec["name"]
         if kind == "emptyDir":
             path.mkdir(parents=True, exist_ok=True)
             path.chmod(0o777)

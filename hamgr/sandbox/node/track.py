@@ -1,0 +1,196 @@
+"""What a worker remembers of one container of its pod, and how that looks to the plan and in the status."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from hamgr.sandbox.node.backoff import Backoff
+from hamgr.sandbox.node.plan import ContainerView, Phase, is_sidecar
+from hamgr.sandbox.node.probes import Answer, Probe, Series, judged, probes_of
+from hamgr.sandbox.node.runtime import Container
+from hamgr.sandbox.node.status import ContainerReport, Running, Terminated, Waiting, seconds_of
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Track:
+    """One container through all of its runs. Monotonic times unless a field says otherwise."""
+
+    spec: Json
+    init: bool = False
+    runs: int = 0
+    """Runs so far, those of earlier lives of the pod on this node included."""
+    current: Container | None = None
+    """The latest run: alive, or ended and seen to be so."""
+    unseen_exit: Container | None = None
+    """The end of the latest run that the periodic look at the runtime has not come across yet."""
+    last: Terminated | None = None
+    finished_at: float = 0.0
+    exited: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: bool = False
+    failed_probe: str = ""
+    backoff: Backoff | None = None
+    waiting: Waiting | None = None
+    not_before: float = 0.0
+    image_failures: int = 0
+    failure: Terminated | None = None
+    """Set instead of ``current`` when the last attempt to start did not get as far as a process."""
+    series: dict[str, Series] = field(default_factory=dict)
+    probe_now: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def name(self) -> str:
+        return str(self.spec["name"])
+
+    @property
+    def probes(self) -> tuple[Probe, ...]:
+        return probes_of(self.spec)
+
+    @property
+    def running(self) -> bool:
+        return self.current is not None and self.current.running
+
+    @property
+    def phase(self) -> Phase:
+        if self.running:
+            return Phase.RUNNING
+        return Phase.EXITED if self.current is not None or self.failure is not None else Phase.CREATED
+
+    @property
+    def started(self) -> bool:
+        """Running, and its startup probe (if it has one) has succeeded."""
+        needs = any(probe.kind == "startup" for probe in self.probes)
+        return self.running and (not needs or self._verdict("startup") is True)
+
+    @property
+    def ready(self) -> bool:
+        needs = any(probe.kind == "readiness" for probe in self.probes)
+        return self.started and (not needs or self._verdict("readiness") is True)
+
+    def _verdict(self, kind: str) -> bool | None:
+        return self.series.get(kind, Series()).verdict
+
+    @property
+    def exit_code(self) -> int:
+        end = self.failure or (self.ended() if self.current is not None else None)
+        return end.exit_code if end is not None else 0
+
+    def ended(self) -> Terminated | None:
+        """How the latest run ended; None while it is running or when there was none."""
+        run = self.current
+        if self.failure is not None or run is None or run.exit_code is None:
+            return self.failure
+        return Terminated(run.exit_code, run.started_at, run.finished_at or run.started_at, container_id(run))
+
+    def began(self, run: Container) -> None:
+        """A new run: everything that was known of the one before is history."""
+        self.last = self.ended() or self.last
+        self.current, self.failure, self.unseen_exit, self.waiting = run, None, None, None
+        self.runs += 1
+        self.series, self.failed_probe, self.stopping = {}, "", False
+        self.not_before, self.image_failures = 0.0, 0
+        self.exited.clear()
+
+    def failed_to_start(self, failure: Terminated, now: float) -> None:
+        """An attempt that left no process behind counts as a run that ended at once."""
+        self.last = self.ended() or self.last
+        self.current, self.failure, self.waiting = None, failure, None
+        self.runs += 1
+        self.finished_at = now
+
+    def see_exit(self, now: float) -> bool:
+        """Take note of an exit that the runtime has told; whether there was one."""
+        if self.unseen_exit is None:
+            return False
+        self.current, self.unseen_exit = self.unseen_exit, None
+        self.finished_at = now
+        self.stopping, self.failed_probe = False, ""
+        return True
+
+    def judge(self, probe: Probe, answer: Answer) -> bool:
+        """Add a probe's answer; whether the verdict has changed."""
+        before = self.series.get(probe.kind, Series())
+        after = judged(probe, before, answer)
+        self.series[probe.kind] = after
+        if after.verdict is False and probe.kind != "readiness" and not self.stopping:
+            self.failed_probe = probe.kind
+        return before.verdict != after.verdict
+
+    def view(self) -> ContainerView:
+        return ContainerView(
+            self.phase,
+            self.exit_code,
+            self.finished_at,
+            self.started,
+            self.stopping,
+            self.failed_probe,
+            self.backoff,
+            self.not_before,
+        )
+
+    def report(self) -> ContainerReport:
+        """The container's status. While it waits, what it was before is its last state."""
+        end = self.ended()
+        state: Waiting | Running | Terminated
+        if self.running and self.current is not None:
+            state, last = Running(self.current.started_at), self.last
+        elif self.waiting is not None:
+            state, last = self.waiting, end or self.last
+        elif end is not None:
+            state, last = end, self.last
+        else:
+            state, last = Waiting("PodInitializing" if self.init else "ContainerCreating"), self.last
+        image = str(self.spec.get("image", ""))
+        return ContainerReport(
+            self.name,
+            image,
+            state,
+            last,
+            f"sandbox.hamgr.io/{image}" if self.current else "",
+            container_id(self.current) if self.current else "",
+            max(0, self.runs - 1),
+            self.ready,
+            self.started,
+            self.init,
+            is_sidecar(self.spec) and self.init,
+        )
+
+
+def container_id(run: Container) -> str:
+    return f"hamgr://{run.id}"
+
+
+def tracks_of(pod: Json) -> dict[str, Track]:
+    """A track for each container of the pod, those of an earlier life of this node continued by their counts.
+
+    What had run then and may not run again (the pod has ended, or its policy is Never) counts as ended.
+    """
+    spec, status = pod["spec"], pod.get("status") or {}
+    tracks = {each["name"]: Track(each, init=True) for each in spec.get("initContainers") or []}
+    tracks |= {each["name"]: Track(each) for each in spec.get("containers") or []}
+    over = status.get("phase") in ("Succeeded", "Failed") or spec.get("restartPolicy") == "Never"
+    for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        track = tracks.get(each["name"])
+        if track is not None and each.get("containerID"):
+            track.runs = int(each.get("restartCount", 0)) + 1
+            track.last = _lost(each)
+            track.failure = track.last if over else None
+    return tracks
+
+
+def _lost(status: Json) -> Terminated:
+    """How the reported run ended: as reported, or unseen, because the node went down with it."""
+    told = (status.get("state") or {}).get("terminated")
+    if told is None:
+        return Terminated(255, 0.0, 0.0, status["containerID"], "Unknown")
+    return Terminated(
+        int(told["exitCode"]),
+        seconds_of(told.get("startedAt")),
+        seconds_of(told.get("finishedAt")),
+        told.get("containerID", ""),
+        told.get("reason", ""),
+        told.get("message", ""),
+    )
