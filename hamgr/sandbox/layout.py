@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hamgr.sandbox.addresses import AddressPlan
 from hamgr.sandbox.errors import Exit, SandboxError
@@ -62,6 +63,10 @@ class Layout:
     @property
     def disks(self) -> Path:
         return self.root / "disks"
+
+    @property
+    def images(self) -> Path:
+        return self.root / "images"
 
     @property
     def tls(self) -> Path:
@@ -127,7 +132,9 @@ class Record:
         """Read what `save` has written. Raises SandboxError when there is no sandbox or the file is damaged."""
         try:
             data = json.loads(path.read_text())
-            options = {name: tuple(value) if isinstance(value, list) else value for name, value in data["options"].items()}
+            options: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in data["options"].items()
+            }
             return cls(**{**data, "options": Options(**options), "etcd": tuple(data["etcd"])})
         except FileNotFoundError:
             text = f"no sandbox is up in {path.parent}; start one with `hamgr sandbox up`"

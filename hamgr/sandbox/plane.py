@@ -17,9 +17,7 @@ ATTACHER, BALANCER, CONTROLLERS, API_SERVER = "attacher", "balancer", "controlle
 NODE_AGENT, HAMGRD = "kubelet", "hamgrd"
 
 
-def etcd_services(
-    layout: Layout, binary: EtcdBinary, members: Sequence[EtcdMember], logs: Path
-) -> list[Service]:
+def etcd_services(layout: Layout, binary: EtcdBinary, members: Sequence[EtcdMember], logs: Path) -> list[Service]:
     """The members of the sandbox's own etcd. One that dies stays dead, as a host would, until it is started."""
     return [
         Service(
@@ -32,10 +30,9 @@ def etcd_services(
     ]
 
 
-def api_service(layout: Layout, address: str, port: int, logs: Path) -> Service:
+def api_service(address: str, port: int, logs: Path) -> Service:
     """The stand-in API server. It keeps its objects in memory, so starting it again by itself would hide a loss."""
-    arguments = [f"--listen={address}:{port}", f"--tls-dir={layout.tls}", f"--token-file={layout.tokens}"]
-    return _python(API_SERVER, arguments, logs, restart_s=None)
+    return _python(API_SERVER, [f"--listen={address}:{port}"], logs, restart_s=None)
 
 
 def storage_services(layout: Layout, record: Record, logs: Path) -> list[Service]:
@@ -71,6 +68,7 @@ def node_services(layout: Layout, record: Record, name: str) -> list[Service]:
         f"--name={name}",
         f"--root={home / 'kubelet'}",
         f"--disks={layout.disks}",
+        f"--images={layout.images}",
         f"--address={record.plan.node(number)}",
         f"--pod-cidr={record.plan.pod_cidr(number)}",
         *record.options.node_args,
@@ -96,6 +94,8 @@ def hamgrd_config(layout: Layout, record: Record, name: str, etcd: Sequence[str]
     return yaml.safe_dump(settings, sort_keys=False)
 
 
-def _python(module: str, arguments: Sequence[str], logs: Path, name: str = "", restart_s: float | None = 1.0) -> Service:
+def _python(
+    module: str, arguments: Sequence[str], logs: Path, name: str = "", restart_s: float | None = 1.0
+) -> Service:
     command = [sys.executable, "-m", f"hamgr.sandbox.{module}", *arguments]
     return Service(name or module, command, str(logs / f"{name or module}.log"), restart_s=restart_s)

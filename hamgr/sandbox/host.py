@@ -1,0 +1,116 @@
+"""A node of the sandbox as a machine that can be crashed, frozen and cut off, with its disks and its cable."""
+
+import json
+import shutil
+import signal
+import uuid
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from hamgr.sandbox import plane, processes
+from hamgr.sandbox.disks import DiskStore
+from hamgr.sandbox.errors import Exit, SandboxError
+from hamgr.sandbox.init import Spec
+from hamgr.sandbox.layout import Layout, Record
+from hamgr.sandbox.machine import Machine
+from hamgr.sandbox.network import Cut, Direction, Endpoint, Network, Peer
+from hamgr.sandbox.processes import ProcessId
+
+_DEATH_TIMEOUT_S = 10.0
+
+
+class Host(Machine):
+    """One node. Every method may be called from any process; nothing is remembered but in the node's directory."""
+
+    def __init__(self, layout: Layout, record: Record, name: str) -> None:
+        super().__init__(name, layout.node(name))
+        self.number = record.node_number(name)
+        self.address = record.plan.node(self.number)
+        self._layout = layout
+        self._record = record
+        self._network = None if record.loopback else Network(record.id, record.plan)
+
+    def start(self) -> None:
+        """Boot it: a new boot id, its cable as it was. Returns at once. Idempotent."""
+        if self.process():
+            return
+        self.logs.mkdir(parents=True, exist_ok=True)
+        (self.home / "boot_id").write_text(f"{uuid.uuid4()}\n")
+        self.held_file.unlink(missing_ok=True)
+        # What a kernel loses with its memory: mounts and processes. Their directories stay, as on a real node.
+        shutil.rmtree(self.home / "run", ignore_errors=True)
+        if self._network:
+            self._network.add_node(self.number, self._record.options.nodes)
+        self._apply(self.cuts())
+        self.boot(
+            Spec(
+                services=plane.node_services(self._layout, self._record, self.name),
+                log=str(self.logs / "init.log"),
+                held=str(self.held_file),
+                isolate=not self._record.loopback,
+                hostname=self.name,
+                netns=self._network.node_namespace(self.number) if self._network else "",
+                boot_id=str(self.home / "boot_id"),
+            )
+        )
+
+    def crash(self) -> None:
+        """Pull the plug: everything on it ends at the same instant, and what its disks had not synced is gone.
+
+        The disks stay attached, as a cloud's do. Without root the processes die one after another within milliseconds,
+        and nothing unsynced is lost. Idempotent.
+        """
+        process = self.process()
+        if process is None:
+            return
+        disks = DiskStore(self._layout.disks)
+        with disks.pinned(self.name):
+            self._pull_the_plug(process)
+            disks.lose_unsynced(self.name)  # which also releases whoever waits for a stalled disk
+            process.wait_gone(_DEATH_TIMEOUT_S)
+        if self._network:
+            self._network.remove_node(self.number)
+
+    def _pull_the_plug(self, process: ProcessId) -> None:
+        if self._record.loopback:
+            processes.kill_tree(process)
+        else:
+            process.send(signal.SIGKILL)  # the kernel ends the whole process namespace with its init
+
+    def cuts(self) -> list[Cut]:
+        """The partitions in force."""
+        try:
+            listed = json.loads((self.home / "cuts.json").read_text())
+        except (OSError, ValueError):
+            return []
+        return [Cut(Peer(peer), Direction(direction)) for peer, direction in listed]
+
+    def partition(self, peer: Peer = Peer.ALL, direction: Direction = Direction.BOTH) -> None:
+        """Cut it off; its processes run on. Adds to the partitions that are in force."""
+        if self._record.loopback and peer in (Peer.ALL, Peer.CLIENTS):
+            text = "without root a node can be cut off from etcd and the API server, not from its clients"
+            raise SandboxError(
+                f"{text}: use --from etcd and --from api, or run the sandbox as root", Exit.NO_PERMISSION
+            )
+        self._set_cuts([*(cut for cut in self.cuts() if cut.peer != peer), Cut(peer, direction)])
+
+    def heal(self) -> None:
+        """Undo every `partition`. Idempotent."""
+        self._set_cuts([])
+
+    def _set_cuts(self, cuts: Sequence[Cut]) -> None:
+        if self._network is None or self.process():  # a crashed node's cable is cut when it is plugged in again
+            self._apply(cuts)
+        unfinished = self.home / "cuts.new"
+        unfinished.write_text(json.dumps([[cut.peer, cut.direction] for cut in cuts]))
+        unfinished.rename(self.home / "cuts.json")
+
+    def _apply(self, cuts: Sequence[Cut]) -> None:
+        if self._network:
+            etcd = [_endpoint(url) for url in self._record.etcd]
+            self._network.partition(self.number, cuts, etcd, [_endpoint(self._record.api)])
+
+
+def _endpoint(url: str) -> Endpoint:
+    parts = urlsplit(url)
+    return Endpoint(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
