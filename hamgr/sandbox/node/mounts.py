@@ -106,6 +106,10 @@ def files_of(volume: Json, pod: Json, node: Json, sources: Sources) -> dict[str,
     if "projected" in volume:
         mode = volume["projected"].get("defaultMode", _DATA_MODE)
         parts = volume["projected"].get("sources") or []
+        if any("serviceAccountToken" in part for part in parts):
+            # The access to the API server that each pod gets unasked. Pods of the sandbox have none, and the cluster's
+            # certificate may not have been published.
+            parts = [part for part in parts if "downwardAPI" in part]
     else:
         mode, parts = _default_mode(volume), [volume]
     files: dict[str, tuple[bytes, int]] = {}
@@ -120,8 +124,6 @@ def _default_mode(volume: Json) -> int:
 
 
 def _files_of_part(part: Json, mode: int, pod: Json, node: Json, sources: Sources) -> dict[str, tuple[bytes, int]]:
-    if "serviceAccountToken" in part:  # the sandbox hands out no tokens to pods
-        return {}
     if "downwardAPI" in part:
         return _downward(part["downwardAPI"], mode, pod, node)
     kind = "secret" if "secret" in part else "configMap"
