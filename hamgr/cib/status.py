@@ -124,6 +124,15 @@ class FenceStatus:
     error: str = ""
     steps: tuple[FenceStep, ...] = _many(FenceStep)
 
+    def to_value(self) -> dict[str, Any]:
+        """As JSON's values: what the leader answers to a request for a fence."""
+        return as_dict(self)
+
+    @classmethod
+    def from_value(cls, value: object) -> FenceStatus:
+        """Read `to_value`'s answer. Raises ValueError when it is no such document."""
+        return _decode(cls, value)
+
 
 @dataclass(frozen=True, slots=True)
 class TransitionStatus:

@@ -1,0 +1,91 @@
+"""`hamgr verify` and `hamgr apply`: a cluster file is checked here, completely, before it goes anywhere."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from hamgr.cib.config import ClusterFile, ConfigError, load_yaml
+from hamgr.cli.connection import open_store
+from hamgr.cli.exits import CommandError, Exit
+from hamgr.cli.group import target
+from hamgr.executor.registry import Registry, UnknownAgent
+from hamgr.store.store import Store
+
+CONFIG = "config"
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--show", is_flag=True, help="Also list what runs with which operations, defaults filled in.")
+def verify(file: Path, show: bool) -> int:
+    """Check a cluster file without changing anything."""
+    cluster_file, _ = read_cluster_file(file)
+    count = len(cluster_file.section.resources)
+    click.echo(f"{file}: valid (cluster {cluster_file.cluster}, {count} resource{'' if count == 1 else 's'})")
+    if show:
+        from hamgr.cli.render_config import render_cib
+
+        click.echo(render_cib(cluster_file.to_cib()))
+    return Exit.OK
+
+
+@click.command()
+@click.option(
+    "-f", "--file", "file", type=click.Path(path_type=Path), required=True, help="The cluster file; - is stdin."
+)
+@click.pass_context
+def apply(ctx: click.Context, file: Path) -> int:
+    """Make a cluster file the cluster's configuration."""
+    cluster_file, text = read_cluster_file(file)
+    store = open_store(target(ctx))
+    try:
+        _require_name(cluster_file, store)
+        current = store.get(CONFIG)
+        if current is not None and isinstance(current.value, dict) and current.value.get("text") == text:
+            click.echo(f"cluster {cluster_file.cluster}: unchanged")
+            return Exit.OK
+        document = {
+            "text": text,
+            "file": str(file),
+            "applied_by": f"{getpass.getuser()}@{socket.gethostname()}",
+            "applied_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        revision = store.compare_and_put(CONFIG, document, current.mod_revision if current else 0)
+        leader = store.get("leader")
+    finally:
+        store.close()
+    by = f"the leader on {leader.value.get('node')} carries it out" if leader else "no hamgrd leads: the next one will"
+    click.echo(f"cluster {cluster_file.cluster}: applied as revision {revision}; {by}")
+    return Exit.OK
+
+
+def read_cluster_file(file: Path) -> tuple[ClusterFile, str]:
+    """A valid cluster file and its text. Raises CommandError with a line a problem."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"the cluster file {file} cannot be read: {error.strerror}", Exit.NO_INPUT) from None
+    except UnicodeDecodeError:
+        raise CommandError(f"the cluster file {file} is not UTF-8 text", Exit.CONFIG) from None
+    try:
+        return load_yaml(text, str(file), Registry().specs()), text
+    except UnknownAgent as error:
+        raise CommandError(str(error), Exit.CONFIG) from None
+    except ConfigError as error:
+        count = len(error.problems)
+        raise CommandError(f"{count} problem{'' if count == 1 else 's'} in {file}:\n{error}", Exit.CONFIG) from None
+
+
+def _require_name(cluster_file: ClusterFile, store: Store) -> None:
+    if cluster_file.cluster != store.config.cluster:
+        raise CommandError(
+            f"the file is for cluster '{cluster_file.cluster}', this is cluster '{store.config.cluster}': "
+            "change the file, or name the other cluster by --config or HAMGR_CLUSTER",
+            Exit.CONFIG,
+        )

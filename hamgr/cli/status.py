@@ -1,0 +1,80 @@
+"""`hamgr status`: one read of etcd, rendered."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import click
+
+from hamgr.cib.status import StatusDoc, complete
+from hamgr.cli.connection import open_store
+from hamgr.cli.exits import CommandError, Exit
+from hamgr.cli.group import target
+from hamgr.cli.render import render_oneline, render_status
+from hamgr.store.errors import StoreError
+from hamgr.store.store import Store
+
+
+@click.command()
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--full", is_flag=True, help="Also node attributes, fail counts, all of the fencing history.")
+@click.option("-s", "--simple", is_flag=True, help="One line for a monitoring system; exit code 0, 1 or 2.")
+@click.option("-w", "--watch", is_flag=True, help="Show it again whenever it changes, until interrupted.")
+@click.option(
+    "--interval", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True, help="Seconds; of --watch."
+)
+@click.pass_context
+def status(ctx: click.Context, output: str, full: bool, simple: bool, watch: bool, interval: float) -> int:
+    """Show the cluster: nodes, resources, failures, fencing."""
+    store = open_store(target(ctx))
+    try:
+        if watch:
+            _watch(store, full, interval)
+        doc, led = fetch(store)
+        if simple:
+            line, code = render_oneline(doc, led=led)
+            click.echo(line)
+            return code
+        click.echo(_as_json(doc, led) if output == "json" else render_status(doc, led=led, full=full))
+        return Exit.OK
+    finally:
+        store.close()
+
+
+def fetch(store: Store) -> tuple[StatusDoc, bool]:
+    """The status document and whether there is a leader now, in one read. Raises CommandError, StoreError."""
+    entries = store.transact(reads=("status", "leader")).entries
+    led = "leader" in entries
+    if "status" not in entries:
+        raise CommandError(_nothing_there(store.config.cluster, led), Exit.NO_OBJECT)
+    try:
+        return StatusDoc.from_value(entries["status"].value), led
+    except ValueError as error:
+        raise CommandError(f"the status in etcd cannot be read: {error}") from None
+
+
+def _nothing_there(cluster: str, led: bool) -> str:
+    if led:
+        return f"the leader of cluster '{cluster}' has not published a status yet: try again in a second"
+    return f"there is nothing about a cluster '{cluster}' in etcd: no hamgrd has led it yet, or its name is another"
+
+
+def _as_json(doc: StatusDoc, led: bool) -> str:
+    return json.dumps({**complete(doc), "led": led}, indent=2, ensure_ascii=False)
+
+
+def _watch(store: Store, full: bool, interval_s: float) -> None:
+    """Redraw for ever; trouble with etcd is shown in place of the cluster and tried again."""
+    shown = ""
+    while True:
+        try:
+            doc, led = fetch(store)
+            text = render_status(doc, led=led, full=full)
+        except (StoreError, CommandError) as error:
+            text = f"{error} (trying again)"
+        if text != shown:
+            click.clear()
+            click.echo(text)
+            shown = text
+        time.sleep(interval_s)
