@@ -61,13 +61,16 @@ class VolumeAgent(Agent):
 
     def start(self, ctx: ActionContext) -> ActionResult:
         """Attach to the node; wait while another node is letting go, fail when one holds on."""
-        try:
-            volume = _volume(ctx)
-        except (NotFound, UnusableVolume) as error:
-            return ActionResult(Ocf.ERR_CONFIGURED, error.message)
-        if not attach_required(access(ctx).kube, volume.driver):
-            return ActionResult(Ocf.OK, f"driver {volume.driver} attaches nothing: its volumes are only mounted")
-        return self._attach(ctx, volume)
+
+        def step() -> ActionResult | str:
+            try:
+                volume = _volume(ctx)
+            except (NotFound, UnusableVolume) as error:
+                return ActionResult(Ocf.ERR_CONFIGURED, error.message)
+            return self._step_towards_attached(ctx, volume)
+
+        cache = access(ctx).cache
+        return settle(ctx, step, lambda: cache.changes(VOLUME_ATTACHMENT))
 
     def monitor(self, ctx: ActionContext) -> ActionResult:
         """OK: attached to this node. NOT_RUNNING: not, or on its way off."""
@@ -90,14 +93,20 @@ class VolumeAgent(Agent):
 
     def stop(self, ctx: ActionContext) -> ActionResult:
         """OK once no pod there uses the claim, the node is proved to have unmounted it, and it is detached."""
-        try:
-            volume = _volume(ctx)
-        except NotFound as error:
-            # A claim that a pod uses is protected from deletion: one that is gone is mounted nowhere.
-            return ActionResult(Ocf.OK, error.message)
-        except UnusableVolume as error:
-            return ActionResult(Ocf.OK, f"{error.message}, so it was never attached")
-        return self._let_go(ctx, volume)
+
+        def step() -> ActionResult | str:
+            try:
+                volume = _volume(ctx)
+            except (NotFound, UnusableVolume) as error:
+                # A claim that a pod uses is protected from deletion, and stays bound while it exists.
+                return ActionResult(Ocf.OK, f"{error.message}, so nothing is attached for it")
+            waiting_for = self._step_towards_detach(ctx, volume)
+            if waiting_for:
+                return f"{volume.pv} is not proved to be off {ctx.node}: {waiting_for}"
+            return ActionResult(Ocf.OK)
+
+        cache = access(ctx).cache
+        return settle(ctx, step, lambda: cache.changes(VOLUME_ATTACHMENT, NODE), _ASK_NODE_S)
 
     def validate_all(self, ctx: ActionContext) -> ActionResult:
         """Also: the claim exists, is bound to a CSI volume, and its driver attaches at the storage."""
@@ -116,25 +125,24 @@ class VolumeAgent(Agent):
             )
         return ActionResult(Ocf.OK)
 
-    def _attach(self, ctx: ActionContext, volume: Volume) -> ActionResult:
-        def step() -> ActionResult | str:
-            found = attachments(access(ctx).kube, volume)
-            elsewhere = next((a for a in found if a.node != ctx.node), None)
-            here = next((a for a in found if a.node == ctx.node), None)
-            if elsewhere is not None:
-                holder = self._holder(ctx, elsewhere)
-                if holder:
-                    return ActionResult(Ocf.ERR_GENERIC, f"{volume.pv} cannot be attached to {ctx.node}: {holder}")
-                return f"{volume.pv} cannot be attached to {ctx.node}: {_where(elsewhere)}"
-            if here is None:
-                self._create(ctx, volume)
-            elif here.attached and not here.leaving:
-                return ActionResult(Ocf.OK)
-            said = here.attach_error if here else ""
-            return f"driver {volume.driver} has not attached {volume.pv} to {ctx.node} yet{_said(said)}"
-
-        cache = access(ctx).cache
-        return settle(ctx, step, lambda: cache.changes(VOLUME_ATTACHMENT))
+    def _step_towards_attached(self, ctx: ActionContext, volume: Volume) -> ActionResult | str:
+        kube = access(ctx).kube
+        if not attach_required(kube, volume.driver):
+            return ActionResult(Ocf.OK, f"driver {volume.driver} attaches nothing: its volumes are only mounted")
+        found = attachments(kube, volume)
+        elsewhere = next((a for a in found if a.node != ctx.node), None)
+        here = next((a for a in found if a.node == ctx.node), None)
+        if elsewhere is not None:
+            holder = self._holder(ctx, elsewhere)
+            if holder:
+                return ActionResult(Ocf.ERR_GENERIC, f"{volume.pv} cannot be attached to {ctx.node}: {holder}")
+            return f"{volume.pv} cannot be attached to {ctx.node}: {_where(elsewhere)}"
+        if here is None:
+            self._create(ctx, volume)
+        elif here.attached and not here.leaving:
+            return ActionResult(Ocf.OK)
+        said = here.attach_error if here else ""
+        return f"driver {volume.driver} has not attached {volume.pv} to {ctx.node} yet{_said(said)}"
 
     def _holder(self, ctx: ActionContext, attachment: Attachment) -> str:
         """Who keeps the disk on another node for good; empty: it will come free, or a parked pod was told to go."""
@@ -152,16 +160,6 @@ class VolumeAgent(Agent):
             create_attachment(access(ctx).kube, volume, ctx.node)
         except AlreadyExists:
             return  # the attach-detach controller was faster
-
-    def _let_go(self, ctx: ActionContext, volume: Volume) -> ActionResult:
-        def step() -> ActionResult | str:
-            waiting_for = self._step_towards_detach(ctx, volume)
-            if waiting_for:
-                return f"{volume.pv} is not proved to be off {ctx.node}: {waiting_for}"
-            return ActionResult(Ocf.OK)
-
-        cache = access(ctx).cache
-        return settle(ctx, step, lambda: cache.changes(VOLUME_ATTACHMENT, NODE), _ASK_NODE_S)
 
     def _step_towards_detach(self, ctx: ActionContext, volume: Volume) -> str:
         """Do what can be done now; what is still being waited for, empty at the end."""

@@ -1,0 +1,455 @@
+"""The `pod` agent: one pod on one node, created, watched and ended by hamgr itself.
+
+No controller of Kubernetes owns the pod, so nobody makes a second one; its name is the resource's and the node's, so
+that one node cannot have two. Its kubelet restarts crashed containers in place within a second, and is given
+``restart_grace`` for that before the cluster takes over. Stopping means that the kubelet has confirmed the end.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from hamgr.executor.agent import ActionContext, ActionResult, Agent
+from hamgr.executor.metadata import Action, Metadata, Parameter
+from hamgr.executor.ocf import Ocf
+from hamgr.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from hamgr.kube.objects import (
+    ANNOTATION_PARKED,
+    NODE,
+    POD,
+    PVC,
+    VOLUME_ATTACHMENT,
+    Kind,
+    Obj,
+    annotations_of,
+    is_terminating,
+    name_of,
+    revision_of,
+    uid_of,
+)
+from hamgr.kube.pods import (
+    Judgement,
+    PodState,
+    delete_gracefully,
+    ended_cleanly,
+    find,
+    is_ours,
+    is_parked,
+    judge_pod,
+    node_of,
+    of_resource,
+)
+from hamgr.kube.volumes import UnusableVolume, attachments, claims_of, users_of_claim
+from hamgr_agents.observation import access, look_up, settle, volume_behind, why_held
+from hamgr_agents.pod_template import (
+    ANNOTATION_TEMPLATE,
+    TemplateError,
+    parked,
+    parse_source,
+    parse_template,
+    pod_name,
+    references,
+    render,
+    simple_template,
+    workload_template,
+)
+
+_SINGLE_WRITER = {"ReadWriteOnce", "ReadWriteOncePod"}
+
+PARAMETERS = (
+    Parameter("namespace", "Namespace of the pod", default="default"),
+    Parameter(
+        "template",
+        "Pod template. A mapping with metadata and spec as in a Deployment, or a bare pod spec.",
+        type="object",
+    ),
+    Parameter(
+        "template_from",
+        "Existing workload whose template is used. deployment/NAME or statefulset/NAME, scaled to 0.",
+    ),
+    Parameter("image", "Image of a pod of one container, instead of a template"),
+    Parameter("port", "TCP port that container serves, probed for readiness", type="integer"),
+    Parameter("claim", "Claim that container mounts at mount_path"),
+    Parameter("mount_path", "Where that container mounts the claim"),
+    Parameter(
+        "restart_grace",
+        "Time for the kubelet to restart a crashed container in place. Only after that the cluster recovers the pod.",
+        type="duration",
+        default="10s",
+        reloadable=True,
+    ),
+    Parameter(
+        "park",
+        "Keep a parked pod on the node that would take over. It waits there for the volume, which saves seconds.",
+        type="boolean",
+        default="true",
+        reloadable=True,
+    ),
+)
+ACTIONS = (
+    Action("start", timeout_s=120),
+    Action("stop", timeout_s=90),
+    Action("monitor", timeout_s=20, interval_s=10),
+    Action("validate-all", timeout_s=20),
+    Action("meta-data", timeout_s=5),
+)
+
+
+class PodAgent(Agent):
+    """See the module."""
+
+    recheck_s: ClassVar[float] = 2.0
+    """How often a waiting start looks again when no watch has said anything."""
+
+    metadata: ClassVar[Metadata] = Metadata(
+        name="pod",
+        version="1.0",
+        shortdesc="Runs one pod on one node",
+        longdesc=(
+            "Creates a pod bound to the node where the resource is active, waits until it is ready, and ends it "
+            "gracefully: it counts as stopped when its kubelet has confirmed that."
+        ),
+        parameters=PARAMETERS,
+        actions=ACTIONS,
+        exactly_one_of=(("template", "template_from", "image"),),
+    )
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._unready: dict[tuple[str, str], tuple[str, float]] = {}  # (resource, node): pod UID, since (monotonic)
+
+    def other_actions(self) -> Mapping[str, Callable[[ActionContext], ActionResult]]:
+        """``park`` and ``unpark``, by which the controller keeps a standby pod where it would need one."""
+        return {"park": self.park, "unpark": self.unpark}
+
+    # -- start ---------------------------------------------------------------------------------------------------
+
+    def start(self, ctx: ActionContext) -> ActionResult:
+        """OK once the pod on this node is ready: a new one, the one that was parked there, or one that runs."""
+
+        def step() -> ActionResult | str:
+            try:
+                wanted = self.wanted(ctx)
+            except TemplateError as error:
+                return ActionResult(Ocf.ERR_CONFIGURED, str(error))
+            try:
+                return self._step_towards_ready(ctx, wanted)
+            except (Invalid, Forbidden) as error:
+                return ActionResult(Ocf.ERR_CONFIGURED, f"pod {name_of(wanted)} cannot be created: {error.message}")
+
+        result = settle(ctx, step, self._pod_watch(ctx), self.recheck_s)
+        self._forget_trouble(ctx)
+        return result
+
+    def _step_towards_ready(self, ctx: ActionContext, wanted: Obj) -> ActionResult | str:
+        name = name_of(wanted)
+        if (elsewhere := self._clear_other_nodes(ctx)) is not None:
+            return elsewhere
+        pod = find(access(ctx).kube, name, ctx.text("namespace"))
+        if pod is None:
+            return self._create(ctx, wanted)
+        if not is_ours(pod, ctx.cluster, ctx.resource):
+            return ActionResult(Ocf.ERR_GENERIC, f"a pod {name} exists that is not this resource's: delete it first")
+        judged = judge_pod(pod)
+        outdated = annotations_of(pod).get(ANNOTATION_TEMPLATE) != annotations_of(wanted)[ANNOTATION_TEMPLATE]
+        if judged.state is PodState.TERMINATING:
+            return f"an earlier pod {name} is still being stopped"
+        if judged.state is PodState.ENDED or (is_parked(pod) and outdated):
+            delete_gracefully(access(ctx).kube, pod)
+            return f"an earlier pod {name} has to go first"
+        if ANNOTATION_PARKED in annotations_of(pod):
+            self._adopt(ctx, pod)
+        return self._progress(ctx, pod, judge_pod(_unmarked(pod)))
+
+    def _clear_other_nodes(self, ctx: ActionContext) -> ActionResult | str | None:
+        """Send away this resource's parked pods on other nodes; what else of it is there, None for nothing.
+
+        Deletion takes a pod that never ran out of the race for the volume at once, whether its kubelet lives or not.
+        """
+        if ctx.instance not in ("", ctx.resource):
+            return None  # an instance of a clone: its siblings have disks of their own
+        via = access(ctx)
+        for pod in of_resource(via.kube, ctx.cluster, ctx.resource, ctx.text("namespace")):
+            judged = judge_pod(pod)
+            if node_of(pod) == ctx.node or judged.state is PodState.ENDED:
+                continue
+            if is_parked(pod):
+                if not is_terminating(pod):
+                    delete_gracefully(via.kube, pod)
+            elif judged.state is PodState.TERMINATING:
+                return f"pod {name_of(pod)} is still being stopped on {node_of(pod)}"
+            else:
+                why = f"pod {name_of(pod)} of this resource exists on {node_of(pod)}: stop it there, or fence it"
+                return ActionResult(Ocf.ERR_GENERIC, why)
+        return None
+
+    def _create(self, ctx: ActionContext, wanted: Obj) -> ActionResult | str:
+        via, name = access(ctx), name_of(wanted)
+        if missing := self._missing(ctx, wanted):
+            return ActionResult(Ocf.ERR_CONFIGURED, f"pod {name} cannot start: {missing}")
+        if held := self._why_not_departed(ctx, wanted):
+            return f"an earlier pod {name} may still run: {held}"
+        try:
+            via.kube.post(POD.collection(ctx.text("namespace")), wanted)
+        except AlreadyExists:
+            return f"pod {name} has just been created by somebody else"
+        return f"pod {name} has just been created"
+
+    def _adopt(self, ctx: ActionContext, pod: Obj) -> None:
+        """Make the parked pod the real one; the precondition keeps a late call from touching another pod."""
+        metadata = {
+            "uid": uid_of(pod),
+            "resourceVersion": revision_of(pod),
+            "annotations": {ANNOTATION_PARKED: None},
+        }
+        access(ctx).kube.patch_merge(POD.path(name_of(pod), ctx.text("namespace")), {"metadata": metadata})
+
+    def _progress(self, ctx: ActionContext, pod: Obj, judged: Judgement) -> ActionResult | str:
+        if judged.state is PodState.READY:
+            return self.serving(ctx, pod)
+        if judged.state in (PodState.BLOCKED, PodState.CRASHING, PodState.ENDED):
+            return ActionResult(Ocf.ERR_GENERIC, judged.why)
+        if judged.state is PodState.STARTING and (holder := self._volume_holder(ctx, pod)):
+            return ActionResult(Ocf.ERR_GENERIC, f"pod {name_of(pod)} cannot get its volume: {holder}")
+        return judged.why
+
+    def serving(self, ctx: ActionContext, pod: Obj) -> ActionResult | str:
+        """What a start says of a pod that its kubelet calls ready; agents that know the application ask it."""
+        del ctx, pod
+        return ActionResult(Ocf.OK)
+
+    def _volume_holder(self, ctx: ActionContext, pod: Obj) -> str:
+        """The pod that uses a single-writer claim of this one on another node, for good; empty: there is none."""
+        cache, namespace = access(ctx).cache, ctx.text("namespace")
+        for claim in claims_of(pod):
+            modes = ((cache.get(PVC, claim, namespace) or {}).get("spec") or {}).get("accessModes") or []
+            if not _SINGLE_WRITER & set(modes):
+                continue
+            for user in users_of_claim(cache.list(POD, namespace), namespace, claim):
+                if node_of(user) not in ("", ctx.node) and not is_terminating(user) and not is_parked(user):
+                    return f"pod {name_of(user)} uses claim {namespace}/{claim} on {node_of(user)}"
+        return ""
+
+    def _missing(self, ctx: ActionContext, pod: Obj) -> str:
+        """The claim, Secret or ConfigMap that the pod needs and that does not exist; empty: all are there."""
+        needed: list[tuple[Kind, str, str]] = [(PVC, claim, "a volume") for claim in claims_of(pod)]
+        needed += [(r.kind, r.name, r.used_for) for r in references(pod)]
+        namespace = ctx.text("namespace")
+        for kind, name, used_for in needed:
+            try:
+                access(ctx).kube.get(kind.path(name, namespace))
+            except NotFound:
+                return f"{kind.name} {namespace}/{name}, needed for {used_for}, does not exist"
+            except Forbidden:
+                continue  # not ours to see: the kubelet will tell
+        return ""
+
+    # -- monitor -------------------------------------------------------------------------------------------------
+
+    def monitor(self, ctx: ActionContext) -> ActionResult:
+        """OK: ready, or being restarted in place for less than ``restart_grace``. NOT_RUNNING: absent or ending."""
+        pod = look_up(ctx, POD, pod_name(ctx.resource, ctx.node), ctx.text("namespace"))
+        if pod is not None and not is_ours(pod, ctx.cluster, ctx.resource):
+            pod = None
+        judged = judge_pod(pod)
+        if pod is None or judged.state in (PodState.TERMINATING, PodState.ENDED, PodState.PARKED):
+            self._forget_trouble(ctx)
+            return ActionResult(Ocf.NOT_RUNNING, judged.why)
+        if judged.state is not PodState.READY:
+            return self._within_grace(ctx, uid_of(pod), judged.why)
+        trouble = self.trouble(ctx, pod)
+        if trouble:
+            return self._within_grace(ctx, uid_of(pod), trouble)
+        self._forget_trouble(ctx)
+        return self.healthy(ctx, pod)
+
+    def trouble(self, ctx: ActionContext, pod: Obj) -> str:
+        """What is wrong with the application in a ready pod, for agents that know it; empty: nothing."""
+        del ctx, pod
+        return ""
+
+    def healthy(self, ctx: ActionContext, pod: Obj) -> ActionResult:
+        """What a monitor says when all is well."""
+        del ctx, pod
+        return ActionResult(Ocf.OK)
+
+    def _within_grace(self, ctx: ActionContext, uid: str, why: str) -> ActionResult:
+        """OK while the trouble, by our own clock, is younger than ``restart_grace``; the same pod's, that is."""
+        now, key = ctx.clock(), (ctx.resource, ctx.node)
+        with self._lock:
+            known, since = self._unready.get(key, ("", now))
+            if known != uid:
+                since = now
+            self._unready[key] = (uid, since)
+        grace = ctx.seconds("restart_grace")
+        if now - since < grace:
+            return ActionResult(Ocf.OK, f"{why} (for {now - since:.1f} of {grace:g} s)")
+        return ActionResult(Ocf.ERR_GENERIC, f"{why}; this has lasted longer than {grace:g} s")
+
+    def _forget_trouble(self, ctx: ActionContext) -> None:
+        with self._lock:
+            self._unready.pop((ctx.resource, ctx.node), None)
+
+    # -- stop ----------------------------------------------------------------------------------------------------
+
+    def stop(self, ctx: ActionContext) -> ActionResult:
+        """OK once the kubelet has confirmed the end, or the node is proved to have let go of the pod's volumes."""
+        name = pod_name(ctx.resource, ctx.node)
+
+        def step() -> ActionResult | str:
+            pod = find(access(ctx).kube, name, ctx.text("namespace"))
+            if pod is not None and is_ours(pod, ctx.cluster, ctx.resource):
+                if not is_terminating(pod):
+                    delete_gracefully(access(ctx).kube, pod)
+                return f"pod {name} has been told to stop, and its kubelet on {ctx.node} has not confirmed that"
+            if held := self._why_not_departed(ctx, self._wanted_or_last(ctx)):
+                return f"pod {name} was removed without its kubelet's confirmation: {held}"
+            return ActionResult(Ocf.OK)
+
+        self._forget_trouble(ctx)
+        return settle(ctx, step, self._pod_watch(ctx))
+
+    def _why_not_departed(self, ctx: ActionContext, pod: Obj | None) -> str:
+        """Why a former pod of that name may still run, now that its object is gone; empty: it does not.
+
+        Its last state tells when we saw it end. Else (removed by force, or while nobody watched) the node must be
+        known to have let go of its single-writer volumes, unless other pods there use them by right.
+        """
+        name, namespace, cache = pod_name(ctx.resource, ctx.node), ctx.text("namespace"), access(ctx).cache
+        last = cache.last_seen(POD, name, namespace)
+        if cache.get(POD, name, namespace) is not None:
+            return "its end has not been seen yet"
+        if (last is not None and ended_cleanly(last)) or pod is None:
+            return ""
+        others = access(ctx).kube.list(POD.collection(namespace), field_selector=f"spec.nodeName={ctx.node}").items
+        for claim in claims_of(pod):
+            if users_of_claim(others, namespace, claim):
+                continue
+            try:
+                volume = volume_behind(ctx, namespace, claim)
+            except (NotFound, UnusableVolume):
+                continue
+            if held := why_held(ctx, volume, ctx.node):
+                return held
+        return ""
+
+    def _wanted_or_last(self, ctx: ActionContext) -> Obj | None:
+        last = access(ctx).cache.last_seen(POD, pod_name(ctx.resource, ctx.node), ctx.text("namespace"))
+        if last is not None:
+            return last
+        try:
+            return self.wanted(ctx)
+        except TemplateError:
+            return None  # never could be started
+
+    # -- parking -------------------------------------------------------------------------------------------------
+
+    def park(self, ctx: ActionContext) -> ActionResult:
+        """Have a parked pod on this node. Refused unless its volume is held elsewhere, where it would just start."""
+        try:
+            wanted = self.wanted(ctx)
+        except TemplateError as error:
+            return ActionResult(Ocf.ERR_CONFIGURED, str(error))
+        existing = find(access(ctx).kube, name_of(wanted), ctx.text("namespace"))
+        if existing is not None:
+            outdated = annotations_of(existing).get(ANNOTATION_TEMPLATE) != annotations_of(wanted)[ANNOTATION_TEMPLATE]
+            if is_parked(existing) and outdated and not is_terminating(existing):
+                delete_gracefully(access(ctx).kube, existing)
+            return ActionResult(Ocf.OK, judge_pod(existing).why)
+        if refusal := self._why_not_park(ctx, wanted):
+            return ActionResult(Ocf.ERR_GENERIC, f"pod {name_of(wanted)} is not parked: {refusal}")
+        try:
+            access(ctx).kube.post(POD.collection(ctx.text("namespace")), parked(wanted))
+        except AlreadyExists:
+            pass
+        return ActionResult(Ocf.OK)
+
+    def unpark(self, ctx: ActionContext) -> ActionResult:
+        """Remove the parked pod from this node. One that got its volume meanwhile is left alone and reported."""
+        name = pod_name(ctx.resource, ctx.node)
+        pod = find(access(ctx).kube, name, ctx.text("namespace"))
+        if pod is None or not is_ours(pod, ctx.cluster, ctx.resource) or ANNOTATION_PARKED not in annotations_of(pod):
+            return ActionResult(Ocf.OK)
+        if not is_parked(pod):
+            return ActionResult(Ocf.ERR_GENERIC, f"pod {name} is not parked any more: it runs on {ctx.node}")
+        try:
+            delete_gracefully(access(ctx).kube, pod)
+        except Conflict:
+            pass
+        return ActionResult(Ocf.OK)
+
+    def _why_not_park(self, ctx: ActionContext, wanted: Obj) -> str:
+        namespace = ctx.text("namespace")
+        for claim in claims_of(wanted):
+            pvc = look_up(ctx, PVC, claim, namespace)
+            modes = set((pvc or {}).get("spec", {}).get("accessModes") or [])
+            if "ReadWriteOncePod" in modes:
+                return f"claim {claim} is ReadWriteOncePod, which allows one pod at a time"
+            if "ReadWriteOnce" not in modes:
+                continue
+            try:
+                volume = volume_behind(ctx, namespace, claim)
+            except (NotFound, UnusableVolume) as error:
+                return error.message
+            found = attachments(access(ctx).kube, volume)
+            if any(a.attached and not a.leaving and a.node != ctx.node for a in found):
+                return ""
+        return "no ReadWriteOnce claim of it is attached to another node, so it would start at once"
+
+    # -- the pod -------------------------------------------------------------------------------------------------
+
+    def wanted(self, ctx: ActionContext) -> Obj:
+        """The pod as it should be on this node. Raises TemplateError, KubeError."""
+        template = self._template(ctx)
+        return render(
+            template,
+            cluster=ctx.cluster,
+            resource=ctx.resource,
+            node=ctx.node,
+            namespace=ctx.text("namespace"),
+        )
+
+    def _template(self, ctx: ActionContext) -> Obj:
+        if ctx.text("template"):
+            return parse_template(ctx.text("template"))
+        if ctx.text("template_from"):
+            kind, name = parse_source(ctx.text("template_from"))
+            try:
+                workload = access(ctx).kube.get(kind.path(name, ctx.text("namespace")))
+            except NotFound as error:
+                raise TemplateError(f"template_from: {error.message}") from error
+            return workload_template(workload, kind)
+        if ctx.text("image"):
+            return simple_template(ctx.text("image"), ctx.number("port"), ctx.text("claim"), ctx.text("mount_path"))
+        raise TemplateError("no template: give template, template_from or image")
+
+    def validate_all(self, ctx: ActionContext) -> ActionResult:
+        """Also: the template can be read, and the objects that it refers to exist."""
+        checked = super().validate_all(ctx)
+        if checked.rc is not Ocf.OK or (ctx.kube is None and ctx.text("template_from")):
+            return checked
+        try:
+            wanted = self.wanted(ctx)
+        except TemplateError as error:
+            return ActionResult(Ocf.ERR_CONFIGURED, str(error))
+        if ctx.kube is not None and (missing := self._missing(ctx, wanted)):
+            return ActionResult(Ocf.ERR_CONFIGURED, missing)
+        return ActionResult(Ocf.OK)
+
+    def _pod_watch(self, ctx: ActionContext) -> Callable[[], object]:
+        """What a waiting start or stop watches: the pod itself, and whatever else may free its volume."""
+        cache, name, namespace = access(ctx).cache, pod_name(ctx.resource, ctx.node), ctx.text("namespace")
+
+        def seen() -> object:
+            pod = cache.get(POD, name, namespace)
+            return (revision_of(pod) if pod else "", cache.changes(VOLUME_ATTACHMENT, NODE))
+
+        return seen
+
+
+def _unmarked(pod: Obj) -> Obj:
+    """The pod as it is once it has been adopted."""
+    annotations = {k: v for k, v in annotations_of(pod).items() if k != ANNOTATION_PARKED}
+    return pod | {"metadata": pod["metadata"] | {"annotations": annotations}}
