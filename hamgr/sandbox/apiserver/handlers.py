@@ -17,6 +17,7 @@ from hamgr.sandbox.apiserver.requests import (
     Accepted,
     Target,
     accepted,
+    apply_body,
     list_options,
     object_of,
     parse_target,
@@ -44,6 +45,9 @@ def _warning_headers(options: WriteOptions) -> dict[str, str]:
         return {}
     quoted = [warning.replace("\\", "\\\\").replace('"', '\\"') for warning in options.warnings]
     return {"Warning": ", ".join(f'299 - "{one}"' for one in quoted)}
+
+
+_APPLY_TYPES = ("application/apply-patch+yaml", "application/apply-patch+json")
 
 
 class Handlers:
@@ -136,11 +140,29 @@ class Handlers:
 
     async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:
         options = write_options(request)
+        if request.content_type in _APPLY_TYPES:
+            return await self._apply(request, target, options)
         transform = _patcher(request.content_type, await read_body(request), target.kind)
         obj = self.registry.change(
             target.kind, target.namespace, target.name, transform, options, subresource=target.subresource
         )
         return answer(obj, headers=_warning_headers(options))
+
+    async def _apply(self, request: web.Request, target: Target, options: WriteOptions) -> web.StreamResponse:
+        if not request.query.get("fieldManager"):
+            why = "fieldManager: Required value: is required for apply patch"
+            raise ApiFailure(422, "Invalid", f'PatchOptions.meta.k8s.io "" is invalid: {why}')
+        body = object_of(apply_body(await request.read()))
+        obj, created = self.registry.apply(
+            target.kind,
+            target.namespace,
+            target.name,
+            body,
+            options,
+            force=truth(request.query.get("force")),
+            subresource=target.subresource,
+        )
+        return answer(obj, 201 if created else 200, _warning_headers(options))
 
     async def _delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         body = await read_body(request)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hamgr.sandbox.apiserver import deletion, schema, validation
+from hamgr.sandbox.apiserver import apply, deletion, schema, validation
 from hamgr.sandbox.apiserver.clock import timestamp
 from hamgr.sandbox.apiserver.errors import (
     ApiFailure,
@@ -290,12 +290,18 @@ class Registry:
 
         A result that does not differ is not written. Raises ApiFailure.
         """
-        key = (namespace, name)
-        old = self.storage.get(kind.stored_as, key)
+        old = self.storage.get(kind.stored_as, (namespace, name))
         if old is None:
             raise not_found(kind, name)
-        sent = self._checked(kind, namespace, transform(self.shown(kind, old)))
-        new = self.decode(kind, sent, options)
+        return self._change(kind, namespace, old, transform(self.shown(kind, old)), options, subresource, applied=False)
+
+    def _change(
+        self, kind: Kind, namespace: str, old: Obj, changed: Obj, options: WriteOptions, subresource: str, *, applied: bool
+    ) -> Obj:
+        """Write a changed object over `old`; `applied` says that it carries its record of owners."""
+        key = (old["metadata"].get("namespace", ""), old["metadata"]["name"])
+        name = key[1]
+        new = self.decode(kind, self._checked(kind, namespace, changed), options)
         if kind.conversion:
             new = kind.conversion.to_storage(new)
         asked = new["metadata"].get("resourceVersion")
@@ -312,7 +318,31 @@ class Registry:
             raise invalid_object(kind, name, causes)
         if "generation" in new["metadata"] and not _same_spec(new, old):
             new["metadata"]["generation"] += 1
+        if not applied:
+            apply.track_update(kind, new, old, options.manager, subresource)
         return self.shown(kind, self._write(kind, key, new, old, options))
+
+    def apply(
+        self, kind: Kind, namespace: str, name: str, applied: Obj, options: WriteOptions, *, force: bool, subresource: str
+    ) -> tuple[Obj, bool]:
+        """Server-side apply: returns the object and whether it was created. Raises ApiFailure."""
+        metadata = applied.get("metadata") or {}
+        if metadata.get("managedFields"):
+            raise bad_request("metadata.managedFields must be nil")
+        if metadata.get("name", name) != name:
+            raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
+        old = self.storage.get(kind.stored_as, (namespace, name))
+        self.decode(kind, self._checked(kind, namespace, applied), options)
+        if old is None:
+            if metadata.get("uid") or subresource:
+                raise not_found(kind, name)
+            record = apply.applied_record(kind, applied, options.manager)
+            body = {**applied, "metadata": {**metadata, "name": name, "managedFields": record}}
+            return self.create(kind, namespace, body, options), True
+        merged = apply.apply(kind, clone(old), applied, options.manager, subresource, force=force)
+        if not metadata.get("resourceVersion"):
+            merged["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+        return self._change(kind, namespace, old, merged, options, subresource, applied=True), False
 
     def _carry_over(self, kind: Kind, new: Obj, old: Obj, subresource: str) -> None:
         """What an update may not touch stays as it was."""

@@ -105,6 +105,18 @@ async def read_body(request: web.Request) -> Any:
         raise bad_request(f"couldn't get version/kind; json parse error: {error}") from error
 
 
+def apply_body(raw: bytes) -> Any:
+    """The configuration of a server-side apply, JSON or YAML; raises ApiFailure 400."""
+    try:
+        return json.loads(raw)
+    except ValueError:
+        pass
+    try:
+        return yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise bad_request(f"error decoding YAML: {error}") from error
+
+
 def object_of(body: Any) -> Obj:
     """The body as an object; raises ApiFailure 400."""
     if not isinstance(body, dict):

@@ -124,7 +124,7 @@ async def running(
     server: ApiServer, listeners: Sequence[Listener] = (Listener("127.0.0.1"),)
 ) -> AsyncIterator[list[str]]:
     """Serve while the context lasts; yields the URLs, one a listener."""
-    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
     await runner.setup()
     urls = []
     try:
