@@ -34,6 +34,7 @@ users() { # the accounts and the database that the environment asks for
     user=${MARIADB_USER-${MYSQL_USER-}}
     echo "FLUSH PRIVILEGES;"
     echo "DELETE FROM mysql.global_priv WHERE User = '' OR (User = 'root' AND Host NOT IN ('localhost'));"
+    echo "DELETE FROM mysql.proxies_priv;"
     echo "FLUSH PRIVILEGES;"
     echo "ALTER USER root@localhost IDENTIFIED BY $(quoted "$root");"
     echo "CREATE USER root@'%' IDENTIFIED BY $(quoted "$root");"
@@ -83,6 +84,7 @@ innodb-flush-log-at-trx-commit = 1
 sync-binlog = 1
 innodb-buffer-pool-size = 32M
 innodb-log-file-size = 32M
+innodb-temp-data-file-path = ibtmp1:4M:autoextend
 [client]
 socket = $run/mysqld.sock
 !includedir ${MARIADB_CONFIG_DIR:-/etc/mysql/conf.d}
