@@ -16,7 +16,11 @@ from hamgr.sandbox.client import Client, KubeconfigError, all_synced
 from hamgr.sandbox.controllers import (
     attachdetach,
     endpoints,
+    nodehealth,
+    nodelifecycle,
+    podgc,
     scheduler,
+    tainteviction,
     volumes,
 )
 from hamgr.sandbox.controllers.cluster import Cluster
@@ -40,16 +44,21 @@ class Known:
     name: str
     make: Callable[..., Controller]
     timings: type | None = None
+    prefix: str = ""
 
     def option(self, field: str) -> str:
-        return f"--{self.name}-{field.removesuffix('_s').replace('_', '-')}"
+        """The option for a timing; where kube-controller-manager has a flag for it, it is of the same name."""
+        return f"--{self.prefix or self.name}-{field.removesuffix('_s').replace('_', '-')}"
 
 
 CONTROLLERS = (
-    Known("attachdetach", attachdetach.AttachDetach, attachdetach.Timings),
+    Known("attach-detach", attachdetach.AttachDetach, attachdetach.Timings),
     Known("endpointslice", endpoints.EndpointSlices),
     Known("persistentvolume-binder", volumes.VolumeBinder),
+    Known("node-lifecycle", nodelifecycle.NodeLifecycle, nodehealth.Timings, prefix="node"),
+    Known("pod-gc", podgc.PodGarbageCollector, podgc.Timings),
     Known("scheduler", scheduler.Scheduler, scheduler.Timings),
+    Known("taint-eviction", tainteviction.TaintEviction),
 )
 
 

@@ -22,7 +22,7 @@ class Timings:
     """Seconds, Kubernetes' own (attach_detach_controller.go, csi_attacher.go, exponential_backoff.go)."""
 
     loop_s: float = 0.1
-    sync_s: float = 60.0
+    reconcile_sync_period_s: float = 60.0
     force_after_s: float = 360.0
     # How the CSI plugin waits for a VolumeAttachment: it looks every half second, a little more slowly each time.
     poll_s: float = 0.5
@@ -296,7 +296,7 @@ class AttachDetach:
     async def _sync_forever(self) -> None:
         """Each minute: believe the API server's VolumeAttachments where they say less than we believed (syncStates)."""
         while True:
-            await asyncio.sleep(self._timings.sync_s)
+            await asyncio.sleep(self._timings.reconcile_sync_period_s)
             for place, attached in list(self.actual.items()):
                 va = self._vas.items.get(("", attached.volume.attachment_name(attached.node)))
                 still = va is not None and va.get("status", {}).get("attached")
