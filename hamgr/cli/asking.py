@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -11,36 +11,29 @@ import click
 from hamgr.cli.connection import Target, open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.store.requests import Requests
+from hamgr.store.store import Store
 
 TIMEOUT_S = 20.0
 
 
-def ask(
-    target: Target,
-    kind: str,
-    body: Mapping[str, Any],
-    timeout_s: float = TIMEOUT_S,
-    on_progress: Callable[[Any], None] = lambda _body: None,
-) -> Any:
-    """Submit one request (`hamgr.cib.requests`) and return the leader's answer.
+def ask(target: Target, kind: str, body: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> Mapping[str, Any]:
+    """Submit one request (kinds and bodies: docs/architecture.md) and return the leader's answer.
 
     Raises RequestRefused, RequestTimeout, StoreUnavailable and the store's other errors.
     """
     store = open_store(target)
     try:
-        requests = Requests(store)
-        ticket = requests.submit(kind, dict(body), ttl_s=round(timeout_s) + 10)
-        return requests.wait(ticket, timeout_s, on_progress)
+        return ask_through(store, kind, body, timeout_s)
     finally:
         store.close()
 
 
-def ask_and_tell(target: Target, kind: str, body: Mapping[str, Any], done: str) -> int:
-    """Ask for something whose answer is yes or a refusal; tell the person what came of it."""
-    answer = ask(target, kind, body)
-    message = answer.get("message") if isinstance(answer, dict) else None
-    click.echo(message or done)
-    return Exit.OK
+def ask_through(store: Store, kind: str, body: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> Mapping[str, Any]:
+    """As `ask`, with a connection that is open already."""
+    requests = Requests(store)
+    ticket = requests.submit(kind, dict(body), ttl_s=round(timeout_s) + 10)
+    answer = requests.wait(ticket, timeout_s)
+    return answer if isinstance(answer, Mapping) else {}
 
 
 def confirm(question: str, assumed: bool) -> None:

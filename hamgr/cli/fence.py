@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import json
+import queue
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
-from hamgr.cib import requests
 from hamgr.cib.status import FenceStatus, complete
-from hamgr.cli.asking import ask, ask_and_tell, confirm
+from hamgr.cli.asking import ask, ask_through, confirm
+from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
+from hamgr.cli.fence_record import fence_status
 from hamgr.cli.group import target
 from hamgr.cli.render import render_step
+from hamgr.fencer.records import FenceRecord
+from hamgr.store.store import Store
+from hamgr.store.values import Change
 
+FENCES = "fences/"
 TIMEOUT_S = 300.0
 
 
 @click.command()
 @click.argument("what", metavar="POD|NODE")
 @click.option("--level", default="", metavar="LEVEL", help="volume, node, watchdog or manual; default: as configured.")
-@click.option("--reason", default="", help="Recorded with the fence.")
+@click.option("--reason", default="", help="Recorded with a confirmation.")
 @click.option("--dry-run", is_flag=True, help="Only show the steps that would be taken, and on which objects.")
 @click.option("--confirm", "confirmed", is_flag=True, help="You vouch that this NODE is off; nothing else is done.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -42,57 +50,88 @@ def fence(
 
     A pod is NAME or NAMESPACE/NAME. Everything that runs there and is managed starts elsewhere.
     """
+    if dry_run:
+        return _plan(ask(target(ctx), "fence-plan", {"target": what, "level": level}), output)
     if confirmed:
         _vouch(what, yes)
-        body: dict[str, Any] = {"node": what, "reason": reason}
+        kind, body = "confirm", {"node": what, "reason": reason}
     else:
-        if not dry_run:
-            confirm(f"Fence {what}? Whatever runs there is cut off from its volumes.", yes)
-        body = {"target": what, "level": level, "reason": reason, "dry_run": dry_run}
-    shower = _Shower(quiet=output == "json")
-    answer = ask(target(ctx), requests.CONFIRM if confirmed else requests.FENCE, body, timeout, shower.show)
-    record = _record(answer)
-    shower.show(answer)
-    if output == "json":
+        confirm(f"Fence {what}? Whatever runs there is cut off from its volumes.", yes)
+        kind, body = "fence", {"target": what, "level": level, "dry_run": False}
+    show = _Shower() if output == "text" else None
+    store = open_store(target(ctx))
+    try:
+        answer = ask_through(store, kind, body)
+        record = follow(store, str(answer.get("fence", "")), timeout, show or (lambda _status: None))
+    finally:
+        store.close()
+    if show is None:
         click.echo(json.dumps(complete(record), indent=2, ensure_ascii=False))
     else:
-        _conclude(record, dry_run)
-    return Exit.OK if dry_run or record.outcome == "succeeded" else Exit.ERROR
+        _conclude(record)
+    return Exit.OK if record.outcome == "succeeded" else Exit.ERROR
 
 
 @click.command()
 @click.argument("node")
 @click.pass_context
 def unfence(ctx: click.Context, node: str) -> int:
-    """Let a fenced node take part again."""
-    return ask_and_tell(target(ctx), requests.UNFENCE, {"node": node}, f"{node} may take part again")
+    """Let a fenced node take part again, once it has restarted."""
+    removed = ask(target(ctx), "unfence", {"node": node}).get("removed", ())
+    for entry in removed:
+        click.echo(f"removed {entry}")
+    click.echo(f"{node} may take part again")
+    return Exit.OK
+
+
+def follow(store: Store, fence_id: str, timeout_s: float, on_change: Callable[[FenceStatus], None]) -> FenceStatus:
+    """Follow one fence's record until it has ended, telling each change. Raises CommandError when that takes too long."""
+    inbox: queue.Queue[Any] = queue.Queue()
+    snapshot = store.read(FENCES + fence_id)
+    for value in snapshot.values.values():
+        inbox.put(value)
+
+    def on_store(changes: Sequence[Change], _revision: int) -> None:
+        for change in changes:
+            if change.entry is not None:
+                inbox.put(change.value)
+
+    deadline = time.monotonic() + timeout_s
+    watch = store.watch(snapshot, on_store)
+    try:
+        while True:
+            record = _read(inbox.get(timeout=max(0.0, deadline - time.monotonic())))
+            on_change(record)
+            if record.outcome != "pending":
+                return record
+    except queue.Empty:
+        raise CommandError(
+            f"the fence {fence_id} has not ended within {timeout_s:g} s; it goes on: see `hamgr status`", Exit.TIMEOUT
+        ) from None
+    finally:
+        watch.stop()
+
+
+def _read(value: Any) -> FenceStatus:
+    try:
+        return fence_status(FenceRecord.from_json(value))
+    except ValueError as error:
+        raise CommandError(f"the fence's record cannot be read: {error}") from None
 
 
 class _Shower:
     """Prints each step of a fence once, in the order in which they come."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
+    def __init__(self) -> None:
         self._shown = 0
 
-    def show(self, value: Any) -> None:
-        steps = _record(value).steps
-        for step in () if self._quiet else steps[self._shown :]:
+    def __call__(self, record: FenceStatus) -> None:
+        for step in record.steps[self._shown :]:
             click.echo(render_step(step.at_s, step.step, step.detail))
-        self._shown = max(self._shown, len(steps))
+        self._shown = max(self._shown, len(record.steps))
 
 
-def _record(value: Any) -> FenceStatus:
-    try:
-        return FenceStatus.from_value(value)
-    except ValueError as error:
-        raise CommandError(f"the leader's answer is no fence record: {error}") from None
-
-
-def _conclude(record: FenceStatus, dry_run: bool) -> None:
-    if dry_run:
-        click.echo(f"nothing was done: these are the steps for {record.target}")
-        return
+def _conclude(record: FenceStatus) -> None:
     level = f" by level {record.level}" if record.level else ""
     took = f" in {record.took_s:.1f} s" if record.took_s is not None else ""
     click.echo(f"{record.target}: {record.outcome}{level}{took}")
@@ -100,6 +139,17 @@ def _conclude(record: FenceStatus, dry_run: bool) -> None:
         click.echo(f"proof: {record.proof}")
     if record.error:
         click.echo(f"hamgr: the fence of {record.target} failed: {record.error}", err=True)
+
+
+def _plan(answer: Mapping[str, Any], output: str) -> int:
+    steps = answer.get("steps", ())
+    if output == "json":
+        click.echo(json.dumps(steps, indent=2, ensure_ascii=False))
+        return Exit.OK
+    for number, step in enumerate(steps, 1):
+        click.echo(f"{number:3}. {step}")
+    click.echo("nothing was done")
+    return Exit.OK
 
 
 def _vouch(node: str, yes: bool) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from hamgr.cib import requests
-from hamgr.cli.asking import ask_and_tell
+from hamgr.cli.asking import ask
+from hamgr.cli.exits import Exit
 from hamgr.cli.group import target
 
 
@@ -14,8 +14,9 @@ from hamgr.cli.group import target
 @click.pass_context
 def standby(ctx: click.Context, node: str) -> int:
     """Move everything off a node."""
-    body = {"node": node, "name": "standby", "value": "on"}
-    return ask_and_tell(target(ctx), requests.NODE, body, f"{node} is in standby; undo: hamgr unstandby {node}")
+    ask(target(ctx), "standby", {"node": node, "on": True})
+    click.echo(f"{node} is in standby; undo: hamgr unstandby {node}")
+    return Exit.OK
 
 
 @click.command()
@@ -23,8 +24,9 @@ def standby(ctx: click.Context, node: str) -> int:
 @click.pass_context
 def unstandby(ctx: click.Context, node: str) -> int:
     """Let resources onto a node again."""
-    body = {"node": node, "name": "standby", "value": "off"}
-    return ask_and_tell(target(ctx), requests.NODE, body, f"{node} takes part again")
+    ask(target(ctx), "standby", {"node": node, "on": False})
+    click.echo(f"{node} takes part again")
+    return Exit.OK
 
 
 @click.command()
@@ -33,9 +35,6 @@ def unstandby(ctx: click.Context, node: str) -> int:
 @click.pass_context
 def maintenance(ctx: click.Context, state: str, node: str) -> int:
     """Leave a NODE, or all of the cluster, alone: nothing is started, stopped, monitored or fenced."""
-    value = "true" if state == "on" else "false"
-    if node:
-        body = {"node": node, "name": "maintenance", "value": value}
-        return ask_and_tell(target(ctx), requests.NODE, body, f"maintenance of {node} is {state}")
-    body = {"name": "maintenance-mode", "value": value}
-    return ask_and_tell(target(ctx), requests.OPTION, body, f"maintenance of the cluster is {state}")
+    ask(target(ctx), "maintenance", {"node": node, "on": state == "on"})
+    click.echo(f"maintenance of {node or 'the cluster'} is {state}")
+    return Exit.OK

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
-from hamgr.cib import requests
 from hamgr.cib.config_options import duration_ms
-from hamgr.cli.asking import ask_and_tell
+from hamgr.cli.asking import ask
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
 
@@ -24,26 +24,23 @@ _PROMOTED = click.option("--promoted", is_flag=True, help="Only the promoted rol
 @click.pass_context
 def move(ctx: click.Context, resource: str, node: str, lifetime: str | None, promoted: bool) -> int:
     """Move a resource to a node, and keep it there until `hamgr clear`."""
-    body = {"resource": resource, "node": node, "role": _role(promoted), "until": _until(lifetime)}
-    return ask_and_tell(
-        target(ctx), requests.MOVE, body, f"{resource} now prefers {node}; undo: hamgr clear {resource}"
-    )
+    answer = ask(target(ctx), "move", _body(resource, node, lifetime, promoted))
+    click.echo(f"{resource} now prefers {node} ({_constraint(answer)}); undo: hamgr clear {resource}")
+    return Exit.OK
 
 
 @click.command()
 @click.argument("resource")
-@click.argument("node", required=False, default="")
+@click.argument("node")
 @_LIFETIME
 @_PROMOTED
 @click.pass_context
 def ban(ctx: click.Context, resource: str, node: str, lifetime: str | None, promoted: bool) -> int:
-    """Keep a resource off a node (default: the one where it runs) until `hamgr clear`.
-
-    WARNING: a resource that is banned from every node runs nowhere.
-    """
-    body = {"resource": resource, "node": node, "role": _role(promoted), "until": _until(lifetime)}
-    where = node or "the node where it ran"
-    return ask_and_tell(target(ctx), requests.BAN, body, f"{resource} stays off {where}; undo: hamgr clear {resource}")
+    """Keep a resource off a node until `hamgr clear`."""
+    answer = ask(target(ctx), "ban", _body(resource, node, lifetime, promoted))
+    click.echo(f"{resource} stays off {node} ({_constraint(answer)}); undo: hamgr clear {resource}")
+    click.echo("WARNING: a resource that is banned from every node runs nowhere", err=True)
+    return Exit.OK
 
 
 @click.command()
@@ -52,18 +49,26 @@ def ban(ctx: click.Context, resource: str, node: str, lifetime: str | None, prom
 @click.pass_context
 def clear(ctx: click.Context, resource: str, node: str) -> int:
     """Undo moves and bans of a resource, all or those that name NODE."""
-    body = {"resource": resource, "node": node}
-    return ask_and_tell(target(ctx), requests.CLEAR, body, f"moves and bans of {resource} are cleared")
+    answer = ask(target(ctx), "clear", {"resource": resource, "node": node})
+    cleared = answer.get("cleared", ())
+    for constraint in cleared:
+        click.echo(f"removed {constraint}")
+    if not cleared:
+        click.echo(f"there was no move or ban of {resource} to undo")
+    return Exit.OK
 
 
-def _role(promoted: bool) -> str:
-    return "Promoted" if promoted else ""
+def _body(resource: str, node: str, lifetime: str | None, promoted: bool) -> dict[str, Any]:
+    role = "Promoted" if promoted else ""
+    return {"resource": resource, "node": node, "role": role, "lifetime_s": _seconds(lifetime)}
 
 
-def _until(lifetime: str | None) -> float | None:
-    if lifetime is None:
-        return None
+def _constraint(answer: Mapping[str, Any]) -> str:
+    return f"constraint {answer.get('constraint', '')}".rstrip()
+
+
+def _seconds(lifetime: str | None) -> float | None:
     try:
-        return time.time() + duration_ms(lifetime) / 1000
+        return None if lifetime is None else duration_ms(lifetime) / 1000
     except ValueError as error:
         raise CommandError(f"--lifetime: {error}", Exit.USAGE) from None

@@ -1,11 +1,11 @@
-"""`hamgr cleanup`, `enable`, `disable`, `manage` and `unmanage`: what may be done with a resource."""
+"""`hamgr cleanup`, `enable` and `disable`: what may be done with a resource."""
 
 from __future__ import annotations
 
 import click
 
-from hamgr.cib import requests
-from hamgr.cli.asking import ask_and_tell
+from hamgr.cli.asking import ask
+from hamgr.cli.exits import Exit
 from hamgr.cli.group import target
 
 
@@ -15,9 +15,13 @@ from hamgr.cli.group import target
 @click.pass_context
 def cleanup(ctx: click.Context, resource: str, node: str) -> int:
     """Forget failures of a resource (default: all) and look again at what is running."""
-    body = {"resource": resource, "node": node}
-    where = f" on {node}" if node else ""
-    return ask_and_tell(target(ctx), requests.CLEANUP, body, f"cleaned up {resource or 'all resources'}{where}")
+    answer = ask(target(ctx), "cleanup", {"resource": resource, "node": node})
+    cleaned = answer.get("cleaned", ())
+    for entry in cleaned:
+        click.echo(f"cleaned up {entry}")
+    if not cleaned:
+        click.echo("there were no failures to clean up")
+    return Exit.OK
 
 
 @click.command()
@@ -25,7 +29,9 @@ def cleanup(ctx: click.Context, resource: str, node: str) -> int:
 @click.pass_context
 def enable(ctx: click.Context, resource: str) -> int:
     """Let a resource run: undoes `hamgr disable`."""
-    return _meta(ctx, resource, "target-role", None, f"{resource} may run")
+    ask(target(ctx), "target-role", {"resource": resource, "role": None})
+    click.echo(f"{resource} may run")
+    return Exit.OK
 
 
 @click.command()
@@ -33,24 +39,6 @@ def enable(ctx: click.Context, resource: str) -> int:
 @click.pass_context
 def disable(ctx: click.Context, resource: str) -> int:
     """Stop a resource and keep it stopped."""
-    return _meta(ctx, resource, "target-role", "Stopped", f"{resource} is to be stopped")
-
-
-@click.command()
-@click.argument("resource")
-@click.pass_context
-def manage(ctx: click.Context, resource: str) -> int:
-    """Let the cluster start and stop a resource again: undoes `hamgr unmanage`."""
-    return _meta(ctx, resource, "is-managed", None, f"{resource} is managed")
-
-
-@click.command()
-@click.argument("resource")
-@click.pass_context
-def unmanage(ctx: click.Context, resource: str) -> int:
-    """Leave a resource as it is, whatever happens."""
-    return _meta(ctx, resource, "is-managed", "false", f"{resource} is left as it is")
-
-
-def _meta(ctx: click.Context, resource: str, name: str, value: str | None, done: str) -> int:
-    return ask_and_tell(target(ctx), requests.META, {"resource": resource, "name": name, "value": value}, done)
+    ask(target(ctx), "target-role", {"resource": resource, "role": "Stopped"})
+    click.echo(f"{resource} is to be stopped; undo: hamgr enable {resource}")
+    return Exit.OK
