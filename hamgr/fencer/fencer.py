@@ -1,0 +1,133 @@
+"""The fencer: runs fences in a pool of threads, one record each, and never raises into its caller's loop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import structlog
+
+from hamgr.fencer.devices import make_devices
+from hamgr.fencer.plan import Plan, plan
+from hamgr.fencer.reasons import Reason
+from hamgr.fencer.records import Confirmation, FenceRecord, NotOurs, Outcome, Target, new_record
+from hamgr.fencer.report import report
+from hamgr.fencer.runner import Run, Stopped, Surroundings
+from hamgr.fencer.topology import LevelConfig
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_WORKERS = 8
+
+
+class Fencer:
+    """Thread-safe. Progress and results come through `around.on_change(record)`, from a pool thread, after each save.
+
+    A fence whose record cannot be saved any more because the token is lost ends in silence; the next leader resumes it.
+    """
+
+    def __init__(self, around: Surroundings, workers: int = DEFAULT_WORKERS) -> None:
+        if not around.devices and around.config.devices:
+            around = replace(around, devices=make_devices(around.config, around.kube))
+        self._around = around
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fence")
+        self._lock = threading.Lock()
+        self._active: dict[str, FenceRecord] = {}
+
+    def fence(
+        self,
+        target: Target,
+        why: Reason,
+        requested_by: str,
+        levels: Sequence[LevelConfig] | None = None,
+        confirmation: Confirmation | None = None,
+    ) -> FenceRecord:
+        """Begin a fence; returns its record at once. `levels`: in order, or None for the node's topology.
+
+        When a fence that covers the target is under way, that one's record is returned and nothing new begins.
+        """
+        chosen = tuple(levels) if levels else self._around.config.levels_for(target.node)
+        record = new_record(target, why, requested_by, chosen, confirmation=confirmation)
+        with self._lock:
+            for running in self._active.values():
+                if _covers(running, record):
+                    return running
+            self._active[record.id] = record
+        self._submit(record)
+        return record
+
+    def resume(self, record: FenceRecord) -> bool:
+        """Go on with a fence that another process began. False: it has ended, or is under way here already."""
+        if record.outcome is not Outcome.PENDING:
+            return False
+        with self._lock:
+            if record.id in self._active:
+                return False
+            self._active[record.id] = record
+        self._submit(record)
+        return True
+
+    def active(self) -> list[FenceRecord]:
+        """The fences under way in this process, in the order of their beginning."""
+        with self._lock:
+            return sorted(self._active.values(), key=lambda record: record.id)
+
+    def plan(self, target: Target, levels: Sequence[LevelConfig] | None = None) -> Plan:
+        """What a fence would do and prove, without doing any of it. Raises KubeError."""
+        chosen = tuple(levels) if levels else self._around.config.levels_for(target.node)
+        return plan(self._around.kube, self._around.config, self._around.cluster, target, chosen)
+
+    def close(self) -> None:
+        """Let go of all fences between two steps (stepping down, or the end); what runs is not waited for."""
+        self._around.stopping.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, record: FenceRecord) -> None:
+        try:
+            self._pool.submit(self._run, record)
+        except RuntimeError:  # closed in the meantime: the record is for the next leader
+            self._forget(record.id)
+
+    def _run(self, record: FenceRecord) -> None:
+        try:
+            run = Run(self._following(), record)
+            if not record.discovered:
+                report(self._around.kube, record, self._around.me)
+            ended = run.to_the_end()
+            report(self._around.kube, ended, self._around.me)
+        except NotOurs as error:
+            log.warning("fence_left_to_next_leader", fence=record.id, reason=str(error))
+        except Stopped:
+            log.info("fence_left_to_next_leader", fence=record.id, reason="stopping")
+        except Exception:
+            log.exception("fence_abandoned", fence=record.id)
+        finally:
+            self._forget(record.id)
+
+    def _following(self) -> Surroundings:
+        """The surroundings, with an eye on what is active."""
+
+        def on_change(record: FenceRecord) -> None:
+            with self._lock:
+                if record.id in self._active:
+                    self._active[record.id] = record
+            if record.outcome is not Outcome.PENDING:
+                self._forget(record.id)
+            self._around.on_change(record)
+
+        return replace(self._around, on_change=on_change)
+
+    def _forget(self, fence_id: str) -> None:
+        with self._lock:
+            self._active.pop(fence_id, None)
+
+
+def _covers(running: FenceRecord, wanted: FenceRecord) -> bool:
+    """Whether the fence under way does all that the new one would, by no other levels."""
+    if running.target.node != wanted.target.node or running.levels != wanted.levels:
+        return False
+    if running.target.pods is None:
+        return True
+    return wanted.target.pods is not None and set(wanted.target.pods) <= set(running.target.pods)

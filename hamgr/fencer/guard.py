@@ -1,0 +1,90 @@
+"""Whether a fence may begin now: first suspect ourselves, then a storm, then a loop. A pure decision.
+
+A fence that is wrong costs an outage; a storm of them costs the cluster. So nothing is fenced on a stale view, when
+most of the nodes look bad (then it is us who are cut off), or beyond a number of nodes in an interval; a node that is
+fenced again and again is left alone for longer each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hamgr.fencer.reasons import Reason, reason
+
+
+@dataclass(frozen=True, slots=True)
+class PastFence:
+    """A fence that has begun before: its node, and how many seconds ago."""
+
+    node: str
+    ago_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GuardView:
+    """What is known when a fence of `node` is about to begin. `bad` counts the nodes that look lost, `node` included.
+
+    operator: a person asked for it; then only the doubt about ourselves holds it back.
+    """
+
+    node: str
+    etcd_staleness_s: float
+    api_staleness_s: float
+    total: int
+    bad: int
+    past: Sequence[PastFence] = ()
+    maintenance: bool = False
+    node_maintenance: bool = False
+    operator: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GuardLimits:
+    """When to hold back. Staleness in seconds; at most `max_fences` different nodes within `interval_s`.
+
+    A node fenced `loop_count` times within `loop_interval_s` waits `loop_backoff_s` after its last fence, twice as long
+    with each further one.
+    """
+
+    etcd_staleness_s: float = 3.0
+    api_staleness_s: float = 5.0
+    max_fences: int = 2
+    interval_s: float = 300.0
+    loop_count: int = 3
+    loop_interval_s: float = 3600.0
+    loop_backoff_s: float = 60.0
+
+
+def may_fence(view: GuardView, limits: GuardLimits) -> Reason | None:
+    """None: go ahead. Otherwise why not now; the question is to be asked again as time goes by."""
+    if view.etcd_staleness_s > limits.etcd_staleness_s:
+        return reason("etcd-stale", seconds=view.etcd_staleness_s)
+    if view.api_staleness_s > limits.api_staleness_s:
+        return reason("api-stale", seconds=view.api_staleness_s)
+    if view.operator:
+        return None
+    if view.bad * 2 > view.total:
+        return reason("most-nodes-bad", bad=view.bad, total=view.total)
+    if view.maintenance:
+        return reason("maintenance")
+    if view.node_maintenance:
+        return reason("node-maintenance", node=view.node)
+    return _storm(view, limits) or _loop(view, limits)
+
+
+def _storm(view: GuardView, limits: GuardLimits) -> Reason | None:
+    others = {fence.node for fence in view.past if fence.ago_s < limits.interval_s and fence.node != view.node}
+    if len(others) >= limits.max_fences:
+        return reason("storm", count=len(others), interval=limits.interval_s)
+    return None
+
+
+def _loop(view: GuardView, limits: GuardLimits) -> Reason | None:
+    ours = [fence.ago_s for fence in view.past if fence.node == view.node and fence.ago_s < limits.loop_interval_s]
+    if len(ours) < limits.loop_count:
+        return None
+    retry_in = limits.loop_backoff_s * 2.0 ** (len(ours) - limits.loop_count) - min(ours)
+    if retry_in <= 0:
+        return None
+    return reason("fence-loop", node=view.node, count=len(ours), interval=limits.loop_interval_s, retry_in=retry_in)

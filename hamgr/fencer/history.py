@@ -1,0 +1,114 @@
+"""Fence records in etcd, under the leader's token, as many as the history keeps; and how people are shown them."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+
+import structlog
+
+from hamgr.cib.status import FenceStatus, FenceStep
+from hamgr.fencer.reasons import render
+from hamgr.fencer.records import FenceRecord, NotOurs, Outcome
+from hamgr.store import Deposed, Leadership, Snapshot, Store
+
+FENCES = "fences/"
+
+log = structlog.get_logger(__name__)
+
+
+class EtcdRecords:
+    """The RecordStore of a leader. Thread-safe. `keep` bounds the number of ended fences that stay."""
+
+    def __init__(self, store: Store, leadership: Leadership, keep: int = 100) -> None:
+        self._store = store
+        self._leadership = leadership
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._ended: list[str] = []
+
+    @property
+    def token(self) -> int:
+        """The fencing token's revision; 0 without leadership."""
+        token = self._leadership.token
+        return 0 if token is None else token.revision
+
+    def still_ours(self) -> bool:
+        """Whether we lead by our own clock."""
+        return self._leadership.valid()
+
+    def save(self, record: FenceRecord) -> None:
+        """Write it, and drop the oldest ended ones. Raises NotOurs; StoreUnavailable means: try again."""
+        surplus = self._surplus(record)
+        try:
+            self._leadership.guarded(
+                puts={FENCES + record.id: record.to_json()}, deletes=[FENCES + old for old in surplus]
+            )
+        except Deposed as error:
+            raise NotOurs(str(error)) from None
+        with self._lock:
+            self._ended = [known for known in self._ended if known not in surplus]
+            if record.outcome is not Outcome.PENDING and record.id not in self._ended:
+                self._ended.append(record.id)
+
+    def load(self) -> list[FenceRecord]:
+        """All records, oldest first; to be called on winning leadership. Raises StoreUnavailable and others."""
+        found = records_of(self._store.read(FENCES))
+        with self._lock:
+            self._ended = [record.id for record in found if record.outcome is not Outcome.PENDING]
+        return found
+
+    def _surplus(self, record: FenceRecord) -> list[str]:
+        with self._lock:
+            ended = [known for known in self._ended if known != record.id]
+        room = self._keep - (record.outcome is not Outcome.PENDING)
+        return sorted(ended)[: max(0, len(ended) - room)]
+
+
+def records_of(snapshot: Snapshot) -> list[FenceRecord]:
+    """The fence records in a snapshot, oldest first; what is none is logged and left out."""
+    found = []
+    for key, entry in sorted(snapshot.entries.items()):
+        if key.startswith(FENCES):
+            try:
+                found.append(FenceRecord.from_json(entry.value))
+            except ValueError as error:
+                log.warning("fence_record_malformed", key=key, error=str(error))
+    return found
+
+
+def as_status(record: FenceRecord) -> FenceStatus:
+    """The record as `hamgr status` and `hamgr fence history` show it."""
+    pending = record.outcome is Outcome.PENDING
+    last_failure = record.tried[-1] if record.tried and record.outcome is Outcome.FAILED else None
+    return FenceStatus(
+        id=record.id,
+        target=record.target.node if record.target.pods is None else ", ".join(_told(record)),
+        outcome=record.outcome,
+        action=record.level.action if record.level.level == "node" else "release",
+        level=record.level.level,
+        reason=str(record.reason),
+        requested_by=record.requested_by,
+        executed_by=record.executed_by,
+        token=record.tokens[-1] if record.tokens else 0,
+        started_at=_time_of_day(record.started_at),
+        took_s=None if pending else round(record.ended_at - record.started_at, 3),
+        proof="; ".join(proof.observed for proof in record.proofs),
+        error=render(last_failure.code, last_failure.data) if last_failure else "",
+        steps=tuple(
+            FenceStep(
+                step=f"{step.level}: {step.phase}",
+                at_s=round(step.at - record.started_at, 3),
+                detail=render(step.code, step.data) if step.code else "",
+            )
+            for step in record.steps
+        ),
+    )
+
+
+def _told(record: FenceRecord) -> list[str]:
+    return [f"{namespace}/{name}" for namespace, name in record.target.pods or ()]
+
+
+def _time_of_day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,101 @@
+"""The level `node`: a fence device switches the node off and says so; every device of the level must.
+
+A device that can act is told to switch the node off and asked for its state afterwards: only the second answer counts.
+A device that only proves (the cloud controller's shutdown taint) is asked until it says off or the level's time is up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from hamgr.fencer.machine import Isolation
+from hamgr.fencer.reasons import Reason, reason
+from hamgr.fencer.records import FenceRecord, Proof
+
+
+class DeviceError(Exception):
+    """The device could not do it, or could not be asked; the text is the device's own, without secrets."""
+
+
+class Device(Protocol):
+    """A fence device. Methods block; they raise DeviceError."""
+
+    name: str
+    acts: bool
+
+    def off(self, node: str) -> None:
+        """Switch the node off; a device that only proves does nothing."""
+
+    def on(self, node: str) -> None:
+        """Switch it on again."""
+
+    def state(self, node: str) -> str:
+        """`off`, `on` or `unknown`."""
+
+    def monitor(self) -> None:
+        """Whether the device itself works."""
+
+
+class NodeMeans:
+    """The devices of one level."""
+
+    def __init__(self, devices: Mapping[str, Device]) -> None:
+        self._devices = devices
+        self._acted = False
+        self._off: dict[str, str] = {}
+        self._failure: Reason | None = None
+
+    def look(self, record: FenceRecord) -> Isolation | None:
+        """None before anything was done in this process; then what the devices say."""
+        if not self._acted:
+            return None
+        if self._failure is not None:
+            return Isolation(failure=self._failure)
+        waiting_for = [name for name in record.level.devices if not self._is_off(name, record.target.node)]
+        if waiting_for:
+            return Isolation(waiting=reason("waiting-device", device=", ".join(waiting_for)))
+        told = "; ".join(f"device {name}: {self._off[name]}" for name in record.level.devices)
+        return Isolation(proof=Proof("powered-off", record.target.node, told))
+
+    def act(self, record: FenceRecord) -> Isolation:
+        """Switch the node off by every device in turn, and read back."""
+        self._acted = True
+        node = record.target.node
+        if not record.level.devices:
+            self._failure = reason("no-device", node=node)
+        for name in record.level.devices:
+            self._failure = self._failure or self._switch_off(name, node)
+        return self.look(record) or Isolation(failure=self._failure)
+
+    def power_on(self, record: FenceRecord) -> None:
+        """Switch the node on by every device that acts. Raises DeviceError."""
+        for name in reversed(record.level.devices):
+            self._devices[name].on(record.target.node)
+
+    def _switch_off(self, name: str, node: str) -> Reason | None:
+        device = self._devices.get(name)
+        if device is None:
+            return reason("unknown-device", device=name)
+        if not device.acts:
+            return None
+        try:
+            device.off(node)
+            state = device.state(node)
+        except DeviceError as error:
+            return reason("device-failed", device=name, node=node, error=str(error))
+        if state != "off":
+            return reason("device-unproved", device=name, node=node, state=state)
+        self._off[name] = "switched off, and it reads back off"
+        return None
+
+    def _is_off(self, name: str, node: str) -> bool:
+        if name in self._off:
+            return True
+        try:
+            confirmed = self._devices[name].state(node) == "off"
+        except DeviceError:
+            return False
+        if confirmed:
+            self._off[name] = "it says off"
+        return confirmed

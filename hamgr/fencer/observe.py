@@ -1,0 +1,257 @@
+"""Reads from the API server what a fence needs to see: before the first effect everything, later what the phase needs.
+
+Nothing here comes from a cache: what is read may become a proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hamgr.fencer.machine import AttachmentSeen, NodeSeen, PodSeen
+from hamgr.fencer.reasons import Reason, reason
+from hamgr.fencer.records import FenceRecord, PodRef, Target, VolumeRef
+from hamgr.kube import nodes, pods, volumes
+from hamgr.kube.errors import NotFound
+from hamgr.kube.gateway import Kube
+from hamgr.kube.objects import (
+    LABEL_CLUSTER,
+    LABEL_RESOURCE,
+    LABEL_ROLE,
+    NODE,
+    POD,
+    PV,
+    PVC,
+    ROLE_ACTIVE,
+    VOLUME_ATTACHMENT,
+    Obj,
+    is_terminating,
+    labels_of,
+    name_of,
+    namespace_of,
+    uid_of,
+)
+
+# Pod volumes that live and die with the node or the pod, or that are not written: no second writer through them.
+_HARMLESS = frozenset({"emptyDir", "configMap", "secret", "projected", "downwardAPI", "hostPath", "gitRepo", "image"})
+_LOCAL_PVS = frozenset({"local", "hostPath"})
+_ATTACHER_FINALIZER = "external-attacher/"
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What there is to fence. `obstacles` say why the storage's word alone would not prove that the writer is gone."""
+
+    node: NodeSeen
+    pods: tuple[PodRef, ...] = ()
+    volumes: tuple[VolumeRef, ...] = ()
+    obstacles: tuple[Reason, ...] = ()
+    passive_drivers: frozenset[str] = field(default_factory=frozenset)
+
+
+def discover(kube: Kube, target: Target, cluster: str) -> Discovery:
+    """Find the target's pods, volumes and attachments. Raises KubeError."""
+    node = see_node(kube, target.node)
+    on_node = kube.list(POD.collection(), field_selector=f"spec.nodeName={target.node}").items
+    chosen = [pod for pod in on_node if _is_target(pod, target, cluster)]
+    finder = _VolumeFinder(kube, target)
+    for pod in chosen:
+        finder.add_pod(pod)
+    for namespace, claim in target.claims:
+        finder.add_claim(namespace, claim, f"{namespace}/{claim}")
+    obstacles = list(finder.obstacles)
+    for pod in _sharers(on_node, chosen, finder.found):
+        if labels_of(pod).get(LABEL_CLUSTER) == cluster:
+            chosen.append(pod)
+            finder.add_pod(pod)
+        else:
+            volume = next(v for v in finder.found if v.claim in volumes.claims_of(pod))
+            told = f"{namespace_of(pod)}/{name_of(pod)}"
+            obstacles.append(reason("foreign-pod", pod=told, pv=volume.pv, node=target.node))
+    found = finder.with_attachments()
+    passive = frozenset(driver for driver in {v.driver for v in found} if not volumes.attach_required(kube, driver))
+    return Discovery(node, tuple(pod_ref(pod) for pod in chosen), found, tuple(obstacles), passive)
+
+
+def merged(record: FenceRecord, found: Discovery) -> FenceRecord:
+    """The record with what was discovered added to what earlier attempts knew; nothing known is dropped."""
+    uids = {pod.uid for pod in record.pods}
+    known = {volume.pv: volume for volume in record.volumes}
+    current = {volume.pv: volume for volume in found.volumes}
+    kept = tuple(
+        current[pv] if pv in current and current[pv].attachment_uid else volume for pv, volume in known.items()
+    )
+    return replace(
+        record,
+        discovered=True,
+        node_uid=record.node_uid or found.node.uid,
+        boot_id=record.boot_id or found.node.boot_id,
+        pods=(*record.pods, *(pod for pod in found.pods if pod.uid not in uids)),
+        volumes=(*kept, *(volume for pv, volume in current.items() if pv not in known)),
+    )
+
+
+def pod_ref(pod: Mapping[str, Any]) -> PodRef:
+    """The identity of a pod."""
+    return PodRef(namespace_of(pod), name_of(pod), uid_of(pod), labels_of(pod).get(LABEL_RESOURCE, ""))
+
+
+def see_node(kube: Kube, name: str) -> NodeSeen:
+    """The Node object in short; `exists` is False when there is none."""
+    try:
+        node = kube.get(NODE.path(name))
+    except NotFound:
+        return NodeSeen(exists=False)
+    return NodeSeen(
+        uid=uid_of(node),
+        ready=nodes.ready(node),
+        boot_id=nodes.boot_id(node),
+        in_use=volumes.in_use(node),
+        out_of_service=nodes.has_taint(node, nodes.OUT_OF_SERVICE),
+    )
+
+
+def see_pods(kube: Kube, record: FenceRecord, cluster: str) -> tuple[dict[str, PodSeen], dict[str, Obj]]:
+    """What is under each pod's name now, by the UID that the record knows, and the raw objects that are still there."""
+    seen: dict[str, PodSeen] = {}
+    raw: dict[str, Obj] = {}
+    for pod in record.pods:
+        found = pods.find(kube, pod.name, pod.namespace)
+        if found is None:
+            seen[pod.uid] = PodSeen()
+        elif uid_of(found) == pod.uid:
+            seen[pod.uid] = _pod_seen(found)
+            raw[pod.uid] = found
+        elif pods.node_of(found) == record.target.node:
+            foreign = labels_of(found).get(LABEL_CLUSTER) != cluster
+            seen[pod.uid] = PodSeen(replaced_by=pod_ref(found), foreign=foreign)
+        else:
+            seen[pod.uid] = PodSeen()
+    return seen, raw
+
+
+def see_attachments(kube: Kube, record: FenceRecord) -> dict[str, AttachmentSeen]:
+    """Each volume's attachment to the node, under the name in the record and under the controller's own name."""
+    return {volume.pv: _attachment(kube, volume, record.target.node) for volume in record.volumes}
+
+
+def _attachment(kube: Kube, volume: VolumeRef, node: str) -> AttachmentSeen:
+    names = dict.fromkeys(name for name in (volume.attachment, volume.volume.attachment_name(node)) if name)
+    for name in names:
+        try:
+            found = kube.get(VOLUME_ATTACHMENT.path(name))
+        except NotFound:
+            continue
+        if found["spec"].get("nodeName") == node:
+            return attachment_seen(found)
+    return AttachmentSeen()
+
+
+def attachment_seen(found: Mapping[str, Any]) -> AttachmentSeen:
+    """A VolumeAttachment in short."""
+    short = volumes.attachment_of(found)
+    finalizers = found["metadata"].get("finalizers") or []
+    return AttachmentSeen(
+        uid=short.uid,
+        name=short.name,
+        leaving=short.leaving,
+        attached=short.attached,
+        guarded=any(str(entry).startswith(_ATTACHER_FINALIZER) for entry in finalizers),
+        error=short.detach_error,
+    )
+
+
+def _pod_seen(pod: Obj) -> PodSeen:
+    metadata = pod["metadata"]
+    return PodSeen(
+        present=True,
+        terminating=is_terminating(pod),
+        forced=is_terminating(pod) and metadata.get("deletionGracePeriodSeconds") == 0,
+        active=labels_of(pod).get(LABEL_ROLE) == ROLE_ACTIVE,
+        finalizers=tuple(metadata.get("finalizers") or ()),
+    )
+
+
+def _is_target(pod: Mapping[str, Any], target: Target, cluster: str) -> bool:
+    if target.pods is not None:
+        return (namespace_of(pod), name_of(pod)) in target.pods
+    return labels_of(pod).get(LABEL_CLUSTER) == cluster
+
+
+def _sharers(on_node: Iterable[Obj], chosen: list[Obj], found: Iterable[VolumeRef]) -> list[Obj]:
+    uids = {uid_of(pod) for pod in chosen}
+    claims = {(volume.namespace, volume.claim) for volume in found if volume.claim}
+    return [
+        pod
+        for pod in on_node
+        if uid_of(pod) not in uids
+        and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        and any((namespace_of(pod), claim) in claims for claim in volumes.claims_of(pod))
+    ]
+
+
+class _VolumeFinder:
+    """Collects the volumes behind pods and claims, and what about them could not be proved."""
+
+    def __init__(self, kube: Kube, target: Target) -> None:
+        self._kube = kube
+        self._node = target.node
+        self._by_pv: dict[str, VolumeRef] = {}
+        self.obstacles: list[Reason] = []
+
+    @property
+    def found(self) -> tuple[VolumeRef, ...]:
+        return tuple(self._by_pv.values())
+
+    def add_pod(self, pod: Mapping[str, Any]) -> None:
+        told = f"{namespace_of(pod)}/{name_of(pod)}"
+        for volume in (pod.get("spec") or {}).get("volumes") or []:
+            name = str(volume.get("name"))
+            kind = next((key for key in volume if key != "name"), "")
+            source = volume.get(kind) or {}
+            if kind == "persistentVolumeClaim":
+                self.add_claim(namespace_of(pod), str(source["claimName"]), told)
+            elif kind == "ephemeral":
+                self.add_claim(namespace_of(pod), f"{name_of(pod)}-{name}", told)
+            elif kind not in _HARMLESS and not source.get("readOnly"):
+                self.obstacles.append(reason("volume-unprovable", volume=name, pod=told, kind=kind))
+
+    def add_claim(self, namespace: str, claim: str, user: str) -> None:
+        try:
+            pv_name = (self._kube.get(PVC.path(claim, namespace)).get("spec") or {}).get("volumeName")
+        except NotFound:
+            self.obstacles.append(reason("volume-unprovable", volume=claim, pod=user, kind="claim not found"))
+            return
+        if not pv_name or str(pv_name) in self._by_pv:
+            return  # an unbound claim has no disk yet
+        try:
+            pv = self._kube.get(PV.path(str(pv_name)))
+        except NotFound:
+            self.obstacles.append(reason("volume-unprovable", volume=claim, pod=user, kind="volume not found"))
+            return
+        self._add_pv(pv, namespace, claim, user)
+
+    def _add_pv(self, pv: Obj, namespace: str, claim: str, user: str) -> None:
+        spec = pv.get("spec") or {}
+        if spec.get("csi"):
+            volume = volumes.volume_of(pv)
+            self._by_pv[volume.pv] = VolumeRef(volume.pv, volume.driver, volume.handle, namespace, claim)
+        elif not _LOCAL_PVS & spec.keys():
+            known = {"capacity", "accessModes", "claimRef", "storageClassName", "nodeAffinity", "mountOptions"}
+            kinds = spec.keys() - known - {"persistentVolumeReclaimPolicy", "volumeMode", "volumeAttributesClassName"}
+            kind = ", ".join(sorted(kinds)) or "unknown"
+            self.obstacles.append(reason("volume-unprovable", volume=claim, pod=user, kind=kind))
+
+    def with_attachments(self) -> tuple[VolumeRef, ...]:
+        """The volumes with their attachments to the node, one list call for all."""
+        if not self._by_pv:
+            return ()
+        listed = self._kube.list(VOLUME_ATTACHMENT.collection()).items
+        return tuple(self._attached(volume, listed) for volume in self.found)
+
+    def _attached(self, volume: VolumeRef, listed: list[Obj]) -> VolumeRef:
+        for entry in volumes.attachments_among(listed, volume.volume):
+            if entry.node == self._node:
+                return replace(volume, attachment=entry.name, attachment_uid=entry.uid)
+        return volume

@@ -1,0 +1,271 @@
+"""What is written down of a fence: enough for another process to go on with it, and for a person to judge it later.
+
+A record is a value. Each step makes a new one, which is saved under the fencing token before the step's effect.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any, Protocol, TypeVar
+
+from hamgr.fencer.reasons import Reason
+from hamgr.fencer.topology import Level, LevelConfig
+from hamgr.kube.volumes import Volume
+
+T = TypeVar("T")
+
+
+class Phase(StrEnum):
+    """A stage of a fence. A saved phase means: its effects may have begun, those of the phases before are done."""
+
+    INTENT = "intent"
+    CUT = "cut"  # clients are cut off
+    STOP = "stop"  # the pod is deleted gracefully, its kubelet stops it
+    ISOLATE = "isolate"  # the node is powered off, has fenced itself, or somebody says so
+    DELETE = "delete"  # pod objects are removed by force
+    TAINT = "taint"  # out-of-service
+    DETACH = "detach"  # VolumeAttachments are deleted, until they are gone
+    PROVED = "proved"  # the old writer cannot write any more
+    RELEASE = "release"  # the volumes leave the node's volumesInUse
+    RECOVER = "recover"  # the node is switched on again
+    DONE = "done"
+
+
+class Outcome(StrEnum):
+    """How a fence ended, if it has."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class PodRef:
+    """A pod to be fenced. `resource` is hamgr's; `active` whether clients were sent to it."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRef:
+    """A volume to be taken from the node. `attachment` names the VolumeAttachment; empty UID: there was none."""
+
+    pv: str
+    driver: str
+    handle: str
+    namespace: str = ""
+    claim: str = ""
+    attachment: str = ""
+    attachment_uid: str = ""
+
+    @property
+    def volume(self) -> Volume:
+        """As hamgr.kube knows it."""
+        return Volume(self.pv, self.driver, self.handle)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be fenced.
+
+    node: the node. pods: (namespace, name) of the pods to fence, or None for all that hamgr runs there. claims:
+    (namespace, claim) of volumes known to be used there, whether or not a pod object still says so. alive: the node's
+    kubelet is known to work (a fence of a healthy pod), so its own report of the unmount is waited for. self_fence_s and
+    member_ttl_s: what the node's member entry said when it was last seen. boot_id: the node's when it was last well.
+    """
+
+    node: str
+    pods: tuple[tuple[str, str], ...] | None = None
+    claims: tuple[tuple[str, str], ...] = ()
+    alive: bool = False
+    self_fence_s: float | None = None
+    member_ttl_s: float = 0.0
+    boot_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One observation from which it follows that the old writer cannot write. `at` is wall time, `by` a node."""
+
+    kind: str  # detached, not-attached, no-volume, stopped, powered-off, self-fenced, confirmed
+    subject: str
+    observed: str
+    by: str = ""
+    at: float = 0.0
+    token: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """An operator's word that the node is off."""
+
+    user: str
+    reason: str
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """When a phase of a level was entered, or something was noticed in it. `at` is wall time."""
+
+    level: str
+    phase: str
+    at: float
+    code: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A level that did not succeed, and why."""
+
+    level: str
+    attempt: int
+    code: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FenceRecord:
+    """One fence. Times are wall time; everything that decides uses phases, never times."""
+
+    id: str
+    target: Target
+    reason: Reason
+    requested_by: str
+    levels: tuple[LevelConfig, ...]
+    started_at: float
+    level_index: int = 0
+    attempt: int = 1
+    phase: Phase = Phase.INTENT
+    discovered: bool = False
+    node_uid: str = ""
+    boot_id: str = ""
+    pods: tuple[PodRef, ...] = ()
+    volumes: tuple[VolumeRef, ...] = ()
+    proofs: tuple[Proof, ...] = ()
+    tried: tuple[Tried, ...] = ()
+    steps: tuple[StepTime, ...] = ()
+    tokens: tuple[int, ...] = ()
+    executed_by: str = ""
+    confirmation: Confirmation | None = None
+    outcome: Outcome = Outcome.PENDING
+    ended_at: float = 0.0
+
+    @property
+    def level(self) -> LevelConfig:
+        """The level that is being tried, or was the last."""
+        return self.levels[self.level_index]
+
+    @property
+    def proved(self) -> bool:
+        """Whether the level at work has its proof."""
+        return self.outcome is Outcome.SUCCEEDED or bool(self.proofs)
+
+    def noted(self, code: str, at: float, **data: Any) -> FenceRecord:
+        """With one more thing that was noticed."""
+        step = StepTime(self.level.level, self.phase, at, code, data)
+        return replace(self, steps=(*self.steps, step))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any) -> FenceRecord:
+        """Read `to_json`'s answer; unknown fields are skipped. Raises ValueError when it is no fence record."""
+        try:
+            return _record(value)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a fence record: {error}") from None
+
+
+def new_record(
+    target: Target,
+    reason: Reason,
+    requested_by: str,
+    levels: tuple[LevelConfig, ...],
+    *,
+    confirmation: Confirmation | None = None,
+) -> FenceRecord:
+    """The record of a fence that begins now; ids sort by time."""
+    now = time.time()
+    return FenceRecord(
+        id=f"{int(now * 1000):013d}-{uuid.uuid4().hex[:6]}",
+        target=target,
+        reason=reason,
+        requested_by=requested_by,
+        levels=levels,
+        started_at=now,
+        boot_id=target.boot_id,
+        confirmation=confirmation,
+    )
+
+
+class NotOurs(Exception):
+    """The token is no longer ours: stop at once, somebody else goes on."""
+
+
+class RecordStore(Protocol):
+    """Where records are kept, under the fencing token."""
+
+    @property
+    def token(self) -> int:
+        """The token's revision now; 0 without one."""
+
+    def save(self, record: FenceRecord) -> None:
+        """Write it. Raises NotOurs; any other exception means: unknown, try again."""
+
+    def still_ours(self) -> bool:
+        """Whether we may act: checked before each effect, on top of the last save."""
+
+
+def _known(cls: type[T], value: Mapping[str, Any]) -> dict[str, Any]:
+    names = {item.name for item in fields(cls)}  # type: ignore[arg-type]
+    return {key: entry for key, entry in value.items() if key in names}
+
+
+def _many(cls: type[T], values: Any) -> tuple[T, ...]:
+    return tuple(cls(**_known(cls, value)) for value in values or ())
+
+
+def _record(value: Mapping[str, Any]) -> FenceRecord:
+    plain = _known(FenceRecord, value)
+    confirmation = plain.get("confirmation")
+    plain |= {
+        "target": _target(plain["target"]),
+        "reason": Reason(**_known(Reason, plain["reason"])),
+        "levels": tuple(LevelConfig.from_json(level) for level in plain["levels"]),
+        "phase": Phase(plain.get("phase", Phase.INTENT)),
+        "outcome": Outcome(plain.get("outcome", Outcome.PENDING)),
+        "pods": _many(PodRef, plain.get("pods")),
+        "volumes": _many(VolumeRef, plain.get("volumes")),
+        "proofs": _many(Proof, plain.get("proofs")),
+        "tried": _many(Tried, plain.get("tried")),
+        "steps": _many(StepTime, plain.get("steps")),
+        "tokens": tuple(plain.get("tokens") or ()),
+        "confirmation": None if confirmation is None else Confirmation(**_known(Confirmation, confirmation)),
+    }
+    return FenceRecord(**plain)
+
+
+def _target(value: Mapping[str, Any]) -> Target:
+    plain = _known(Target, value)
+    pods = plain.get("pods")
+    plain["pods"] = None if pods is None else tuple((str(ns), str(name)) for ns, name in pods)
+    plain["claims"] = tuple((str(ns), str(name)) for ns, name in plain.get("claims") or ())
+    return Target(**plain)
+
+
+POWER_LEVELS = (Level.NODE, Level.WATCHDOG, Level.MANUAL)
+"""Levels whose proof is about the whole node; what follows the proof cannot make it untrue."""

@@ -1,0 +1,52 @@
+"""When a fenced node is back, and taking away what a fence has left on it. The decision is a pure function.
+
+After a fence of the node as a whole it must have restarted: another boot id. After a fence of its volumes it may be the
+same boot, when its kubelet works again and does not report our volumes in use any more. In either case none of the
+fenced pods may be left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from hamgr.fencer import effects, observe
+from hamgr.fencer.machine import NodeSeen
+from hamgr.fencer.reasons import Reason, reason
+from hamgr.fencer.records import POWER_LEVELS, FenceRecord
+from hamgr.kube.gateway import Kube
+
+
+def not_back(record: FenceRecord, node: NodeSeen, pod_uids: Collection[str]) -> Reason | None:
+    """Why the fenced node does not count as back; None: it is. `pod_uids`: of all pods that exist."""
+    name = record.target.node
+    if not node.exists or not node.ready:
+        return reason("not-ready", node=name)
+    if record.level.level in POWER_LEVELS and record.boot_id and node.boot_id == record.boot_id:
+        return reason("same-boot", node=name)
+    for pod in record.pods:
+        if pod.uid in pod_uids:
+            return reason("pod-still-there", pod=str(pod), node=name)
+    if node.boot_id == record.boot_id:
+        for volume in record.volumes:
+            if volume.volume.unique_name in node.in_use:
+                return reason("volume-still-used", pv=volume.pv, node=name)
+    return None
+
+
+def unfence(kube: Kube, record: FenceRecord) -> Reason | None:
+    """Remove our out-of-service taint if the node is back; else say why not. Raises KubeError. Safe to repeat."""
+    node = observe.see_node(kube, record.target.node)
+    seen, _ = observe.see_pods(kube, record, "")
+    why_not = not_back(record, node, {uid for uid, pod in seen.items() if pod.present})
+    if why_not is None and node.out_of_service:
+        effects.remove_own_taint(kube, record.target.node, node.uid)
+    return why_not
+
+
+def unfence_by_order(kube: Kube, node: str) -> bool:
+    """Remove our out-of-service taint because an operator says so; False: there was none. Raises KubeError."""
+    seen = observe.see_node(kube, node)
+    if not seen.out_of_service:
+        return False
+    effects.remove_own_taint(kube, node, seen.uid)
+    return not observe.see_node(kube, node).out_of_service
