@@ -243,6 +243,7 @@ class _Reflector:
                 self._revision = ""
             except Exception as error:  # noqa: BLE001  one odd answer must not end the watching
                 failures += 1
+                self._revision = ""  # after an outage nobody knows whether the same history goes on: list anew
                 self._note(error, failures)
                 pause = min(0.1 * 2.0**failures, _LONGEST_BACKOFF_S) * random.uniform(0.5, 1.0)
                 self._cache.stopping.wait(pause)

@@ -87,7 +87,9 @@ def from_status(code: int, body: bytes, headers: Mapping[str, str], asked: str, 
     said = str(status.get("message") or body[:200].decode(errors="replace").strip() or "no explanation")
     retry_after = _retry_after(headers, status)
     kind = _BY_REASON.get(reason) or _BY_CODE.get(code) or (Unavailable if code == 429 or code >= 500 else KubeError)
-    if kind is Unauthorized:
+    if kind is Invalid and _is_another_object(status):
+        kind, reason = Conflict, "Conflict"
+    elif kind is Unauthorized:
         said = f"the Kubernetes API server at {server} does not accept our credentials ({said}); check the kubeconfig"
     elif kind is Unavailable:
         said = f"the Kubernetes API server at {server} answered {code} to {asked}: {said}"
@@ -144,6 +146,12 @@ def _status_object(body: bytes) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return parsed if isinstance(parsed, dict) and parsed.get("kind") == "Status" else {}
+
+
+def _is_another_object(status: Mapping[str, Any]) -> bool:
+    """A patch that names a UID is refused as an attempt to change it when another object has taken the name."""
+    causes = (status.get("details") or {}).get("causes") or []
+    return any(cause.get("field") == "metadata.uid" for cause in causes)
 
 
 def _retry_after(headers: Mapping[str, str], status: Mapping[str, Any]) -> float | None:

@@ -127,7 +127,10 @@ class Kube:
         return self._json("PATCH", path, list(operations), params=params, timeout_s=timeout_s, media=JSON_PATCH)
 
     def patch_merge(self, path: str, body: Mapping[str, Any], *, timeout_s: float | None = None, **params: str) -> Obj:
-        """Merge patch (RFC 7386). metadata.uid and metadata.resourceVersion in the body act as preconditions."""
+        """Merge patch (RFC 7386). metadata.uid and metadata.resourceVersion in the body act as preconditions.
+
+        Raises Conflict when one of them does not hold.
+        """
         return self._json("PATCH", path, body, params=params, timeout_s=timeout_s, media=MERGE_PATCH, repeatable=True)
 
     def patch_strategic(
