@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamgr.sandbox import addresses, certs, observe, plane, processes
+from hamgr.sandbox import addresses, certs, observe, plane, processes, seed
+from hamgr.sandbox.client import ApiError, load_kubeconfig
 from hamgr.sandbox.disks import DiskStore
 from hamgr.sandbox.errors import Exit, SandboxError
 from hamgr.sandbox.etcd import EtcdMember, find_etcd, free_port, plan_members
@@ -129,6 +130,8 @@ class Sandbox:
                     "or end it with `hamgr sandbox down`"
                 )
             self._clear()
+            for machine in self._machines():
+                shutil.rmtree(machine.logs, ignore_errors=True)
             try:
                 self._start(report)
                 self._await_ready(time.monotonic() + timeout_s)
@@ -230,19 +233,32 @@ class Sandbox:
 
     def _await_ready(self, deadline: float) -> None:
         record = self.record
-        while missing := self._missing(record):
-            self._check_alive(record)
+        self._await(lambda: self._control_plane_missing(record), deadline)
+        try:
+            seed.install(Path(record.kubeconfig))
+        except ApiError as error:
+            raise SandboxError(f"the API server refuses the objects of the disk driver: {error}") from error
+        self._await(lambda: self._nodes_missing(record), deadline)
+
+    def _await(self, missing_now: Callable[[], str], deadline: float) -> None:
+        while missing := missing_now():
+            self._check_alive()
             if time.monotonic() > deadline:
                 raise SandboxError(f"the sandbox did not get ready: {missing}", Exit.TIMEOUT)
             time.sleep(_LOOK_AGAIN_S)
 
-    def _missing(self, record: Record) -> str:
+    def _control_plane_missing(self, record: Record) -> str:
         """What is still to come, in words; empty when all is ready."""
         view = observe.look(Path(record.kubeconfig), record.etcd)
         if not view.etcd:
             return f"etcd does not answer at {' '.join(record.etcd)}; see {self.control.logs}/etcd*.log"
         if not view.api:
             return f"the API server does not answer at {record.api}; see {self.control.logs}/apiserver.log"
+        return ""
+
+    def _nodes_missing(self, record: Record) -> str:
+        """What is still to come on the nodes, in words; empty when all is ready."""
+        view = observe.look(Path(record.kubeconfig), record.etcd)
         for name in record.node_names:
             if not view.nodes.get(name):
                 return f"node {name} is not Ready; see {self.host(name).logs}/kubelet.log"
@@ -251,7 +267,7 @@ class Sandbox:
             return f"hamgrd on {waiting[0]} has not joined; see {self.host(waiting[0]).logs}/hamgrd.log"
         return ""
 
-    def _check_alive(self, record: Record) -> None:
+    def _check_alive(self) -> None:
         """Raise SandboxError when something died that nobody starts again."""
         spec = Spec.load(self.control.home / "init-spec.json")
         running = self.control.services()
@@ -451,6 +467,4 @@ def _as_urls(endpoints: Sequence[str]) -> tuple[str, ...]:
 
 
 def _server_of(kubeconfig: Path) -> str:
-    from hamgr.sandbox.client import load_kubeconfig
-
     return load_kubeconfig(kubeconfig).server
