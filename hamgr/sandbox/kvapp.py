@@ -55,9 +55,9 @@ def encoded(record: Record) -> bytes:
 def decoded(line: bytes) -> Record:
     """The record of one line, without its line end. Raises BadRecord."""
     checksum, _, body = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(body):
+        raise BadRecord(f"the checksum does not match: {line[:80]!r}")
     try:
-        if int(checksum, 16) != zlib.crc32(body):
-            raise BadRecord(f"checksum does not match: {line[:80]!r}")
         return Record(**json.loads(body))
     except (ValueError, TypeError) as error:
         raise BadRecord(str(error)) from error
