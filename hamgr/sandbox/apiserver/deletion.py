@@ -142,8 +142,8 @@ def _marked(obj: Obj, finalizers: list[str], grace: int, *, first: bool) -> Obj:
     return {**obj, "metadata": metadata}
 
 
-def ends_with_update(new: Obj) -> bool:
+def ends_with_update(kind: Kind, new: Obj) -> bool:
     """An update that takes away the last finalizer of an object whose grace is over deletes it."""
     metadata = new["metadata"]
     ended = "deletionTimestamp" in metadata and not metadata.get("finalizers")
-    return ended and not metadata.get("deletionGracePeriodSeconds")
+    return ended and not metadata.get("deletionGracePeriodSeconds") and not kind.strategy.held(new)

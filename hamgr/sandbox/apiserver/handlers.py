@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
-from hamgr.sandbox.apiserver import discovery, patching, subresources
+from hamgr.sandbox.apiserver import discovery, patching, subresources, tables
 from hamgr.sandbox.apiserver.deletion import DeleteOptions
 from hamgr.sandbox.apiserver.errors import ApiFailure, method_not_allowed, path_not_found, unsupported_media_type
 from hamgr.sandbox.apiserver.kinds import Kind
@@ -79,23 +80,27 @@ class Handlers:
             return await self._delete(request, target)
         raise method_not_allowed()
 
-    def _shown(self, request: web.Request, target: Target, obj: Obj, code: int = 200) -> web.Response:
-        return answer(obj, code)
+    def _shown(self, request: web.Request, target: Target, obj: Obj) -> web.Response:
+        form = accepted(request)
+        if form.form != "table":
+            return answer(obj)
+        metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
+        include = request.query.get("includeObject", "")
+        return answer(tables.table(target.kind, [obj], metadata, form.version, include))
 
     async def _collection(self, request: web.Request, target: Target, *, watching: bool) -> web.StreamResponse:
         form = accepted(request)
         if watching:
             return await self._watch(request, target, form)
         page = self.registry.list(target.kind, list_options(request, target))
+        if form.form == "table":
+            include = request.query.get("includeObject", "")
+            return answer(tables.table(target.kind, page.items, _list_metadata(page), form.version, include))
         return answer(self._list(target.kind, page))
 
     @staticmethod
     def _list(kind: Kind, page: Page) -> Obj:
-        metadata: Obj = {"resourceVersion": str(page.revision)}
-        if page.continue_token:
-            metadata["continue"] = page.continue_token
-        if page.remaining is not None:
-            metadata["remainingItemCount"] = page.remaining
+        metadata = _list_metadata(page)
         items = [{key: value for key, value in obj.items() if key not in ("kind", "apiVersion")} for obj in page.items]
         return {"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": metadata, "items": items}
 
@@ -108,6 +113,7 @@ class Handlers:
             timeout_s=float(timeout) if timeout.isdigit() and int(timeout) else random.uniform(1800, 3600),
             bookmarks=truth(query.get("allowWatchBookmarks")),
             initial_events=None if initial is None else truth(initial),
+            **_rendering(target.kind, form, query.get("includeObject", "")),
         )
         watch = Watch(self.registry, target.kind, options)
         watch.stopped = self._stopping
@@ -115,12 +121,11 @@ class Handlers:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        try:
-            async for line in watch.lines():
-                await response.write(line)
-        except ConnectionError:
-            return response  # the client has gone
-        await response.write_eof()
+        with contextlib.suppress(ConnectionError):  # the client has gone
+            async with contextlib.aclosing(watch.lines()) as lines:
+                async for line in lines:
+                    await response.write(line)
+            await response.write_eof()
         return response
 
     async def _create(self, request: web.Request, target: Target) -> web.StreamResponse:
@@ -218,6 +223,30 @@ class Handlers:
 
         obj = registry.change(kind, target.namespace, target.name, transform, options)
         return answer(subresources.scale_of(kind, obj))
+
+
+def _rendering(kind: Kind, form: Accepted, include: str) -> dict[str, Any]:
+    """How a watch renders objects: as they are, or each as a Table of one row, the first with its head."""
+    if form.form != "table":
+        return {}
+    headed = True
+
+    def render(obj: Obj) -> Obj:
+        nonlocal headed
+        head, headed = headed, False
+        metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
+        return tables.table(kind, [obj], metadata, form.version, include, headed=head)
+
+    return {"render": render, "form": ""}
+
+
+def _list_metadata(page: Page) -> Obj:
+    metadata: Obj = {"resourceVersion": str(page.revision)}
+    if page.continue_token:
+        metadata["continue"] = page.continue_token
+    if page.remaining is not None:
+        metadata["remainingItemCount"] = page.remaining
+    return metadata
 
 
 def _patcher(content_type: str, body: Any, kind: Kind | None) -> Callable[[Obj], Obj]:

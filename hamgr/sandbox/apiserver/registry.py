@@ -381,7 +381,7 @@ class Registry:
         metadata = new["metadata"]
         if options.dry_run:
             return new
-        if deletion.ends_with_update(new):
+        if deletion.ends_with_update(kind, new):
             self._remove(kind, key)
             return {**new, "metadata": {**metadata, "resourceVersion": str(self.storage.revision)}}
         if new == old:

@@ -14,9 +14,13 @@ from aiohttp import web
 
 from hamgr.sandbox.apiserver import discovery
 from hamgr.sandbox.apiserver.catalog import BUILT_IN
+from hamgr.sandbox.apiserver.customresources import Definitions
 from hamgr.sandbox.apiserver.errors import ApiFailure, internal_error, path_not_found
+from hamgr.sandbox.apiserver.garbage import GarbageCollector
 from hamgr.sandbox.apiserver.handlers import Handlers, answer, failure_answer
+from hamgr.sandbox.apiserver.housekeeping import Housekeeping
 from hamgr.sandbox.apiserver.kinds import Catalog
+from hamgr.sandbox.apiserver.lifecycle import Lifecycle
 from hamgr.sandbox.apiserver.registry import Registry, WriteOptions
 from hamgr.sandbox.apiserver.requests import accepted
 from hamgr.sandbox.apiserver.storage import Storage, dumps
@@ -43,13 +47,18 @@ class ApiServer:
         self.registry = Registry(self.storage, Catalog(BUILT_IN))
         self._stopping = False
         self._handlers = Handlers(self.registry, lambda: self._stopping)
+        self._lifecycle = Lifecycle(self.registry)
         self._seed()
+        Housekeeping(
+            self.storage, Definitions(self.registry), (GarbageCollector(self.registry), self._lifecycle)
+        )
 
     def _seed(self) -> None:
         kind = self.registry.catalog.find("", "v1", "namespaces")
         assert kind is not None
         for name in NAMESPACES:
             self.registry.create(kind, "", {"metadata": {"name": name}}, WriteOptions())
+            self._lifecycle.furnish(name)
         self.storage.begin_history()
 
     def stop(self) -> None:

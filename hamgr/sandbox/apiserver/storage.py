@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,13 +88,17 @@ class Follower:
 
 
 class Storage:
-    """All objects, by kind (a string such as "apps/deployments") and key."""
+    """All objects, by kind (a string such as "apps/deployments") and key.
+
+    `listeners` are called with the kind and every event, in the writer's own call: they only take note.
+    """
 
     def __init__(self, window: int = 5000) -> None:
         self.revision = 1
         self._window = window
         self._shelves: dict[str, _Shelf] = {}
         self._start = 1
+        self.listeners: list[Callable[[str, Event], None]] = []
 
     def begin_history(self) -> None:
         """Forget the events up to now (the objects that exist at start), as a server's watch cache starts empty."""
@@ -152,7 +156,7 @@ class Storage:
         stored = self._stamp(obj)
         event = Event(self.revision, key, shelf.objects.get(key), stored)
         shelf.objects[key] = stored
-        self._publish(shelf, event)
+        self._publish(kind, shelf, event)
         return stored
 
     def remove(self, kind: str, key: Key) -> Obj:
@@ -160,14 +164,14 @@ class Storage:
         shelf = self._shelf(kind)
         old = shelf.objects.pop(key)
         gone = self._stamp(old)
-        self._publish(shelf, Event(self.revision, key, old, None, gone))
+        self._publish(kind, shelf, Event(self.revision, key, old, None, gone))
         return gone
 
     def _stamp(self, obj: Obj) -> Obj:
         self.revision += 1
         return {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.revision)}}
 
-    def _publish(self, shelf: _Shelf, event: Event) -> None:
+    def _publish(self, kind: str, shelf: _Shelf, event: Event) -> None:
         shelf.events.append(event)
         if len(shelf.events) >= 2 * self._window:
             dropped = len(shelf.events) - self._window
@@ -176,6 +180,8 @@ class Storage:
             shelf.base += dropped
         for watcher in shelf.watchers:
             watcher.set()
+        for listener in self.listeners:
+            listener(kind, event)
 
     def follow(self, kind: str, since: int) -> Follower:
         """Follow the changes of a kind after a revision, the future included; raises TooOld."""

@@ -7,7 +7,7 @@ matching state with the new revision, as a real API server does.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ _BOOKMARK_BEFORE_END_S = 2.0
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
     """What a watch asks for. `timeout_s` is when the server ends it; `render` turns an object into what is sent,
-    `form` names that rendering (events keep what was rendered, for the next watcher)."""
+    `form` names that rendering, under which events keep it for other watchers ("" when it is for this one alone)."""
 
     select: ListOptions
     timeout_s: float
@@ -63,7 +63,7 @@ class Watch:
             return current, options.initial_events
         return (asked, False) if asked else (current, True)
 
-    async def lines(self) -> AsyncIterator[bytes]:
+    async def lines(self) -> AsyncGenerator[bytes, None]:
         """The lines to send, in order, until the timeout or until the watcher has fallen behind."""
         storage = self._registry.storage
         revision, existing = self._start()
@@ -150,6 +150,8 @@ class Watch:
             event_type, obj = ("MODIFIED" if before else "ADDED"), event.new
         else:
             event_type, obj = "DELETED", event.gone or _at_revision(event.old, event.revision)
+        if not self._options.form:
+            return _line(event_type, self._options.render(self._shown(obj or {})))
         cache_key = f"{event_type}/{self._kind.api_version}/{self._options.form}"
         encoded = event.encoded.get(cache_key)
         if encoded is None:
