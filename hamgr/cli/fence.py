@@ -57,7 +57,7 @@ def fence(
         kind, body = "confirm", {"node": what, "reason": reason}
     else:
         confirm(f"Fence {what}? Whatever runs there is cut off from its volumes.", yes)
-        kind, body = "fence", {"target": what, "level": level, "dry_run": False}
+        kind, body = "fence", {"target": what, "level": level}
     show = _Shower() if output == "text" else None
     store = open_store(target(ctx))
     try:
@@ -85,7 +85,7 @@ def unfence(ctx: click.Context, node: str) -> int:
 
 
 def follow(store: Store, fence_id: str, timeout_s: float, on_change: Callable[[FenceStatus], None]) -> FenceStatus:
-    """Follow one fence's record until it has ended, telling each change. Raises CommandError when that takes too long."""
+    """Follow a fence's record until it has ended, telling each change. Raises CommandError when that takes too long."""
     inbox: queue.Queue[Any] = queue.Queue()
     snapshot = store.read(FENCES + fence_id)
     for value in snapshot.values.values():
