@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from hamgr.cib.model import Agent, NodeState, OpRecord, ResourceHistory
 from hamgr.cib.scores import INFINITY
+
+T = TypeVar("T")
 
 PENDING = -1
 DONE = 0
@@ -50,7 +52,7 @@ class Executed:
 
     @property
     def failed(self) -> bool:
-        """Whether it ended otherwise than the transition expected. A probe that finds a resource active did not fail."""
+        """Whether it ended otherwise than expected. A probe that finds a resource active has not failed."""
         if self.status == PENDING:
             return False
         if self.status != DONE:
@@ -262,10 +264,10 @@ def _lean(plain: dict[str, Any], value: Any) -> dict[str, Any]:
     return out
 
 
-def _build(kind: Any, raw: Any) -> Any:
+def _build(kind: type[T], raw: Any) -> T:
     if not isinstance(raw, Mapping):
         raise ValueError(f"recorded state has {raw!r} where a {kind.__name__} belongs")  # noqa: TRY004
-    known = {item.name for item in fields(kind)}
+    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     try:
         return kind(**{name: _frozen(value) for name, value in raw.items() if name in known})
     except TypeError as error:

@@ -32,7 +32,7 @@ class NodeView:
 
     member: its member key exists and does not say that the daemon is leaving.
     left: its hamgrd said goodbye since it was last a member (a clean stop).
-    cleared: the fencer has seen a fenced node come back as another one: another boot id, none of the fenced pods.
+    cleared: the fencer has seen a fenced node come back clean: restarted, or rid of the fenced pods and volumes.
     ready: Kubernetes' Ready condition; None when there is no such Node object.
     lease_age_s: seconds since the node's Lease was last *seen to change*, by our monotonic clock; None without one.
     """
@@ -58,7 +58,7 @@ class Limits:
 
 def judge(before: Standing, view: NodeView, limits: Limits) -> Standing:
     """Give a node's standing from its last one and what is seen of it now."""
-    if view.member:
+    if view.member and (before is not Standing.FENCED or view.cleared):
         return Standing.MEMBER
     alive = bool(view.ready) and view.lease_age_s is not None and view.lease_age_s < limits.lease_age_s
     match before:
@@ -71,7 +71,7 @@ def judge(before: Standing, view: NodeView, limits: Limits) -> Standing:
         case Standing.UNSEEN:
             return Standing.KUBELET if alive else Standing.UNSEEN
         case Standing.FENCED:
-            # A kubelet that speaks again is not enough: it may be the partitioned host coming back with its old pods.
+            # A sign of life is not enough: it may be the partitioned host coming back with its old pods and mounts.
             return Standing.KUBELET if alive and view.cleared else Standing.FENCED
         case Standing.LOST:
             return Standing.LOST

@@ -48,6 +48,11 @@ class Walk:
         self._waiting.remove(action_id)
         self._in_flight.add(action_id)
 
+    def unfire(self, action_id: int) -> None:
+        """Take back a `fire`: the action was not begun after all and waits again."""
+        self._in_flight.remove(action_id)
+        self._waiting.add(action_id)
+
     def confirm(self, action_id: int) -> None:
         """Note that an action ended as expected, which releases what waits for it."""
         self._in_flight.remove(action_id)
@@ -68,6 +73,11 @@ class Walk:
     def in_flight(self) -> frozenset[int]:
         """The actions that were started and have not ended."""
         return frozenset(self._in_flight)
+
+    @property
+    def confirmed(self) -> int:
+        """How many actions ended as expected."""
+        return len(self._unmet) - len(self._in_flight) - len(self._waiting) - len(self._failed)
 
     @property
     def finished(self) -> bool:

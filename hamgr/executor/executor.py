@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -148,6 +148,28 @@ class Executor:
         """
         with self._wakeup:
             return self._end(self._recurring.pop((resource, task, interval_ms, node), None))
+
+    def abandon(self, node: str, names: Collection[str] | None = None) -> None:
+        """End everything on a node, or what concerns some instances there: what runs is told so, and no result comes.
+
+        For a node that is gone or is being fenced: whatever an action there would still say is of no interest.
+        """
+        with self._wakeup:
+            for lane in [lane for lane in self._lanes if lane[1] == node and (names is None or lane[0] in names)]:
+                runs = list(self._lanes[lane])
+                for run in runs[1:]:
+                    run.over = True
+                if runs[0] in self._running:
+                    self._lanes[lane] = deque(runs[:1])
+                    self._retire(runs[0])
+                else:
+                    runs[0].over = True
+                    del self._lanes[lane]
+                self._end_monitors(lane)
+            for lane in {r.op.lane for r in self._recurring.values()}:
+                if lane[1] == node and (names is None or lane[0] in names):
+                    self._end_monitors(lane)
+            self._wakeup.notify_all()
 
     def recurring(self) -> tuple[Op, ...]:
         """The recurring operations there are."""

@@ -12,8 +12,8 @@ GOODBYE = NodeView(left=True, ready=True, lease_age_s=3.0)
 LIMITS = Limits(lease_age_s=25.0)
 
 
-@pytest.mark.parametrize("before", list(Standing))
-def test_a_member_lease_makes_a_member_whatever_was_before(before: Standing) -> None:
+@pytest.mark.parametrize("before", [standing for standing in Standing if standing is not Standing.FENCED])
+def test_a_member_lease_makes_a_member(before: Standing) -> None:
     assert judge(before, NodeView(member=True), LIMITS) is Standing.MEMBER
 
 
@@ -53,8 +53,10 @@ def test_a_lost_node_comes_back_only_as_a_member() -> None:
     assert judge(Standing.LOST, ALIVE, LIMITS) is Standing.LOST
 
 
-def test_a_fenced_node_without_hamgrd_comes_back_only_when_the_fencer_has_cleared_it() -> None:
+def test_a_fenced_node_comes_back_only_when_the_fencer_has_cleared_it() -> None:
     assert judge(Standing.FENCED, ALIVE, LIMITS) is Standing.FENCED
+    assert judge(Standing.FENCED, NodeView(member=True), LIMITS) is Standing.FENCED
+    assert judge(Standing.FENCED, NodeView(member=True, cleared=True), LIMITS) is Standing.MEMBER
     cleared = NodeView(cleared=True, ready=True, lease_age_s=1.0)
     assert judge(Standing.FENCED, cleared, LIMITS) is Standing.KUBELET
 

@@ -1,0 +1,194 @@
+"""The leader's fences: what is running, what has ended, what may not begin, and who has come back.
+
+Between the term (which knows nodes and resources) and the fencer (which knows pods, volumes and devices).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from hamgr.cib.config_fencing import Fencing
+from hamgr.controller.levels import fencing_config
+from hamgr.controller.returns import Returns
+from hamgr.fencer.reasons import Reason, reason
+from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
+from hamgr.fencer.topology import FencingConfig, Level, LevelConfig
+
+log = structlog.get_logger(__name__)
+
+
+class FencerPort(Protocol):
+    """What the controller needs of `hamgr.fencer.fencer.Fencer`."""
+
+    def fence(
+        self,
+        target: Target,
+        why: Reason,
+        requested_by: str,
+        levels: Sequence[LevelConfig] | None = None,
+        confirmation: Confirmation | None = None,
+    ) -> FenceRecord: ...
+
+    def resume(self, record: FenceRecord) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A fence that is over. `resources` is empty when the whole node was fenced, else what the fenced pods carried."""
+
+    target: str
+    node: str
+    resources: tuple[str, ...]
+    succeeded: bool
+
+
+class Fences:
+    """All fences of a term. Used by the control thread alone."""
+
+    def __init__(
+        self,
+        make_fencer: Callable[[FencingConfig], FencerPort],
+        records: Iterable[FenceRecord],
+        *,
+        allowed: Callable[[str, Iterable[FenceRecord]], Reason | None],
+        describe: Callable[[str], Target],
+        returns: Returns,
+    ) -> None:
+        """Take over earlier leaders' records, and go on with the fences among them that have not ended.
+
+        make_fencer: a fencer with these settings; another one is made when they change.
+        allowed: the guard's verdict on fencing a node now, given the history; None lets it begin.
+        describe: the node as a target, with its claims, boot id and self-fencing bound.
+        returns: who finds out whether a fenced node is back.
+        """
+        self._make_fencer = make_fencer
+        self._fencers: list[FencerPort] = []
+        self._returns = returns
+        self._records: dict[str, FenceRecord] = {record.id: record for record in records}
+        self._allowed = allowed
+        self._describe = describe
+        self._config = FencingConfig()
+        self._asked: dict[str, tuple[str, ...]] = {}  # fence id: resources that go with a pod
+        self._pending_resume = [record for record in self._records.values() if record.outcome is Outcome.PENDING]
+
+    def configure(self, fencing: Fencing, nodes: Mapping[str, Mapping[str, str]]) -> None:
+        """Take over the cluster file's levels and devices. nodes: name to node attributes."""
+        config = fencing_config(fencing, nodes)
+        if config != self._config or not self._fencers:
+            self._config = config
+            self._fencers.append(self._make_fencer(config))  # earlier ones end what they have begun
+        for record in self._pending_resume:
+            log.info("fence_resumed", id=record.id, node=record.target.node, phase=str(record.phase))
+            self._fencer.resume(record)
+        self._pending_resume = []
+
+    @property
+    def _fencer(self) -> FencerPort:
+        return self._fencers[-1]
+
+    def close(self) -> None:
+        """Let go of everything; the next leader goes on."""
+        for fencer in self._fencers:
+            fencer.close()
+
+    @property
+    def records(self) -> tuple[FenceRecord, ...]:
+        """Everything that is remembered, newest first."""
+        return tuple(sorted(self._records.values(), key=lambda record: record.id, reverse=True))
+
+    @property
+    def running(self) -> tuple[FenceRecord, ...]:
+        """What has not ended."""
+        return tuple(record for record in self.records if record.outcome is Outcome.PENDING)
+
+    @property
+    def busy_with_pods(self) -> bool:
+        """Whether a pod is being fenced: its resources must not be touched meanwhile."""
+        return any(record.target.pods is not None for record in self.running)
+
+    def refusal(self, node: str) -> str:
+        """Why a node may not be fenced now; empty when it may."""
+        verdict = self._allowed(node, self.records)
+        return "" if verdict is None else str(verdict)
+
+    def fence_node(self, node: str, why: Reason, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
+        """Begin to fence a node, unless that is under way: then that fence is the answer."""
+        for record in self.running:
+            if record.target.node == node and record.target.pods is None:
+                return record
+        record = self._fencer.fence(self._describe(node), why, by, levels or self._config.levels_for(node))
+        self._records[record.id] = record
+        return record
+
+    def fence_pod(
+        self, target: Target, resources: tuple[str, ...], by: str, levels: tuple[LevelConfig, ...] = ()
+    ) -> FenceRecord:
+        """Begin to fence one pod with its volumes. resources: what it carries, itself included."""
+        why = reason("operator", user=by)
+        usual = self._config.levels_for(target.node)
+        stop = (LevelConfig(Level.STOP), *usual) if target.alive else usual
+        record = self._fencer.fence(target, why, by, levels or stop)
+        self._records[record.id] = record
+        self._asked[record.id] = resources
+        return record
+
+    def confirm(self, node: str, confirmation: Confirmation) -> FenceRecord:
+        """Take an operator's word that a node is off."""
+        levels = self._config.levels_named(node, Level.MANUAL)
+        why = reason("operator", user=confirmation.user)
+        record = self._fencer.fence(self._describe(node), why, confirmation.user, levels, confirmation=confirmation)
+        self._records[record.id] = record
+        return record
+
+    def levels(self, node: str, name: str) -> tuple[LevelConfig, ...]:
+        """The levels of one name for a node. Raises ValueError for an unknown name."""
+        return self._config.levels_named(node, Level(name))
+
+    def note(self, record: FenceRecord) -> Ended | None:
+        """Take a record as the fencer has it now; says so when that fence has just ended."""
+        before = self._records.get(record.id)
+        self._records[record.id] = record
+        self._forget_oldest()
+        if record.outcome is Outcome.PENDING or (before is not None and before.outcome is not Outcome.PENDING):
+            return None
+        resources = self._asked.pop(record.id, ())
+        if record.target.pods is not None and not resources:
+            resources = tuple(pod.resource for pod in record.pods if pod.resource)
+        pods = ", ".join(f"{namespace}/{name}" for namespace, name in record.target.pods or ())
+        succeeded = record.outcome is Outcome.SUCCEEDED
+        write = log.warning if succeeded else log.error
+        write("fence_ended", id=record.id, node=record.target.node, pods=pods, outcome=str(record.outcome),
+              level=str(record.level.level), took_s=round(record.ended_at - record.started_at, 3))  # fmt: skip
+        return Ended(pods or record.target.node, record.target.node, resources, succeeded)
+
+    def cleared(self, node: str) -> bool:
+        """Whether a fenced node was seen to be back, rid of what it was fenced for."""
+        last = self.last_of(node)
+        return last is None or self._returns.cleared(last)
+
+    def look_for_returns(self, nodes: Iterable[str]) -> None:
+        """Have somebody look whether these fenced nodes are back."""
+        for node in nodes:
+            last = self.last_of(node)
+            if last is not None:
+                self._returns.look(last)
+
+    def last_of(self, node: str) -> FenceRecord | None:
+        """The newest successful fence of a whole node."""
+        for record in self.records:
+            whole = record.target.node == node and record.target.pods is None
+            if whole and record.outcome is Outcome.SUCCEEDED:
+                return record
+        return None
+
+    def _forget_oldest(self) -> None:
+        """The fencer deletes the same ones from etcd."""
+        for record in self.records[self._config.keep_history :]:
+            if record.outcome is not Outcome.PENDING:
+                del self._records[record.id]

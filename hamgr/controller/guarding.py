@@ -1,0 +1,38 @@
+"""The fencer's guard, asked with what the controller sees now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hamgr.cib.durations import parse_ms
+from hamgr.cib.xml import is_true
+from hamgr.controller.membership import Standing
+from hamgr.controller.term import Term
+from hamgr.fencer.guard import GuardLimits, GuardView, PastFence, may_fence
+from hamgr.fencer.reasons import Reason
+from hamgr.fencer.records import FenceRecord
+from hamgr.kube.cache import Cache
+from hamgr.store.store import Store
+
+
+def guard(
+    node: str, past: Iterable[FenceRecord], term: Term, store: Store, cache: Cache | None, now: float
+) -> Reason | None:
+    """Why a fence of the node may not begin now; None: it may. now: seconds since the epoch, as in the records."""
+    assert term.configuration is not None
+    assert term.cluster is not None
+    names = [entry.name for entry in term.configuration.nodes]
+    bad = sum(term.recorded.standing(name) is Standing.LOST for name in names)
+    fencing = term.cluster.fencing
+    limits = GuardLimits(max_fences=fencing.max_fences, interval_s=parse_ms(fencing.max_fences_interval) / 1000)
+    view = GuardView(
+        node,
+        etcd_staleness_s=store.staleness_s(),
+        api_staleness_s=0.0 if cache is None else cache.staleness_s(),
+        total=len(names),
+        bad=bad,
+        past=[PastFence(r.target.node, now - r.started_at) for r in past if r.target.pods is None],
+        maintenance=term.options().maintenance,
+        node_maintenance=is_true(term.node_attributes(node).get("maintenance")),
+    )
+    return may_fence(view, limits)

@@ -1,0 +1,337 @@
+"""The controller's one thread: campaign, lead, step down, for ever.
+
+Watches, agents' results, the fencer and requests post events into one queue; this thread takes them out and is the only
+one that touches state. It renews the leadership itself, so that a loop that hangs loses it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from hamgr.cib.config import ConfigError, load_yaml
+from hamgr.controller.events import Event, FenceChanged, KubeChanged, OperationEnded, StoreChanged, Vacancy
+from hamgr.controller.fences import FencerPort, Fences
+from hamgr.controller.guarding import guard
+from hamgr.controller.operator import Operator, Refusal
+from hamgr.controller.parking import Parking
+from hamgr.controller.recorded import STATE, Journal, Recorded
+from hamgr.controller.report import Reporter
+from hamgr.controller.returns import Returns
+from hamgr.controller.settings import ControllerSettings
+from hamgr.controller.term import Term
+from hamgr.controller.views import Views
+from hamgr.executor.executor import Executor, Surroundings
+from hamgr.executor.operations import OpResult
+from hamgr.executor.registry import Registry
+from hamgr.fencer.history import EtcdRecords
+from hamgr.fencer.records import FenceRecord
+from hamgr.fencer.topology import FencingConfig
+from hamgr.kube.cache import Cache
+from hamgr.kube.nodes import LeaseAges
+from hamgr.kube.objects import ENDPOINT_SLICE, LABEL_RESOURCE, POD, VOLUME_ATTACHMENT, Kind, Obj, labels_of
+from hamgr.store.errors import Deposed, StoreUnavailable
+from hamgr.store.leadership import Leadership, Token
+from hamgr.store.membership import MEMBERS
+from hamgr.store.requests import REQUESTS, Request, RequestQueue
+from hamgr.store.store import Store
+from hamgr.store.values import Change, Snapshot
+from hamgr.store.watch import Watch
+
+CONFIG = "config"
+
+_TICK_S = 0.2
+_CAMPAIGN_S = 0.5
+_BATCH = 200
+_CLOSE_S = 2.0
+# Which agents' monitors have to look when an object of a kind has changed that names no resource.
+_WATCHERS = {VOLUME_ATTACHMENT: ("volume",), ENDPOINT_SLICE: ("service",)}
+
+log = structlog.get_logger(__name__)
+
+
+class FencerFactory(Protocol):
+    """Makes a fencer: `records` is where it writes, `on_change` gets each record as it is saved.
+
+    lost_for_s: for how long a node's member lease is known to be gone; None while it is there.
+    """
+
+    def __call__(
+        self,
+        config: FencingConfig,
+        records: EtcdRecords,
+        on_change: Callable[[FenceRecord], None],
+        lost_for_s: Callable[[str], float | None],
+    ) -> FencerPort: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a controller works with. Everything but the store may be missing in tests (no Kubernetes, dummy agents)."""
+
+    store: Store
+    registry: Registry
+    surroundings: Surroundings
+    fencer: FencerFactory
+    cache: Cache | None = None
+    leases: LeaseAges | None = None
+    alive: Callable[[], None] = lambda: None  # feeds the watchdog; called in every round
+    on_leading: Callable[[Token | None], None] = lambda _token: None
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
+
+
+@dataclass(slots=True)
+class _Office:
+    """What exists only while we lead."""
+
+    term: Term
+    executor: Executor
+    returns: Returns
+    requests: RequestQueue
+    operator: Operator
+    parking: Parking
+    reporter: Reporter
+    watches: list[Watch] = field(default_factory=list)
+
+
+class Controller:
+    """One daemon's controller. `run` is its thread; everything else posts events."""
+
+    def __init__(self, settings: ControllerSettings, means: Means) -> None:
+        self._settings = settings
+        self._means = means
+        self._leadership = Leadership(means.store, settings.node, clock=means.clock)
+        self._events: queue.SimpleQueue[tuple[int, Event]] = queue.SimpleQueue()
+        self._era = 0  # events of an earlier term are dropped
+        self._office: _Office | None = None
+        self._campaigned_at = float("-inf")
+        self._vacancy: Watch | None = None
+        self._whole_since = means.clock()
+
+    @property
+    def leadership(self) -> Leadership:
+        return self._leadership
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set; then leadership is handed over. No error of a store, cluster or agent ends it."""
+        try:
+            while not stop.is_set():
+                self._means.alive()
+                try:
+                    self._round()
+                except Deposed as error:
+                    log.warning("deposed", why=str(error))
+                    self._step_down()
+                except StoreUnavailable as error:
+                    log.warning("etcd_unavailable", error=str(error))
+                    stop.wait(_TICK_S)
+                except Exception:  # one odd event must not end the daemon; state is rebuilt from etcd
+                    log.exception("round_failed")
+                    self._step_down(hand_over=True)
+                    stop.wait(_CAMPAIGN_S)
+        finally:
+            self._step_down(hand_over=True)
+            if self._vacancy is not None:
+                self._vacancy.stop()
+
+    # --- a round -----------------------------------------------------------------------------------------------------
+
+    def _round(self) -> None:
+        events = self._take_events()
+        self._watch_our_own_eyes()
+        if self._office is None:
+            self._campaign(any(isinstance(event, Vacancy) for event in events))
+            return
+        if not self._leadership.renew():
+            raise Deposed(f"{self._settings.node} could not renew its leadership in time")
+        if self._blind():
+            log.warning("handing_over", why="the Kubernetes API cannot be seen from here")
+            self._step_down(hand_over=True)
+            return
+        office = self._office
+        for event in events:
+            self._dispatch(office, event)
+        office.term.advance()
+        office.parking.advance()
+        office.reporter.publish()
+
+    def _take_events(self) -> list[Event]:
+        """Wait a moment for an event, then take all that are there (bounded, so that renewal is never starved)."""
+        taken: list[Event] = []
+        try:
+            era, event = self._events.get(timeout=_TICK_S)
+            while True:
+                if era in (0, self._era):
+                    taken.append(event)
+                if len(taken) >= _BATCH:
+                    break
+                era, event = self._events.get_nowait()
+        except queue.Empty:
+            pass
+        return taken
+
+    def _post(self, event: Event) -> None:
+        self._events.put((self._era, event))
+
+    def _watch_our_own_eyes(self) -> None:
+        if self._means.store.staleness_s() > self._settings.settle_s / 2:
+            self._whole_since = self._means.clock()
+
+    def _settled(self) -> bool:
+        return self._means.clock() - self._whole_since >= self._settings.settle_s
+
+    def _blind(self) -> bool:
+        cache = self._means.cache
+        return cache is not None and cache.staleness_s() > self._settings.api_stale_s
+
+    # --- following ---------------------------------------------------------------------------------------------------
+
+    def _campaign(self, vacant: bool) -> None:
+        if self._vacancy is None:
+            self._vacancy = self._leadership.watch_vacancy(lambda: self._events.put((0, Vacancy())))
+        due = self._means.clock() - self._campaigned_at >= _CAMPAIGN_S
+        if not (vacant or due) or (self._blind() and not self._alone()):
+            return
+        self._campaigned_at = self._means.clock()
+        if not vacant and self._means.store.get("leader") is not None:
+            return
+        token = self._leadership.campaign()
+        if token is not None:
+            log.info("leading", node=self._settings.node, token=token.revision)
+            self._era += 1
+            self._office = self._open()
+            self._means.on_leading(token)
+
+    def _alone(self) -> bool:
+        """Whether no other daemon could lead instead: then a blind leader is better than none."""
+        members = self._means.store.read(MEMBERS).entries
+        return not members.keys() - {MEMBERS + self._settings.node}
+
+    def _step_down(self, *, hand_over: bool = False) -> None:
+        office, self._office = self._office, None
+        self._era += 1
+        if office is None:
+            return
+        self._means.on_leading(None)
+        for watch in office.watches:
+            watch.stop()
+        office.term.fences.close()
+        office.returns.close()
+        office.executor.close(_CLOSE_S)
+        if hand_over:
+            self._leadership.resign()
+
+    # --- leading -----------------------------------------------------------------------------------------------------
+
+    def _open(self) -> _Office:
+        """Begin a term: read everything, then watch what others write."""
+        means, settings = self._means, self._settings
+        store, leadership = means.store, self._leadership
+        snapshots = {prefix: store.read(prefix) for prefix in (MEMBERS, CONFIG, REQUESTS, STATE)}
+        executor = Executor(means.registry, self._on_result, means.surroundings, clock=means.clock)
+        records = EtcdRecords(store, leadership)
+        returns = Returns(means.surroundings.kube, means.clock)
+        journal = Journal(leadership)
+        recorded = Recorded(journal)
+        recorded.load(snapshots[STATE])
+        views = Views(snapshots[MEMBERS], means.cache, means.leases, means.clock)
+        fences = Fences(
+            lambda config: means.fencer(config, records, self._on_fence, views.lost_for_s),
+            records.load(),
+            allowed=lambda node, past: guard(node, past, office.term, store, means.cache, means.now()),
+            describe=lambda node: office.term.target(node),
+            returns=returns,
+        )
+        term = Term(settings, None, recorded, views, executor, fences, leadership.id,
+                    clock=means.clock, now=means.now, settled=self._settled)  # fmt: skip
+        requests = RequestQueue(store, leadership)
+        reporter = Reporter(term, leadership, means.cache, clock=means.clock, now=means.now)
+        parking = Parking(term, means.registry, executor, means.cache, means.surroundings.cluster,
+                          clock=means.clock, now=means.now)  # fmt: skip
+        operator = Operator(term, means.cache, means.now)
+        office = _Office(term, executor, returns, requests, operator, parking, reporter)
+        self._configure(office, snapshots[CONFIG])
+        for request in requests.take(snapshots[REQUESTS]):
+            self._carry_out(office, request)
+        for prefix in (MEMBERS, CONFIG, REQUESTS):
+            office.watches.append(store.watch(snapshots[prefix], self._on_store))
+        return office
+
+    def _dispatch(self, office: _Office, event: Event) -> None:
+        match event:
+            case StoreChanged(changes):
+                self._store_changed(office, changes)
+            case KubeChanged(kind, _, obj, old):
+                self._kube_changed(office, kind, obj, old)
+            case OperationEnded(result):
+                office.term.operation_ended(result)
+            case FenceChanged(record):
+                office.term.fence_changed(record)
+            case Vacancy():
+                pass
+
+    def _store_changed(self, office: _Office, changes: Sequence[Change]) -> None:
+        office.term.views.note(changes)
+        if any(change.key == CONFIG for change in changes):
+            self._configure(office, self._means.store.read(CONFIG))
+        if any(change.key.startswith(REQUESTS) and change.entry is not None for change in changes):
+            for request in office.requests.take():
+                self._carry_out(office, request)
+
+    def _carry_out(self, office: _Office, request: Request) -> None:
+        try:
+            answer = office.operator.carry_out(request)
+        except Refusal as refusal:
+            office.requests.refuse(request.id, str(refusal), refusal.code)
+        else:
+            office.requests.answer(request.id, answer)
+
+    def _configure(self, office: _Office, snapshot: Snapshot) -> None:
+        """Take over the applied cluster file; one that this version cannot read leaves the last one in force."""
+        applied = snapshot.value(CONFIG)
+        if not isinstance(applied, Mapping):
+            return
+        try:
+            cluster = load_yaml(str(applied.get("text", "")), "the applied cluster file", self._means.registry.specs())
+        except (ConfigError, LookupError) as error:
+            log.error("configuration_unusable", error=str(error))
+            office.reporter.trouble = str(error)
+            return
+        office.reporter.trouble = ""
+        office.reporter.applied(applied)
+        office.term.configure(cluster)
+
+    def _kube_changed(self, office: _Office, kind: Kind, obj: Obj, old: Obj | None) -> None:
+        """A watch has seen something: let the monitors of what it concerns look at once."""
+        if kind is POD:
+            resource = labels_of(obj).get(LABEL_RESOURCE) or (labels_of(old).get(LABEL_RESOURCE) if old else None)
+            if resource:
+                for name in office.term.companions(resource):
+                    office.executor.poke(name)
+        elif kind in (VOLUME_ATTACHMENT, ENDPOINT_SLICE):
+            for op in office.executor.recurring():
+                if op.agent in _WATCHERS[kind]:
+                    office.executor.poke(op.resource)
+
+    # --- posts from other threads ------------------------------------------------------------------------------------
+
+    def kube_changed(self, kind: Kind, change: str, obj: Obj, old: Obj | None) -> None:
+        """A listener for the Kubernetes cache."""
+        if kind in (POD, VOLUME_ATTACHMENT, ENDPOINT_SLICE):
+            self._post(KubeChanged(kind, change, obj, old))
+
+    def _on_result(self, result: OpResult) -> None:
+        self._post(OperationEnded(result))
+
+    def _on_fence(self, record: FenceRecord) -> None:
+        self._post(FenceChanged(record))
+
+    def _on_store(self, changes: Sequence[Change], revision: int) -> None:
+        self._post(StoreChanged(changes, revision))

@@ -1,0 +1,204 @@
+"""What people ask of the leader through the request queue: fences, clean-ups, moves, standby and the like.
+
+Each request is checked against the configuration and either carried out (its effect is recorded like everything else)
+or refused with a sentence and an exit code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from hamgr.cib import history
+from hamgr.cib.model import Primitive
+from hamgr.controller.targets import find_pod, tree
+from hamgr.controller.term import Term
+from hamgr.fencer.records import Confirmation
+from hamgr.fencer.topology import Level
+from hamgr.kube.cache import Cache
+from hamgr.store.requests import Request
+
+log = structlog.get_logger(__name__)
+
+NO_SUCH_NODE = 68
+NO_SUCH_OBJECT = 105
+USAGE = 64
+CONFIG = 78
+
+
+class Refusal(Exception):
+    """The leader will not do it; the message is for a person, the code is what the command exits with."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Operator:
+    """Carries out requests in a term. Used by the control thread alone."""
+
+    def __init__(self, term: Term, cache: Cache | None, now: Callable[[], float] = time.time) -> None:
+        self._term = term
+        self._cache = cache
+        self._now = now
+
+    def carry_out(self, request: Request) -> dict[str, Any]:
+        """Do what was asked and give the answer's body. Raises Refusal."""
+        kinds: dict[str, Callable[[Request, Mapping[str, Any]], dict[str, Any]]] = {
+            "fence": self._fence,
+            "confirm": self._confirm,
+            "cleanup": self._cleanup,
+            "move": self._move,
+            "ban": self._ban,
+            "clear": self._clear,
+            "standby": self._standby,
+            "maintenance": self._maintenance,
+            "target-role": self._target_role,
+        }
+        if request.kind not in kinds:
+            raise Refusal(f"the leader does not know the request {request.kind!r}: is it of another version?", USAGE)
+        if self._term.configuration is None:
+            raise Refusal("no cluster file was applied yet: begin with `hamgr apply -f FILE`", CONFIG)
+        body = request.body if isinstance(request.body, Mapping) else {}
+        log.info("request", kind=request.kind, body=dict(body), by=request.by)
+        return kinds[request.kind](request, body)
+
+    # --- fencing -----------------------------------------------------------------------------------------------------
+
+    def _fence(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+        name = _text(body, "target")
+        levels = self._levels(name, _text(body, "level"))
+        if name in self._nodes():
+            return {"fence": self._term.fence_node(name, request.by, levels).id}
+        pod = find_pod(self._cache, name)
+        if pod is None:
+            raise Refusal(
+                f"there is neither a node nor a pod of hamgr's called {name!r}: nodes are {_list(self._nodes())}; "
+                "pods are called RESOURCE-NODE, see `hamgr status`",
+                NO_SUCH_OBJECT,
+            )
+        return {"fence": self._term.fence_pod(pod, request.by, levels).id}
+
+    def _levels(self, name: str, level: str) -> Any:
+        if not level:
+            return ()
+        try:
+            return self._term.fences.levels(name, level)
+        except ValueError:
+            raise Refusal(f"there is no fencing level {level!r}; there are {_list(Level)}", USAGE) from None
+
+    def _confirm(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+        node = self._node(body)
+        word = Confirmation(request.by, _text(body, "reason"), self._now())
+        return {"fence": self._term.fences.confirm(node, word).id}
+
+    # --- history -----------------------------------------------------------------------------------------------------
+
+    def _cleanup(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+        """As `crm_resource --cleanup`: forget failures, and what is recorded of resources that had any."""
+        wanted = set(self._primitives_of(_text(body, "resource"))) if body.get("resource") else None
+        nodes = [self._node(body)] if body.get("node") else self._nodes()
+        cleaned = []
+        for node in nodes:
+            state = self._term.recorded.state(node)
+            failed = {h.id for h in state.resources if any(op.id.endswith("_last_failure_0") for op in h.ops)}
+            for resource in sorted(failed | history.fail_counts(state).keys()):
+                if wanted is None or resource.split(":")[0] in wanted:
+                    state = history.forget_resource(history.clear_failures(state, resource), resource)
+                    cleaned.append(f"{resource} on {node}")
+            self._term.recorded.set_state(state)
+        self._term.touch(f"{request.by} cleaned up")
+        return {"cleaned": cleaned}
+
+    # --- overrides ---------------------------------------------------------------------------------------------------
+
+    def _move(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+        resource, node = self._resource(body), self._node(body)
+        self._override(request, self._term.recorded.overrides.prefer(resource, node, *self._role_until(body)))
+        return {"constraint": f"cli-prefer-{resource}"}
+
+    def _ban(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+        resource, node = self._resource(body), self._node(body)
+        self._override(request, self._term.recorded.overrides.ban(resource, node, *self._role_until(body)))
+        return {"constraint": f"cli-ban-{resource}-on-{node}"}
+
+    def _clear(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+        resource = self._resource(body)
+        node = self._node(body) if body.get("node") else ""
+        before = self._term.recorded.overrides
+        after = before.clear(resource, node)
+        self._override(request, after)
+        return {"cleared": sorted(before.locations.keys() - after.locations.keys())}
+
+    def _standby(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+        value = "on" if body.get("on") else "off"
+        self._override(request, self._term.recorded.overrides.node_attribute(self._node(body), "standby", value))
+        return {}
+
+    def _maintenance(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+        value = "true" if body.get("on") else "false"
+        overrides = self._term.recorded.overrides
+        if body.get("node"):
+            self._override(request, overrides.node_attribute(self._node(body), "maintenance", value))
+        else:
+            self._override(request, overrides.option("maintenance-mode", value))
+        return {}
+
+    def _target_role(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+        role = body.get("role")
+        if role not in (None, "Stopped", "Started", "Unpromoted", "Promoted"):
+            raise Refusal(f"{role!r} is no role; roles are Stopped, Started, Unpromoted and Promoted", USAGE)
+        resource = self._resource(body)
+        self._override(request, self._term.recorded.overrides.resource_meta(resource, "target-role", role))
+        return {}
+
+    def _override(self, request: Request, overrides: Any) -> None:
+        self._term.recorded.set_overrides(overrides)
+        self._term.touch(f"{request.by} asked for {request.kind}")
+
+    # --- checking ----------------------------------------------------------------------------------------------------
+
+    def _nodes(self) -> list[str]:
+        assert self._term.configuration is not None
+        return [node.name for node in self._term.configuration.nodes]
+
+    def _node(self, body: Mapping[str, Any]) -> str:
+        node = _text(body, "node")
+        if node not in self._nodes():
+            raise Refusal(f"there is no node {node!r} in the cluster: nodes are {_list(self._nodes())}", NO_SUCH_NODE)
+        return node
+
+    def _resource(self, body: Mapping[str, Any]) -> str:
+        """A resource's id; a group's or clone's member stands for the whole, as it cannot go anywhere alone."""
+        name = _text(body, "resource")
+        assert self._term.configuration is not None
+        for top in self._term.configuration.resources:
+            if name in {resource.id for resource in tree(top)}:
+                return name
+        raise Refusal(f"there is no resource {name!r}: resources are {_list(self._ids())}", NO_SUCH_OBJECT)
+
+    def _primitives_of(self, name: str) -> list[str]:
+        self._resource({"resource": name})
+        assert self._term.configuration is not None
+        found = [r for top in self._term.configuration.resources for r in tree(top) if r.id == name]
+        return [r.id for r in tree(found[0]) if isinstance(r, Primitive)]
+
+    def _ids(self) -> list[str]:
+        assert self._term.configuration is not None
+        return [resource.id for top in self._term.configuration.resources for resource in tree(top)]
+
+    def _role_until(self, body: Mapping[str, Any]) -> tuple[str, float | None]:
+        lifetime = body.get("lifetime_s")
+        return _text(body, "role"), self._now() + float(lifetime) if lifetime else None
+
+
+def _text(body: Mapping[str, Any], key: str) -> str:
+    value = body.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _list(names: Any) -> str:
+    return ", ".join(str(name) for name in names) or "none"

@@ -1,0 +1,115 @@
+"""Parked pods: have the standby node ready before it is needed.
+
+A parked pod is bound to the node that would take over and waits there for the volume; its kubelet has then reported the
+volume already, which otherwise costs up to ten seconds of every failover. Which node that is, the scheduler says: it is
+asked "and if the node it runs on were gone?". Parking is never needed for safety, so whatever fails here is logged and
+tried again later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import structlog
+
+from hamgr.cib import history
+from hamgr.cib.model import Cib, Primitive
+from hamgr.controller.targets import primitives
+from hamgr.controller.term import PARK, Term
+from hamgr.executor.executor import Executor
+from hamgr.executor.operations import Op
+from hamgr.executor.registry import Registry, UnknownAgent
+from hamgr.kube.cache import Cache
+from hamgr.kube.objects import LABEL_CLUSTER, LABEL_RESOURCE, POD
+from hamgr.kube.pods import is_parked, is_ready, node_of
+from hamgr.scheduler import schedule
+from hamgr.scheduler.transition import Action
+
+_AGAIN_S = 10.0
+_TIMEOUT_MS = 20_000
+
+log = structlog.get_logger(__name__)
+
+
+def successor(cib: Cib, resource: str, node: str, now: datetime) -> Action | None:
+    """The start that the scheduler would order elsewhere if `node` were gone, fenced and all; None: there is none."""
+    states = tuple(
+        history.member_left(state) if state.name == node else history.forget_recurring(state)
+        for state in cib.node_states
+    )
+    transition = schedule(replace(cib, node_states=states), now)
+    for action in transition.actions:
+        if action.task == "start" and action.resource == resource and action.node != node:
+            return action
+    return None
+
+
+class Parking:
+    """Keeps one parked pod for each resource that can have one. Used by the control thread alone."""
+
+    def __init__(
+        self,
+        term: Term,
+        registry: Registry,
+        executor: Executor,
+        cache: Cache | None,
+        cluster: str,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+    ) -> None:
+        self._term = term
+        self._registry = registry
+        self._executor = executor
+        self._cache = cache
+        self._cluster = cluster
+        self._clock = clock
+        self._now = now
+        self._looked_at = float("-inf")
+        self._looked_when: object = None
+
+    def advance(self) -> None:
+        """Once things are quiet, and again every ten seconds: see that each parked pod is where it should be."""
+        if self._cache is None or not self._term.idle or self._term.configuration is None:
+            return
+        situation = (self._term.changes, tuple(sorted(self._term.recorded.standings.items())))
+        if situation == self._looked_when and self._clock() - self._looked_at < _AGAIN_S:
+            return
+        self._looked_when, self._looked_at = situation, self._clock()
+        for primitive in primitives(self._term.configuration):
+            if self._parkable(primitive):
+                self._look_after(primitive, self._cache)
+
+    def _parkable(self, primitive: Primitive) -> bool:
+        if primitive.agent.standard != "ocf" or primitive.agent.provider != "hamgr":
+            return False
+        try:
+            agent = self._registry.get(primitive.agent.type)
+        except UnknownAgent:
+            return False
+        values = agent.metadata.with_defaults(dict(pair for nvset in primitive.params for pair in nvset.pairs))
+        return "park" in agent.other_actions() and values.get("park") == "true"
+
+    def _look_after(self, primitive: Primitive, cache: Cache) -> None:
+        labels = {LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: primitive.id}
+        pods = cache.list(POD, labels=labels)
+        active = [node_of(pod) for pod in pods if is_ready(pod)]
+        if len(active) != 1:
+            return
+        wanted = successor(self._term.cib(), primitive.id, active[0], datetime.fromtimestamp(self._now(), UTC))
+        parked = {node_of(pod) for pod in pods if is_parked(pod)}
+        for node in parked - {wanted.node if wanted else ""}:
+            self._order("unpark", node, primitive, wanted)
+        if wanted is not None and wanted.node not in parked:
+            self._order("park", wanted.node, primitive, wanted)
+
+    def _order(self, task: str, node: str, primitive: Primitive, start: Action | None) -> None:
+        if start is None:
+            return
+        log.info("parking", task=task, resource=primitive.id, node=node)
+        op = Op(
+            primitive.id, primitive.agent.type, task, node, timeout_ms=_TIMEOUT_MS, params=start.params, key=PARK
+        )  # fmt: skip
+        self._executor.run(op)

@@ -1,0 +1,193 @@
+"""What the leader knows and has written down: node states with their histories, the nodes' standing, overrides.
+
+Memory and etcd hold the same. Every change here is queued for etcd at once, and the controller carries out no action
+before that queue is empty: *recorded before acted upon* is what lets the next leader go on from any point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from hamgr.cib import history
+from hamgr.cib.model import Cib, NodeState
+from hamgr.controller.membership import Standing
+from hamgr.controller.overrides import Overrides
+from hamgr.store.errors import StoreUnavailable
+from hamgr.store.leadership import Leadership
+from hamgr.store.values import Json, Snapshot
+
+STATE = "state/"
+NODES = "state/nodes/"
+HISTORY = "state/history/"
+META = "state/meta"
+OVERRIDES = "state/overrides"
+
+_BATCH = 100  # keys a transaction, below etcd's limit
+
+log = structlog.get_logger(__name__)
+
+
+class Journal:
+    """Writes that wait for etcd, the last one of a key counting. Used by the control thread alone."""
+
+    def __init__(self, leadership: Leadership) -> None:
+        self._leadership = leadership
+        self._waiting: dict[str, Json | None] = {}
+
+    def put(self, key: str, value: Json) -> None:
+        self._waiting[key] = value
+
+    def delete(self, key: str) -> None:
+        self._waiting[key] = None
+
+    @property
+    def empty(self) -> bool:
+        return not self._waiting
+
+    def drop(self) -> None:
+        """Forget what was not written: we do not lead any more."""
+        self._waiting.clear()
+
+    def flush(self) -> bool:
+        """Write everything; False when etcd does not answer now (nothing is lost: call again). Raises Deposed."""
+        while self._waiting:
+            batch = dict(list(self._waiting.items())[:_BATCH])
+            puts = {key: value for key, value in batch.items() if value is not None}
+            deletes = [key for key, value in batch.items() if value is None]
+            try:
+                self._leadership.guarded(puts=puts, deletes=deletes)
+            except StoreUnavailable as error:
+                log.warning("state_not_written_yet", waiting=len(self._waiting), error=str(error))
+                return False
+            for key, value in batch.items():
+                if self._waiting.get(key, ...) is value:
+                    del self._waiting[key]
+        return True
+
+
+class Recorded:
+    """The recorded part of the cluster information base. Used by the control thread alone."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._states: dict[str, NodeState] = {}
+        self._standing: dict[str, Standing] = {}
+        self._overrides = Overrides()
+        self._call_id = 0
+        self._transition = 0
+
+    def load(self, snapshot: Snapshot) -> None:
+        """Take over what earlier leaders wrote; unreadable entries are named in the log and count as absent."""
+        self._states, self._standing = {}, {}
+        meta = snapshot.value(META, {}) or {}
+        self._call_id = int(meta.get("call_id", 0))
+        self._transition = int(meta.get("transition", 0))
+        self._overrides = Overrides.from_json(snapshot.value(OVERRIDES, {}) or {})
+        for key, value in sorted(snapshot.values.items()):
+            try:
+                if key.startswith(NODES):
+                    self._load_node(key.removeprefix(NODES), value)
+                elif key.startswith(HISTORY):
+                    self._load_history(key.removeprefix(HISTORY).split("/")[0], value)
+            except (ValueError, TypeError, KeyError) as error:
+                log.error("recorded_state_unreadable", key=key, error=str(error))
+
+    def _load_node(self, node: str, value: Mapping[str, Any]) -> None:
+        self._standing[node] = Standing(value.get("standing", Standing.UNSEEN))
+        recorded = history.node_state_from_json({key: entry for key, entry in value.items() if key != "standing"})
+        self._states[node] = replace(recorded, name=node, resources=self.state(node).resources)
+
+    def _load_history(self, node: str, value: Mapping[str, Any]) -> None:
+        state = self.state(node)
+        read = history.resource_history_from_json(value)
+        self._states[node] = replace(state, resources=(*state.resources, read))
+
+    def flush(self) -> bool:
+        """Write down all that is new; False when etcd does not answer now. Raises Deposed."""
+        return self._journal.flush()
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def state(self, node: str) -> NodeState:
+        """A node's state; one that was never seen has an empty one."""
+        return self._states.get(node) or NodeState(node)
+
+    def standing(self, node: str) -> Standing:
+        return self._standing.get(node, Standing.UNSEEN)
+
+    @property
+    def standings(self) -> dict[str, Standing]:
+        return dict(self._standing)
+
+    @property
+    def overrides(self) -> Overrides:
+        return self._overrides
+
+    def assemble(self, configuration: Cib, dc: str) -> Cib:
+        """The whole Cib for the scheduler: configuration with overrides, and the state of all configured nodes.
+
+        Having quorum is what being able to write to etcd means, so a leader always has it.
+        """
+        cib = self._overrides.apply(configuration)
+        states = tuple(self._states[node.name] for node in cib.nodes if node.name in self._states)
+        return replace(cib, node_states=states, have_quorum=True, no_quorum_panic=True, dc_uuid=dc)
+
+    # --- writing ---------------------------------------------------------------------------------------------------
+
+    def next_call_id(self) -> int:
+        self._call_id += 1
+        self._write_meta()
+        return self._call_id
+
+    def next_transition(self) -> int:
+        self._transition += 1
+        self._write_meta()
+        return self._transition
+
+    def update(self, node: str, change: Callable[[NodeState], NodeState]) -> None:
+        """Replace a node's state by what `change` makes of it."""
+        self.set_state(change(self.state(node)))
+
+    def set_state(self, state: NodeState) -> None:
+        before = self.state(state.name)
+        self._states[state.name] = state
+        if replace(before, resources=()) != replace(state, resources=()):
+            self._write_node(state.name)
+        old = {entry.id: entry for entry in before.resources}
+        new = {entry.id: entry for entry in state.resources}
+        for gone in old.keys() - new.keys():
+            self._journal.delete(_history_key(state.name, gone))
+        for entry_id, entry in new.items():
+            if old.get(entry_id) != entry:
+                self._journal.put(_history_key(state.name, entry_id), history.to_json(entry))
+
+    def set_standing(self, node: str, standing: Standing) -> None:
+        self._standing[node] = standing
+        self._write_node(node)
+
+    def set_overrides(self, overrides: Overrides) -> None:
+        self._overrides = overrides
+        self._journal.put(OVERRIDES, overrides.to_json())
+
+    def forget_nodes(self, configured: Iterable[str]) -> None:
+        """Drop what is recorded of nodes that the configuration does not name any more."""
+        for node in self._states.keys() - set(configured):
+            self.set_state(NodeState(node))
+            del self._states[node]
+            self._standing.pop(node, None)
+            self._journal.delete(NODES + node)
+
+    def _write_node(self, node: str) -> None:
+        plain = history.to_json(replace(self.state(node), resources=()))
+        self._journal.put(NODES + node, {**plain, "standing": str(self.standing(node))})
+
+    def _write_meta(self) -> None:
+        self._journal.put(META, {"call_id": self._call_id, "transition": self._transition})
+
+
+def _history_key(node: str, resource: str) -> str:
+    return f"{HISTORY}{node}/{resource}"

@@ -1,0 +1,293 @@
+"""What the leader publishes for people: the status document, made anew whenever something in it has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from hamgr import __version__
+from hamgr.cib import history
+from hamgr.cib.model import Cib, Location
+from hamgr.cib.scores import INFINITY
+from hamgr.cib.status import (
+    Ban,
+    FailCount,
+    FailedAction,
+    NodeStatus,
+    ResourceStatus,
+    StatusDoc,
+    TransitionStatus,
+    as_dict,
+)
+from hamgr.controller.term import Term
+from hamgr.executor.ocf import ExecStatus, Ocf
+from hamgr.fencer.history import as_status
+from hamgr.kube import nodes as kube_nodes
+from hamgr.kube.cache import Cache
+from hamgr.kube.objects import LABEL_RESOURCE, POD, labels_of
+from hamgr.kube.pods import is_parked, node_of
+from hamgr.scheduler.state import ROLE_NAMES, STOPPED, NodeRt, Rsc, Variant, Work
+from hamgr.scheduler.status import unpack
+from hamgr.store.errors import StoreUnavailable
+from hamgr.store.leadership import Leadership
+
+STATUS = "status"
+_AT_MOST_EVERY_S = 0.3
+_FENCES_SHOWN = 20
+
+
+class Reporter:
+    """Publishes the status of a term. Used by the control thread alone."""
+
+    def __init__(
+        self,
+        term: Term,
+        leadership: Leadership,
+        cache: Cache | None,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+    ) -> None:
+        self._term = term
+        self._leadership = leadership
+        self._cache = cache
+        self._clock = clock
+        self._now = now
+        self._published: StatusDoc | None = None
+        self._at = float("-inf")
+        self._applied: Mapping[str, Any] = {}
+        self.trouble = ""
+
+    def applied(self, document: Mapping[str, Any]) -> None:
+        """Remember who applied the configuration in force, and when."""
+        self._applied = document
+
+    def publish(self) -> None:
+        """Write the document if it says something new. Raises Deposed."""
+        if self._clock() - self._at < _AT_MOST_EVERY_S:
+            return
+        self._at = self._clock()
+        document = self.document()
+        if self._published is not None and replace(document, updated_at=self._published.updated_at) == self._published:
+            return
+        try:
+            self._leadership.guarded(puts={STATUS: as_dict(document)})
+        except StoreUnavailable:
+            return
+        self._published = document
+
+    def document(self) -> StatusDoc:
+        """The whole status now."""
+        term, token = self._term, self._leadership.token
+        base = StatusDoc(
+            cluster=term.cluster.cluster if term.cluster else "",
+            leader=self._leadership.node,
+            version=__version__,
+            token=0 if token is None else token.revision,
+            quorum=True,
+            members=len(term.views.members),
+            updated_at=_text(self._now()),
+            changed_at=str(self._applied.get("applied_at", "")),
+            changed_by=str(self._applied.get("applied_by", "")),
+            fencing=tuple(as_status(record) for record in term.fences.records[:_FENCES_SHOWN]),
+            transition=self._transition(),
+            warnings=self._warnings(),
+        )
+        if term.configuration is None:
+            return base
+        cib = term.cib()
+        work = unpack(cib, int(self._now()))
+        resources = tuple(self._resource(rsc) for rsc in work.resources if not _hidden_orphan(rsc))
+        leaves = [leaf for rsc in work.resources for leaf in rsc.leaves()]
+        return replace(
+            base,
+            nodes=tuple(self._node(node) for node in work.nodes),
+            resources=resources,
+            instances=len(leaves),
+            disabled=sum(_disabled(leaf) for leaf in leaves),
+            blocked=sum(leaf.blocked for leaf in leaves),
+            maintenance=work.options.maintenance,
+            stonith_enabled=work.options.fencing,
+            no_quorum_policy=work.options.quorum_policy,
+            failed=_failed_actions(cib),
+            failcounts=_fail_counts(cib, work),
+            bans=_bans(cib),
+        )
+
+    def _node(self, node: NodeRt) -> NodeStatus:
+        member = self._term.views.members.get(node.name)
+        obj = self._term.views.node_object(node.name)
+        return NodeStatus(
+            name=node.name,
+            online=node.online,
+            unclean=node.unclean,
+            standby=node.standby,
+            standby_onfail=node.standby_onfail,
+            maintenance=node.maintenance,
+            pending=node.pending,
+            shutdown=node.shutdown,
+            hamgrd=member is not None,
+            version="" if member is None else member.version,
+            ready=None if obj is None else kube_nodes.ready(obj),
+            resources_running=len(node.running),
+            self_fence_s=None if member is None else member.self_fence,
+            attributes={k: v for k, v in node.attributes.items() if not k.startswith(("#", "fail-count", "last-fail"))},
+        )
+
+    def _resource(self, rsc: Rsc) -> ResourceStatus:
+        kinds = {Variant.GROUP: "group", Variant.CLONE: "clone", Variant.BUNDLE: "bundle"}
+        return ResourceStatus(
+            id=rsc.id,
+            kind=kinds.get(rsc.variant, "primitive"),
+            agent=_agent(rsc),
+            role=ROLE_NAMES[rsc.role] if rsc.running_on else ROLE_NAMES[STOPPED],
+            nodes=tuple(node.name for node in rsc.running_on),
+            pending=self._pending(rsc),
+            failed=rsc.failed,
+            blocked=rsc.blocked,
+            managed=rsc.managed,
+            maintenance=rsc.maintenance,
+            disabled=_disabled(rsc),
+            orphaned=rsc.orphan,
+            promotable=rsc.promotable,
+            unique=rsc.unique and rsc.variant is Variant.CLONE,
+            note=self._note(rsc),
+            children=tuple(self._resource(child) for child in rsc.children),
+        )
+
+    def _pending(self, rsc: Rsc) -> str:
+        """What is being done to a resource right now, in crm_mon's words."""
+        words = {"start": "Starting", "stop": "Stopping", "promote": "Promoting", "demote": "Demoting"}
+        words |= {"migrate_to": "Migrating", "migrate_from": "Migrating"}
+        course = self._term.course
+        for action_id in () if course is None else sorted(course.walk.in_flight):
+            action = course.actions[action_id] if course else None
+            if action is not None and action.resource == rsc.id and action.task in words:
+                return words[action.task]
+        return ""
+
+    def _note(self, rsc: Rsc) -> str:
+        if self._cache is None or rsc.children:
+            return ""
+        pods = self._cache.list(POD, labels={LABEL_RESOURCE: rsc.id})
+        parked = sorted(node_of(pod) for pod in pods if is_parked(pod) and labels_of(pod))
+        return f"parked on {', '.join(parked)}" if parked else ""
+
+    def _transition(self) -> TransitionStatus | None:
+        course = self._term.course
+        if course is None:
+            return None
+        flying = [course.actions[i] for i in sorted(course.walk.in_flight)]
+        return TransitionStatus(
+            number=course.number,
+            total=len(course.actions),
+            done=course.walk.confirmed,
+            running=tuple(f"{action.key} {action.node}".strip() for action in flying),
+            reason=course.why,
+        )
+
+    def _warnings(self) -> tuple[str, ...]:
+        found = list(self._term.held)
+        if self.trouble:
+            found.append(f"the applied cluster file cannot be used: {self.trouble}")
+        if self._term.last is not None:
+            found.extend(self._term.last.warnings)
+        return tuple(dict.fromkeys(found))
+
+
+def _hidden_orphan(rsc: Rsc) -> bool:
+    return rsc.orphan and not rsc.running_on
+
+
+def _disabled(rsc: Rsc) -> bool:
+    return rsc.meta.get("target-role", "").lower() == "stopped"
+
+
+def _agent(rsc: Rsc) -> str:
+    if rsc.primitive is None:
+        return ""
+    agent = rsc.primitive.agent
+    if (agent.standard, agent.provider) == ("ocf", "hamgr"):
+        return f"hamgr:{agent.type}"
+    return ":".join(part for part in (agent.standard, agent.provider, agent.type) if part)
+
+
+def _failed_actions(cib: Cib) -> tuple[FailedAction, ...]:
+    return tuple(
+        FailedAction(
+            resource=resource.id,
+            task=op.operation,
+            node=state.name,
+            interval_ms=op.interval_ms,
+            rc=op.rc,
+            rc_text=_rc_text(op.rc),
+            status=_status_text(op.op_status),
+            reason=op.exit_reason,
+            call_id=op.call_id,
+            at=_text(op.last_rc_change),
+            took_ms=op.exec_time,
+        )
+        for state in cib.node_states
+        for resource in state.resources
+        for op in resource.ops
+        if op.id.endswith("_last_failure_0")
+    )
+
+
+def _fail_counts(cib: Cib, work: Work) -> tuple[FailCount, ...]:
+    found = []
+    for state in cib.node_states:
+        for resource, count in sorted(history.fail_counts(state).items()):
+            rsc = work.by_id.get(resource)
+            threshold = "" if rsc is None or rsc.migration_threshold >= INFINITY else str(rsc.migration_threshold)
+            shown = "INFINITY" if count >= INFINITY else str(count)
+            found.append(FailCount(resource, state.name, shown, threshold))
+    return tuple(found)
+
+
+def _bans(cib: Cib) -> tuple[Ban, ...]:
+    return tuple(
+        Ban(entry.id, entry.rsc, entry.node, entry.role == "Promoted")
+        for entry in cib.constraints
+        if isinstance(entry, Location) and entry.node and entry.score <= -INFINITY
+    )
+
+
+# As Pacemaker's tools say them (services_ocf_exitcode_str, pcmk_exec_status_str).
+_RC_TEXTS = {
+    Ocf.OK: "ok",
+    Ocf.ERR_GENERIC: "error",
+    Ocf.ERR_ARGS: "invalid parameter",
+    Ocf.ERR_UNIMPLEMENTED: "unimplemented feature",
+    Ocf.ERR_PERM: "insufficient privileges",
+    Ocf.ERR_INSTALLED: "not installed",
+    Ocf.ERR_CONFIGURED: "not configured",
+    Ocf.NOT_RUNNING: "not running",
+    Ocf.RUNNING_PROMOTED: "promoted",
+    Ocf.FAILED_PROMOTED: "promoted (failed)",
+    Ocf.DEGRADED: "OCF_DEGRADED",
+    Ocf.DEGRADED_PROMOTED: "promoted (degraded)",
+}
+_STATUS_TEXTS = {
+    ExecStatus.PENDING: "pending",
+    ExecStatus.DONE: "complete",
+    ExecStatus.CANCELLED: "Cancelled",
+    ExecStatus.TIMEOUT: "Timed Out",
+    ExecStatus.NOT_SUPPORTED: "NOT SUPPORTED",
+    ExecStatus.ERROR: "Error",
+    ExecStatus.NOT_INSTALLED: "Not installed",
+}
+
+
+def _rc_text(rc: int) -> str:
+    return _RC_TEXTS.get(rc, f"exit code {rc}")  # type: ignore[call-overload,no-any-return]
+
+
+def _status_text(status: int) -> str:
+    return _STATUS_TEXTS.get(status, f"status {status}")  # type: ignore[call-overload,no-any-return]
+
+
+def _text(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else ""

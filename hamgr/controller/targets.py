@@ -1,0 +1,78 @@
+"""What has to be fenced when a node or a pod has to: claims, pods and resources that belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hamgr.cib.model import Bundle, Cib, Clone, Group, Primitive, Resource
+from hamgr.kube.cache import Cache
+from hamgr.kube.objects import LABEL_RESOURCE, POD, labels_of, name_of, namespace_of
+from hamgr.kube.pods import node_of
+
+
+@dataclass(frozen=True, slots=True)
+class PodTarget:
+    """A pod of hamgr's: which resource it is an instance of, and where."""
+
+    namespace: str
+    name: str
+    resource: str
+    node: str
+
+
+def tree(resource: Resource) -> Iterator[Resource]:
+    """A resource and all below it."""
+    yield resource
+    match resource:
+        case Group():
+            yield from resource.members
+        case Clone():
+            yield from tree(resource.member)
+        case Bundle() if resource.primitive is not None:
+            yield resource.primitive
+
+
+def primitives(cib: Cib) -> Iterator[Primitive]:
+    """All primitives of a configuration."""
+    for top in cib.resources:
+        for resource in tree(top):
+            if isinstance(resource, Primitive):
+                yield resource
+
+
+def companions(cib: Cib, resource: str) -> tuple[str, ...]:
+    """The primitives that live and move with one: those of its outermost group, itself included."""
+    for top in cib.resources:
+        for part in tree(top):
+            members = part.members if isinstance(part, Group) else ()
+            if resource in {member.id for member in members}:
+                return tuple(member.id for member in members)
+    return (resource,)
+
+
+def claims(cib: Cib, only: tuple[str, ...] | None = None) -> tuple[tuple[str, str], ...]:
+    """(namespace, claim) of the disks that `volume` resources hold; of some resources only, if given."""
+    found = []
+    for primitive in primitives(cib):
+        if primitive.agent.type != "volume" or (only is not None and primitive.id not in only):
+            continue
+        values = {name: value for nvset in reversed(primitive.params) for name, value in nvset.pairs}
+        if values.get("claim"):
+            found.append((values.get("namespace", "default"), values["claim"]))
+    return tuple(dict.fromkeys(found))
+
+
+def find_pod(cache: Cache | None, name: str) -> PodTarget | None:
+    """A pod of hamgr's by NAME or NAMESPACE/NAME."""
+    namespace, _, short = name.rpartition("/")
+    for pod in [] if cache is None else cache.list(POD, namespace or None):
+        if name_of(pod) == short and LABEL_RESOURCE in labels_of(pod):
+            return pod_target(pod)
+    return None
+
+
+def pod_target(pod: Mapping[str, Any]) -> PodTarget:
+    """The pod as a target."""
+    return PodTarget(namespace_of(pod), name_of(pod), labels_of(pod)[LABEL_RESOURCE], node_of(pod))

@@ -1,0 +1,530 @@
+"""One term of leadership: everything the leader knows and does, from winning the key to losing it.
+
+The loop gives a term its events and then lets it `advance`: judge the nodes, write down what is new, ask the scheduler
+when something has changed, carry out what its graph allows. A term that ends is thrown away whole; nothing of it can
+act later, because every effect goes through the executor, the fencer and the journal, which are closed or refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import structlog
+
+from hamgr.cib import history
+from hamgr.cib.config import ClusterFile
+from hamgr.cib.history import Executed
+from hamgr.cib.model import Agent, Cib, Node
+from hamgr.controller.fences import Ended, Fences
+from hamgr.controller.membership import Limits, Standing, judge_all
+from hamgr.controller.recorded import Recorded
+from hamgr.controller.settings import ControllerSettings
+from hamgr.controller.targets import PodTarget, claims, companions
+from hamgr.controller.views import Views
+from hamgr.controller.walk import Walk
+from hamgr.executor.executor import Executor
+from hamgr.executor.operations import Op, OpResult
+from hamgr.fencer.reasons import reason
+from hamgr.fencer.records import FenceRecord, Target
+from hamgr.fencer.topology import LevelConfig
+from hamgr.scheduler import schedule
+from hamgr.scheduler.state import Options
+from hamgr.scheduler.status import read_options
+from hamgr.scheduler.transition import Action, Transition
+
+log = structlog.get_logger(__name__)
+
+_OURS = "hamgr"  # the provider of agents that the executor runs
+PARK = "park"  # the key of operations that belong to no transition
+
+
+@dataclass(slots=True)
+class Course:
+    """The transition that is being carried out."""
+
+    number: int
+    transition: Transition
+    walk: Walk
+    began: float
+    why: str
+    actions: dict[int, Action] = field(default_factory=dict)
+    keys: dict[str, int] = field(default_factory=dict)  # transition key: action
+
+    @classmethod
+    def of(cls, number: int, transition: Transition, began: float, why: str, leader_id: str) -> Course:
+        course = cls(number, transition, Walk(transition.actions, transition.edges), began, why)
+        for action in transition.actions:
+            course.actions[action.id] = action
+            course.keys[f"{action.id}:{number}:{action.target_rc}:{leader_id}"] = action.id
+        return course
+
+
+class Term:
+    """The leader at work. Used by the control thread alone."""
+
+    def __init__(
+        self,
+        settings: ControllerSettings,
+        cluster: ClusterFile | None,
+        recorded: Recorded,
+        views: Views,
+        executor: Executor,
+        fences: Fences,
+        leader_id: str,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+        settled: Callable[[], bool],
+    ) -> None:
+        """Begin a term with what earlier leaders recorded.
+
+        cluster: None while nothing was ever applied. clock: monotonic seconds; now: seconds since the epoch.
+        settled: whether our own view of etcd has been whole for long enough to believe that a missing member is silent.
+        """
+        self._settings = settings
+        self.recorded = recorded
+        self.views = views
+        self._executor = executor
+        self.fences = fences
+        self._leader_id = leader_id
+        self._clock = clock
+        self._now = now
+        self._settled = settled
+        self._began = clock()
+        self._course: Course | None = None
+        self._held: dict[int, str] = {}  # fencing that may not begin yet: action and why
+        self._reasons: list[str] = ["a new leader"]
+        self._scheduled_at = float("-inf")
+        self.last: Transition | None = None
+        self.changes = 0  # how often something happened that the scheduler had to see
+        self.cluster: ClusterFile | None = None
+        self.configuration: Cib | None = None
+        self._forget_what_the_last_leader_ran()
+        if cluster is not None:
+            self.configure(cluster)
+
+    # --- inputs ------------------------------------------------------------------------------------------------------
+
+    def configure(self, cluster: ClusterFile) -> None:
+        """Take over an applied cluster file."""
+        self.cluster = cluster
+        self.configuration = cluster.to_cib()
+        self.fences.configure(cluster.fencing, {node.name: _attributes(node) for node in self.configuration.nodes})
+        self.recorded.forget_nodes(node.name for node in self.configuration.nodes)
+        self.touch("the configuration has changed")
+
+    def touch(self, why: str) -> None:
+        """Something has changed that the scheduler must see: end the present course and ask again."""
+        self._reasons.append(why)
+        self.changes += 1
+        if self._course is not None:
+            self._course.walk.abort(why)
+
+    def operation_ended(self, result: OpResult) -> None:
+        """Record an action's result and go on with the graph, or leave it."""
+        course, action = self._course, None
+        if course is not None and result.op.key in course.keys:
+            action = course.actions[course.keys[result.op.key]]
+        if action is None and result.op.interval_ms == 0:
+            if result.op.key != PARK:
+                log.info("late_result_dropped", resource=result.op.name, task=result.op.task, node=result.op.node)
+            return
+        executed = self._executed(result, action)
+        fatal = self.options().start_failure_is_fatal
+        self.recorded.update(result.op.node, lambda s: history.record(s, executed, start_failure_is_fatal=fatal))
+        if result.attributes:
+            self.recorded.update(result.op.node, lambda s: history.set_attributes(s, result.attributes))
+            self.touch(f"{result.op.name} has new attributes on {result.op.node}")
+        self._log_result(result, executed)
+        in_flight = course is not None and action is not None and action.id in course.walk.in_flight
+        if course is not None and action is not None and in_flight:
+            (course.walk.fail if executed.failed else course.walk.confirm)(action.id)
+        if executed.failed:
+            self.touch(f"{result.op.task} of {result.op.name} on {result.op.node} has failed")
+        elif action is not None and in_flight and executed.rc != action.target_rc:
+            self.touch(f"{result.op.name} was found on {result.op.node}")
+
+    def fence_node(self, node: str, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
+        """Fence a node because somebody asked for it."""
+        return self.fences.fence_node(node, reason("operator", user=by), by, levels)
+
+    def fence_pod(self, pod: PodTarget, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
+        """Fence one pod with its volumes; its resource is banned from that node until somebody cleans up."""
+        assert self.configuration is not None
+        together = companions(self.configuration, pod.resource)
+        self.recorded.update(
+            pod.node,
+            lambda s: history.set_attributes(
+                s,
+                {
+                    f"fail-count-{pod.resource}#monitor_0": "INFINITY",
+                    f"last-failure-{pod.resource}#monitor_0": str(int(self._now())),
+                },
+            ),
+        )
+        self._executor.abandon(pod.node, together)
+        alive = self.recorded.standing(pod.node) in (Standing.MEMBER, Standing.KUBELET)
+        target = replace(
+            self.target(pod.node),
+            pods=((pod.namespace, pod.name),),
+            claims=claims(self.configuration, together),
+            alive=alive,
+        )
+        return self.fences.fence_pod(target, together, by, levels)
+
+    def target(self, node: str) -> Target:
+        """A node as a target: all of our disks, since what is recorded of it may be behind."""
+        assert self.configuration is not None
+        member = self.views.members.get(node)
+        return Target(
+            node,
+            claims=claims(self.configuration),
+            self_fence_s=None if member is None else member.self_fence,
+            boot_id=self.views.boot_id(node),
+        )
+
+    def fence_changed(self, record: FenceRecord) -> None:
+        """Take a fence's progress; a node that was fenced is down with nothing on it."""
+        ended = self.fences.note(record)
+        if ended is None:
+            return
+        course = self._course
+        waiting = () if course is None else tuple(i for i in course.walk.in_flight if self._fences_of(course, i, ended))
+        if ended.succeeded:
+            self._apply_fence(ended.node, ended.resources)
+        for action_id in waiting:
+            assert course is not None
+            (course.walk.confirm if ended.succeeded else course.walk.fail)(action_id)
+        if not waiting or not ended.succeeded:
+            self.touch(f"fencing of {ended.target} has {'succeeded' if ended.succeeded else 'failed'}")
+
+    @staticmethod
+    def _fences_of(course: Course, action_id: int, ended: Ended) -> bool:
+        action = course.actions[action_id]
+        return action.task == "stonith" and action.node == ended.node and not ended.resources
+
+    def _apply_fence(self, node: str, resources: tuple[str, ...]) -> None:
+        if resources:  # pods were fenced, not the node: what ran there is to be probed again
+            self._executor.abandon(node, resources)
+            for resource in resources:
+                self.recorded.update(node, lambda s, r=resource: history.forget_resource(s, r))  # type: ignore[misc]
+            return
+        self.recorded.update(node, history.member_left)
+        self.recorded.set_standing(node, Standing.FENCED)
+        self._executor_forget(node)
+
+    # --- the round ---------------------------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """One round: nodes, records, scheduler, actions. Raises Deposed."""
+        self._judge_nodes()
+        self._expire_overrides()
+        if not self.recorded.flush():
+            return
+        if self.configuration is None:
+            return
+        if self._course is not None:
+            self._go_on(self._course)
+        if self._course is None and self._should_schedule():
+            self._schedule()
+
+    @property
+    def course(self) -> Course | None:
+        """The transition under way, None when there is none."""
+        return self._course
+
+    @property
+    def idle(self) -> bool:
+        """Nothing under way and nothing to ask the scheduler about."""
+        return self._course is None and not self._reasons
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Why fencing that is due has not begun."""
+        return tuple(self._held.values())
+
+    # --- nodes -------------------------------------------------------------------------------------------------------
+
+    def _judge_nodes(self) -> None:
+        if self.configuration is None:
+            return
+        names = [node.name for node in self.configuration.nodes]
+        self.fences.look_for_returns(n for n in names if self.recorded.standing(n) is Standing.FENCED)
+        views = {name: self.views.of(name, cleared=self.fences.cleared(name)) for name in names}
+        limits = Limits(self._settings.lease_age_s, settled=self._settled())
+        for node, (before, now) in judge_all(self.recorded.standings, views, limits).items():
+            self._take_standing(node, before, now)
+
+    def _take_standing(self, node: str, before: Standing, now: Standing) -> None:
+        log.info("node_standing", node=node, before=str(before), now=str(now))
+        self.recorded.set_standing(node, now)
+        if now is Standing.LOST:
+            self.recorded.update(node, history.member_lost)
+            self._executor_forget(node)
+        elif now in (Standing.MEMBER, Standing.KUBELET):
+            self.recorded.update(node, history.member_up)
+        if {before, now} != {Standing.MEMBER, Standing.KUBELET}:
+            self.touch(f"node {node} is {now}")
+
+    def _executor_forget(self, node: str) -> None:
+        """End everything that runs for a node that is gone; its actions in flight have failed."""
+        self._executor.abandon(node)
+        if self._course is None:
+            return
+        for action_id in self._course.walk.in_flight:
+            action = self._course.actions[action_id]
+            if action.kind == "rsc" and action.node == node:
+                self._course.walk.fail(action_id)
+
+    def _waiting_for_first_members(self) -> bool:
+        assert self.configuration is not None
+        if self._clock() - self._began >= self._settings.join_wait_s:
+            return False
+        unseen = [n.name for n in self.configuration.nodes if self.recorded.standing(n.name) is Standing.UNSEEN]
+        return bool(unseen)
+
+    # --- scheduling --------------------------------------------------------------------------------------------------
+
+    def _should_schedule(self) -> bool:
+        if self._waiting_for_first_members() or self.fences.busy_with_pods:
+            return False
+        return bool(self._reasons) or self._clock() - self._scheduled_at >= self._settings.recheck_s
+
+    def cib(self) -> Cib:
+        """Configuration and recorded state together: what the scheduler is asked about."""
+        assert self.configuration is not None
+        return self.recorded.assemble(self.configuration, self._settings.node)
+
+    def options(self) -> Options:
+        """The cluster options in force."""
+        return read_options(self.cib(), int(self._now()))
+
+    def node_attributes(self, node: str) -> dict[str, str]:
+        """A node's permanent attributes, overrides included."""
+        for entry in self.cib().nodes:
+            if entry.name == node:
+                return _attributes(entry)
+        return {}
+
+    def companions(self, resource: str) -> tuple[str, ...]:
+        """The resources that live and move with one, itself included."""
+        return (resource,) if self.configuration is None else companions(self.configuration, resource)
+
+    def _schedule(self) -> None:
+        why = "; ".join(dict.fromkeys(self._reasons)) or "the time has come to look again"
+        self._reasons.clear()
+        self._scheduled_at = self._clock()
+        transition = schedule(self.cib(), datetime.fromtimestamp(self._now(), UTC))
+        self.last = transition
+        for warning in transition.warnings:
+            log.warning("scheduler", message=warning)
+        if not any(action.kind != "pseudo" for action in transition.actions):
+            log.debug("nothing_to_do", why=why)
+            return
+        number = self.recorded.next_transition()
+        log.info("transition", number=number, why=why, actions=len(transition.actions))
+        for line in transition.summary:
+            text = line.task or line.action
+            log.info(
+                "decision",
+                what=text,
+                resource=line.resource,
+                node=line.node,
+                source=line.source,
+                dest=line.dest,
+                role=line.role,
+                next_role=line.next_role,
+                blocked=line.blocked,
+                reason=line.reason,
+            )
+        self._held.clear()
+        self._course = Course.of(number, transition, self._clock(), why, self._leader_id)
+        self._go_on(self._course)
+
+    # --- carrying out ------------------------------------------------------------------------------------------------
+
+    def _go_on(self, course: Course) -> None:
+        while ready := [i for i in course.walk.ready() if not self._hold(course.actions[i])]:
+            batch = [course.actions[i] for i in ready]
+            for action in batch:
+                course.walk.fire(action.id)
+                self._record_intent(course, action)
+            if not self.recorded.flush():
+                for action in batch:
+                    course.walk.unfire(action.id)
+                return
+            for action in batch:
+                self._carry_out(course, action)
+        if course.walk.finished or (course.walk.abort_reason and not course.walk.in_flight):
+            self._end(course)
+
+    def _end(self, course: Course) -> None:
+        took = round(self._clock() - course.began, 3)
+        outcome = "complete" if course.walk.complete else (course.walk.abort_reason or "incomplete")
+        log.info("transition_ended", number=course.number, outcome=outcome, took_s=took)
+        if not course.walk.complete and not self._reasons:
+            self._reasons.append(f"transition {course.number} could not be completed")
+        self._course = None
+
+    def _hold(self, action: Action) -> bool:
+        """Whether an action may not begin yet: fencing while in doubt."""
+        if action.task != "stonith":
+            return False
+        why = self.fences.refusal(action.node)
+        if why and self._held.get(action.id) != why:
+            log.warning("fencing_held", node=action.node, why=why)
+        if why:
+            self._held[action.id] = why
+        else:
+            self._held.pop(action.id, None)
+        return bool(why)
+
+    def _record_intent(self, course: Course, action: Action) -> None:
+        """An action on a resource is on record before it begins, so that the next leader knows to look."""
+        if action.kind != "rsc" or action.interval_ms or action.task in ("cancel", "delete", "notify"):
+            return
+        if action.task == "monitor":
+            return
+        pending = self._record_of(course, action)
+        self.recorded.update(action.node, lambda state: history.record(state, pending))
+
+    def _carry_out(self, course: Course, action: Action) -> None:
+        match action.kind, action.task:
+            case "pseudo", _:
+                course.walk.confirm(action.id)
+            case "crm", "stonith":
+                why = reason("scheduler", why=action.reason or course.why)
+                self.fences.fence_node(action.node, why, self._settings.node)
+            case "crm", "clear_failcount":
+                self.recorded.update(action.node, lambda s: history.clear_failures(s, action.history_id))
+                course.walk.confirm(action.id)
+            case "crm", _:
+                course.walk.confirm(action.id)
+            case _, "cancel":
+                self._executor.cancel_recurring(action.resource, action.cancel_task, action.interval_ms, action.node)
+                forget = (action.history_id, action.cancel_task, action.interval_ms)
+                self.recorded.update(action.node, lambda s: history.forget_operation(s, *forget))
+                course.walk.confirm(action.id)
+            case _, "delete":
+                self.recorded.update(action.node, lambda s: history.forget_resource(s, action.history_id))
+                course.walk.confirm(action.id)
+            case _ if action.agent is not None and action.agent.standard == "stonith":
+                self._device_action(course, action)
+            case _:
+                self._start_operation(course, action)
+
+    def _device_action(self, course: Course, action: Action) -> None:
+        """A fencing device is the fencer's; as a resource it has nothing to run. A probe finds what is on record."""
+        rc = 7 if action.task == "monitor" and not action.interval_ms else 0
+        done = replace(self._record_of(course, action), status=history.DONE, rc=rc)
+        self.recorded.update(action.node, lambda state: history.record(state, done))
+        course.walk.confirm(action.id)
+
+    def _start_operation(self, course: Course, action: Action) -> None:
+        assert action.agent is not None
+        op = Op(
+            resource=action.resource.split(":")[0],
+            agent=action.agent.type if action.agent.provider in ("", _OURS) else _agent_name(action.agent),
+            task=action.task,
+            node=action.node,
+            instance=action.resource,
+            interval_ms=action.interval_ms,
+            timeout_ms=action.timeout_ms or 20_000,
+            params=action.params,
+            meta={**action.meta, "history_id": action.history_id or action.resource},
+            key=self._transition_key(course, action),
+        )
+        if action.interval_ms:
+            self._executor.schedule_recurring(op)
+        else:
+            self._executor.run(op)
+
+    # --- records -----------------------------------------------------------------------------------------------------
+
+    def _transition_key(self, course: Course, action: Action) -> str:
+        return f"{action.id}:{course.number}:{action.target_rc}:{self._leader_id}"
+
+    def _record_of(self, course: Course, action: Action) -> Executed:
+        """An action's record while it is under way."""
+        assert action.agent is not None
+        return Executed(
+            resource=action.history_id or action.resource,
+            agent=action.agent,
+            task=action.task,
+            key=action.key,
+            transition_key=self._transition_key(course, action),
+            target_rc=action.target_rc,
+            call_id=self.recorded.next_call_id(),
+            interval_ms=action.interval_ms,
+            rc=193,  # PCMK_OCF_UNKNOWN: what Pacemaker writes for pending operations
+            status=history.PENDING,
+            changed_at=int(self._now()),
+            op_digest=action.op_digest,
+            op_restart_digest=action.op_restart_digest,
+            op_force_restart=action.op_force_restart,
+            migrate_source=action.migrate_source,
+            migrate_target=action.migrate_target,
+        )
+
+    def _executed(self, result: OpResult, action: Action | None) -> Executed:
+        op = result.op
+        measured = {
+            "rc": int(result.rc),
+            "status": int(result.exec_status),
+            "exit_reason": result.reason,
+            "changed_at": int(result.started_at),
+            "exec_ms": result.exec_ms,
+            "queue_ms": result.queue_ms,
+        }
+        if action is not None and self._course is not None:
+            return replace(self._record_of(self._course, action), **measured)  # type: ignore[arg-type]
+        target_rc = int(op.key.split(":")[2]) if op.key.count(":") >= 3 else 0
+        return Executed(
+            resource=op.meta.get("history_id", op.resource),
+            agent=Agent("ocf", op.agent, _OURS),
+            task=op.task,
+            key=f"{op.resource}_{op.task}_{op.interval_ms}",
+            transition_key=op.key,
+            target_rc=target_rc,
+            call_id=self.recorded.next_call_id(),
+            interval_ms=op.interval_ms,
+            **measured,  # type: ignore[arg-type]
+        )
+
+    def _log_result(self, result: OpResult, executed: Executed) -> None:
+        write = log.warning if executed.failed else log.info
+        write(
+            "operation",
+            resource=result.op.name,
+            task=result.op.task,
+            node=result.op.node,
+            interval_ms=result.op.interval_ms,
+            rc=int(result.rc),
+            status=int(result.exec_status),
+            reason=result.reason,
+            took_ms=result.exec_ms,
+        )
+
+    def _forget_what_the_last_leader_ran(self) -> None:
+        """Recurring operations ended with it, and how its operations in flight ended nobody knows: those are probed."""
+        for node in self.recorded.standings:
+            state, unsure = history.forget_pending(history.forget_recurring(self.recorded.state(node)))
+            self.recorded.set_state(state)
+            for resource in unsure:
+                log.info("operation_in_flight_unknown", resource=resource, node=node)
+
+    def _expire_overrides(self) -> None:
+        kept = self.recorded.overrides.expire(self._now())
+        if kept is not self.recorded.overrides:
+            self.recorded.set_overrides(kept)
+            self.touch("a move or ban has run out")
+
+
+def _attributes(node: Node) -> dict[str, str]:
+    return {name: value for nvset in reversed(node.attributes) for name, value in nvset.pairs}
+
+
+def _agent_name(agent: Agent) -> str:
+    return ":".join(part for part in (agent.provider, agent.type) if part)

@@ -1,0 +1,91 @@
+"""What is seen of the nodes right now: members in etcd, Node objects and Leases in Kubernetes, side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import structlog
+
+from hamgr.controller.membership import NodeView
+from hamgr.kube import nodes as kube_nodes
+from hamgr.kube.cache import Cache
+from hamgr.kube.nodes import LeaseAges
+from hamgr.kube.objects import NODE
+from hamgr.store.membership import MEMBERS, MemberInfo, members_of
+from hamgr.store.values import Change, Snapshot
+
+log = structlog.get_logger(__name__)
+
+
+class Views:
+    """The present sight of all nodes. Without Kubernetes, `cache` and `leases` are None."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        cache: Cache | None,
+        leases: LeaseAges | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._gone_since: dict[str, float] = {}
+        self._began = clock()
+        self.members: dict[str, MemberInfo] = members_of(snapshot)
+        self._goodbyes = {node for node, info in self.members.items() if info.leaving}
+        self._cache = cache
+        self._leases = leases
+
+    def note(self, changes: Iterable[Change]) -> bool:
+        """Take what a watch saw below members/; True when a member came, went or said goodbye."""
+        news = False
+        for change in changes:
+            if not change.key.startswith(MEMBERS):
+                continue
+            news = True
+            node = change.key.removeprefix(MEMBERS)
+            if change.entry is None:
+                self.members.pop(node, None)
+                self._gone_since[node] = self._clock()
+                continue
+            try:
+                info = MemberInfo.from_json(change.value)
+            except ValueError as error:
+                log.warning("member_entry_malformed", key=change.key, error=str(error))
+                continue
+            self.members[node] = info
+            self._gone_since.pop(node, None)
+            if info.leaving:
+                self._goodbyes.add(node)
+            else:
+                self._goodbyes.discard(node)
+        return news
+
+    def lost_for_s(self, node: str) -> float | None:
+        """For how long the node's member lease is known to be gone; None while it is there. From any thread."""
+        return None if node in self.members else self._clock() - self._gone_since.get(node, self._began)
+
+    def of(self, node: str, *, cleared: bool = False) -> NodeView:
+        """The view of one node."""
+        member = self.members.get(node)
+        obj = self.node_object(node)
+        return NodeView(
+            member=member is not None and not member.leaving,
+            left=node in self._goodbyes,
+            cleared=cleared,
+            ready=None if obj is None else bool(kube_nodes.ready(obj)),
+            lease_age_s=None if self._leases is None else self._leases.age_s(node),
+        )
+
+    def node_object(self, node: str) -> Mapping[str, Any] | None:
+        """The Node object, None when there is none (or no Kubernetes)."""
+        return None if self._cache is None else self._cache.get(NODE, node)
+
+    def boot_id(self, node: str) -> str:
+        """The boot id as the member or else the kubelet reported it, empty when neither did."""
+        member = self.members.get(node)
+        if member is not None:
+            return member.boot_id
+        obj = self.node_object(node)
+        return "" if obj is None else kube_nodes.boot_id(obj)
