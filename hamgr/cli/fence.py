@@ -14,9 +14,9 @@ from hamgr.cib.status import FenceStatus, complete
 from hamgr.cli.asking import ask, ask_through, confirm
 from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
-from hamgr.cli.fence_record import fence_status
 from hamgr.cli.group import target
 from hamgr.cli.render import render_step
+from hamgr.fencer.history import as_status
 from hamgr.fencer.records import FenceRecord
 from hamgr.store.store import Store
 from hamgr.store.values import Change
@@ -114,7 +114,7 @@ def follow(store: Store, fence_id: str, timeout_s: float, on_change: Callable[[F
 
 def _read(value: Any) -> FenceStatus:
     try:
-        return fence_status(FenceRecord.from_json(value))
+        return as_status(FenceRecord.from_json(value))
     except ValueError as error:
         raise CommandError(f"the fence's record cannot be read: {error}") from None
 
