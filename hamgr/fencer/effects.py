@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from hamgr.fencer.machine import Act, Effect
 from hamgr.fencer.records import FenceRecord, PodRef
@@ -68,18 +69,29 @@ def _remove_in_use(kube: Kube, record: FenceRecord, act: Act) -> None:
 
 
 def _taint(kube: Kube, record: FenceRecord, act: Act) -> None:
-    """Taint the node, unless it has become Ready: the `test` is on the resourceVersion that was judged."""
+    """Taint the node, unless it is Ready; void when the node is written to in between, it may have become Ready."""
     del act
     with suppress(NotFound, Conflict, Invalid):
         node = kube.get(NODE.path(record.target.node))
-        if nodes.ready(node):
+        if nodes.ready(node) or nodes.has_taint(node, nodes.OUT_OF_SERVICE):
             return
-        uid = str(node["metadata"]["uid"])
-        annotations = {"metadata": {"uid": uid, "annotations": {OWNER_ANNOTATION: record.id}}}
-        kube.patch_merge(NODE.path(record.target.node), annotations)
-        nodes.add_taint(
-            kube, record.target.node, uid=uid, key=nodes.OUT_OF_SERVICE, value=TAINT_VALUE, effect=TAINT_EFFECT
-        )
+        kube.patch_json(NODE.path(record.target.node), taint_patch(node, record.id))
+
+
+def taint_patch(node: Mapping[str, Any], owner: str) -> list[dict[str, Any]]:
+    """JSON patch that adds our taint and says whose it is, to exactly this state of the node."""
+    metadata = node["metadata"]
+    ours = {"key": nodes.OUT_OF_SERVICE, "value": TAINT_VALUE, "effect": TAINT_EFFECT}
+    escaped = OWNER_ANNOTATION.replace("/", "~1")
+    annotate: dict[str, Any] = {"op": "add", "path": f"/metadata/annotations/{escaped}", "value": owner}
+    if not metadata.get("annotations"):
+        annotate = {"op": "add", "path": "/metadata/annotations", "value": {OWNER_ANNOTATION: owner}}
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
+        {"op": "add", "path": "/spec/taints", "value": [*nodes.taints(node), ours]},
+        annotate,
+    ]
 
 
 def _path(pod: PodRef) -> str:

@@ -12,7 +12,7 @@ import structlog
 from hamgr.fencer.devices import make_devices
 from hamgr.fencer.plan import Plan, plan
 from hamgr.fencer.reasons import Reason
-from hamgr.fencer.records import Confirmation, FenceRecord, NotOurs, Outcome, Target, new_record
+from hamgr.fencer.records import Confirmation, FenceRecord, NotOurs, Outcome, Phase, Target, new_record
 from hamgr.fencer.report import report
 from hamgr.fencer.runner import Run, Stopped, Surroundings
 from hamgr.fencer.topology import LevelConfig
@@ -33,6 +33,7 @@ class Fencer:
             around = replace(around, devices=make_devices(around.config, around.kube))
         self._around = around
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fence")
+        self._reports = ThreadPoolExecutor(1, thread_name_prefix="fence events")
         self._lock = threading.Lock()
         self._active: dict[str, FenceRecord] = {}
 
@@ -83,6 +84,7 @@ class Fencer:
         """Let go of all fences between two steps (stepping down, or the end); what runs is not waited for."""
         self._around.stopping.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._reports.shutdown(wait=False, cancel_futures=True)
 
     def _submit(self, record: FenceRecord) -> None:
         try:
@@ -92,11 +94,7 @@ class Fencer:
 
     def _run(self, record: FenceRecord) -> None:
         try:
-            run = Run(self._following(), record)
-            if not record.discovered:
-                report(self._around.kube, record, self._around.me)
-            ended = run.to_the_end()
-            report(self._around.kube, ended, self._around.me)
+            Run(self._following(), record).to_the_end()
         except NotOurs as error:
             log.warning("fence_left_to_next_leader", fence=record.id, reason=str(error))
         except Stopped:
@@ -116,8 +114,17 @@ class Fencer:
             if record.outcome is not Outcome.PENDING:
                 self._forget(record.id)
             self._around.on_change(record)
+            if record.outcome is not Outcome.PENDING or (record.phase is Phase.CUT and not record.tried):
+                self._report(record)
 
         return replace(self._around, on_change=on_change)
+
+    def _report(self, record: FenceRecord) -> None:
+        """Kubernetes Events, in a thread of their own: a fence never waits for a courtesy."""
+        try:
+            self._reports.submit(report, self._around.kube, record, self._around.me)
+        except RuntimeError:
+            log.info("fence_event_not_emitted", fence=record.id, reason="stopping")
 
     def _forget(self, fence_id: str) -> None:
         with self._lock:

@@ -109,6 +109,7 @@ class Seen:
     """Everything a rule may look at. Pods are by UID, attachments by PV; seconds are since this process began.
 
     isolation: None before the level's means were used in this process. powered_on: they were asked to switch it on.
+    unmounted: PVs that the node's own hamgrd has proved to be mounted there no more.
     unfit: why the level cannot prove anything for this target, found out before its first effect.
     """
 
@@ -117,6 +118,7 @@ class Seen:
     node: NodeSeen = field(default_factory=NodeSeen)
     isolation: Isolation | None = None
     powered_on: bool = False
+    unmounted: frozenset[str] = frozenset()
     unfit: Reason | None = None
     level_s: float = 0.0
     phase_s: float = 0.0
@@ -227,7 +229,11 @@ def _stop(record: FenceRecord, seen: Seen) -> Step:
         if not _pod(seen, pod).ended:
             return Fail(reason("stop-unproved", pod=str(pod)))
     return _advance(
-        record, tuple(Proof("stopped", str(pod), f"UID {pod.uid} ended, by its kubelet") for pod in record.pods)
+        record,
+        tuple(
+            Proof("stopped", str(pod), f"its kubelet has reported all containers of UID {pod.uid} ended")
+            for pod in record.pods
+        ),
     )
 
 
@@ -323,7 +329,11 @@ def _release(record: FenceRecord, seen: Seen) -> Step:
     if not held or not seen.node.exists:
         return _advance(record)
     if record.target.alive and record.level.level is Level.VOLUME:
-        return Wait(reason("waiting-unmount", node=record.target.node, pv=held[0].pv))
+        # A living kubelet that still mounts it would put it back.
+        let_go = tuple(volume for volume in held if volume.pv in seen.unmounted)
+        if not let_go:
+            return Wait(reason("waiting-unmount", node=record.target.node, pv=held[0].pv))
+        return Act(Effect.REMOVE_IN_USE, volumes=let_go)
     return Act(Effect.REMOVE_IN_USE, volumes=held)
 
 

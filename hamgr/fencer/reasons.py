@@ -13,16 +13,16 @@ _TEXTS = {
     "operator": "asked for by {user}",
     "scheduler": "the scheduler asked for it: {why}",
     # why a level cannot prove anything here
-    "driver-not-listed": "CSI driver {driver} of volume {pv} is not known to detach at the storage: if it does, add it "
-    "to fencing.drivers; if not, use level node, watchdog or manual",
-    "driver-does-not-attach": "CSI driver {driver} of volume {pv} has attachRequired: false, so there is no detach that "
-    "could prove anything: use level node, watchdog or manual",
-    "volume-unprovable": "volume {volume} of pod {pod} is no CSI volume ({kind}), and nothing tells when a node can no "
-    "longer write to it: use level node, watchdog or manual",
-    "foreign-pod": "pod {pod}, which is not managed by hamgr, uses volume {pv} on {node} as well: stop it, or use level "
-    "node",
-    "attachment-unguarded": "VolumeAttachment {name} says attached but carries no finalizer of the CSI attacher, so its "
-    "disappearance would prove nothing: use level node or manual",
+    "driver-not-listed": "CSI driver {driver} of volume {pv} is not known to detach at the storage: if it does, add "
+    "it to fencing.drivers; if not, use level node, watchdog or manual",
+    "driver-does-not-attach": "CSI driver {driver} of volume {pv} has attachRequired: false, so there is no detach "
+    "that could prove anything: use level node, watchdog or manual",
+    "volume-unprovable": "volume {volume} of pod {pod} is no CSI volume ({kind}), and nothing tells when a node can "
+    "no longer write to it: use level node, watchdog or manual",
+    "foreign-pod": "pod {pod}, which is not managed by hamgr, uses the same volume {pv} on {node}: stop it, or use "
+    "level node",
+    "attachment-unguarded": "VolumeAttachment {name} says attached but carries no finalizer of the CSI attacher, so "
+    "its disappearance would prove nothing: use level node or manual",
     "no-device": "no fence device is configured for node {node}",
     "unknown-device": "fence device {device} is not configured",
     "device-failed": "fence device {device} failed for node {node}: {error}",

@@ -80,8 +80,8 @@ class Target:
 
     node: the node. pods: (namespace, name) of the pods to fence, or None for all that hamgr runs there. claims:
     (namespace, claim) of volumes known to be used there, whether or not a pod object still says so. alive: the node's
-    kubelet is known to work (a fence of a healthy pod), so its own report of the unmount is waited for. self_fence_s and
-    member_ttl_s: what the node's member entry said when it was last seen. boot_id: the node's when it was last well.
+    kubelet is known to work (a fence of a healthy pod), so its own report of the unmount is waited for. self_fence_s
+    and member_ttl_s: what the node's member entry said when last seen. boot_id: the node's when it was last well.
     """
 
     node: str

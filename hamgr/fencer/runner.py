@@ -61,8 +61,9 @@ class Surroundings:
     """What a run needs of the rest of the process.
 
     me: this node's name. lost_for_s(node): seconds since we saw that node's member lease gone, None while it is there.
-    last_seen(name, namespace): the last state of a pod that is gone, as the watch cache saw it. priority(node): whether
-    the node carries the more important resources, for priority delays.
+    last_seen(name, namespace): the last state of a pod that is gone, as the watch cache saw it. unmounted(node, pv):
+    whether the hamgrd on that node has proved that the volume is mounted there no more. more_important(node): whether
+    it carries the more important resources, for priority delays. stopping: set to have all runs end between two steps.
     """
 
     kube: Kube
@@ -74,6 +75,7 @@ class Surroundings:
     on_change: Callable[[FenceRecord], None] = lambda _record: None
     lost_for_s: Callable[[str], float | None] = lambda _node: None
     last_seen: Callable[[str, str], Obj | None] = lambda _name, _namespace: None
+    unmounted: Callable[[str, str], bool] = lambda _node, _pv: False
     more_important: Callable[[str], bool] = lambda _node: False
     clock: Callable[[], float] = time.monotonic
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -173,6 +175,10 @@ class Run:
             seen = replace(seen, attachments=observe.see_attachments(kube, record))
         if record.phase in _LOOKS_AT_NODE:
             seen = replace(seen, node=observe.see_node(kube, record.target.node))
+        if record.phase is Phase.RELEASE:
+            node = record.target.node
+            let_go = frozenset(volume.pv for volume in record.volumes if self._around.unmounted(node, volume.pv))
+            seen = replace(seen, unmounted=let_go)
         return seen
 
     def _discover(self) -> None:
