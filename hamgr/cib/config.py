@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
-
 from hamgr.cib import model
 from hamgr.cib.config_agents import AgentSpec
 from hamgr.cib.config_build import FENCING_ID, build_cib
+from hamgr.cib.config_complaints import validated
 from hamgr.cib.config_dump import dump_section
 from hamgr.cib.config_fencing import Fencing
-from hamgr.cib.config_options import instead
 from hamgr.cib.config_schema import ClusterSection
 from hamgr.cib.config_source import ConfigError, Path, Problem, Source, read_yaml
 from hamgr.cib.config_values import Known
 
 __all__ = ["ClusterFile", "ConfigError", "Problem", "dump_yaml", "load_yaml"]
-
-_KINDS = {dict: "a mapping", list: "a list", type(None): "nothing"}
 
 
 @dataclass(frozen=True)
@@ -61,14 +56,7 @@ def load_yaml(text: str, filename: str, agents: Mapping[str, AgentSpec] | None =
         source.complain((), "a cluster file is a mapping with at least the keys cluster and nodes")
         raise ConfigError(source.problems)
     known = _collect(source, agents)
-    try:
-        section = ClusterSection.model_validate(source.value, context=known)
-    except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            _complain(source, detail)
-    if source.problems:
-        raise ConfigError(source.problems)
-    return ClusterFile(section, agents or {})
+    return ClusterFile(validated(source, ClusterSection, known), agents or {})
 
 
 def dump_yaml(cluster_file: ClusterFile) -> str:
@@ -140,55 +128,3 @@ def _node_names(root: dict[str, Any]) -> Iterator[tuple[Path, str]]:
         name = entry.get("name") if isinstance(entry, dict) else entry
         if isinstance(name, str):
             yield ("nodes", index), str(name)
-
-
-# --- complaints --------------------------------------------------------------------------------------------------
-
-
-def _complain(source: Source, detail: Any) -> None:
-    """Note one of pydantic's errors where it belongs in the file, in words that a person can act on."""
-    loc: Path = detail["loc"]
-    path, written = _written(source.value, loc)
-    kind = detail["type"]
-    if kind == "too_short" and written:
-        return  # its entries are wrong, not missing, and each has been named
-    if kind == "missing":
-        source.complain(path, f"the key '{loc[-1]}' is missing")
-        return
-    source.complain(path, _words(kind, detail), at_key=kind == "unknown_key" or loc[-2:-1] == ("values",))
-
-
-def _written(value: Any, loc: Path) -> tuple[Path, Any]:
-    """The part of pydantic's location that a person wrote (normalizing has added the rest), and what stands there."""
-    path: Path = ()
-    part: Any
-    for part in loc:
-        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and part in range(len(value))):
-            value = value[part]
-            path = (*path, part)
-    return path, value
-
-
-def _words(kind: str, detail: Any) -> str:
-    given = detail["input"]
-    shown = f"'{given}'" if isinstance(given, str) else _KINDS.get(type(given), "this")
-    if kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
-        return f"{shown} is not allowed here{instead(str(given), allowed)}"
-    wanted = {
-        "string_type": "text belongs here",
-        "tuple_type": "a list belongs here, each entry with a dash before it",
-        "list_type": "a list belongs here, each entry with a dash before it",
-        "dict_type": "a mapping (key: value) belongs here",
-        "model_type": "a mapping (key: value) belongs here",
-        "model_attributes_type": "a mapping (key: value) belongs here",
-        "too_short": "at least one entry is needed",
-        "int_parsing": "a whole number belongs here",
-        "int_type": "a whole number belongs here",
-        "bool_parsing": "true or false belongs here",
-        "bool_type": "true or false belongs here",
-    }.get(kind)
-    if kind == "too_short" and wanted:
-        return wanted
-    message = detail.get("ctx", {}).get("message", detail["msg"])
-    return f"{wanted}, not {shown}" if wanted else str(message)
