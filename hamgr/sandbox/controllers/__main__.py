@@ -15,11 +15,17 @@ from typing import Any, Protocol
 from hamgr.sandbox.client import Client, KubeconfigError, all_synced
 from hamgr.sandbox.controllers import (
     attachdetach,
+    deployments,
+    disruption,
     endpoints,
+    garbage,
+    namespaces,
     nodehealth,
     nodelifecycle,
     podgc,
+    replicasets,
     scheduler,
+    statefulsets,
     tainteviction,
     volumes,
 )
@@ -53,20 +59,27 @@ class Known:
 
 CONTROLLERS = (
     Known("attach-detach", attachdetach.AttachDetach, attachdetach.Timings),
+    Known("deployment", deployments.Deployments),
+    Known("disruption", disruption.Disruption),
     Known("endpointslice", endpoints.EndpointSlices),
+    Known("garbage-collector", garbage.GarbageCollector),
     Known("persistentvolume-binder", volumes.VolumeBinder),
     Known("node-lifecycle", nodelifecycle.NodeLifecycle, nodehealth.Timings, prefix="node"),
     Known("pod-gc", podgc.PodGarbageCollector, podgc.Timings),
+    Known("replicaset", replicasets.ReplicaSets),
     Known("scheduler", scheduler.Scheduler, scheduler.Timings),
+    Known("statefulset", statefulsets.StatefulSets),
     Known("taint-eviction", tainteviction.TaintEviction),
 )
+NAMESPACES = "namespace"
 
 
 def parser() -> argparse.ArgumentParser:
     """Every timing of every controller is an option, in seconds; the defaults are Kubernetes' own."""
     result = argparse.ArgumentParser(prog="python -m hamgr.sandbox.controllers", description=__doc__)
     result.add_argument("--kubeconfig", type=Path, help="default: $KUBECONFIG, then ~/.kube/config")
-    names = [known.name for known in CONTROLLERS]
+    result.add_argument("--root-ca-file", type=Path, help="certificate that pods find beside their token")
+    names = [*(known.name for known in CONTROLLERS), NAMESPACES]
     result.add_argument("--disable", action="append", default=[], choices=names, help="may be given several times")
     for known in CONTROLLERS:
         for field in dataclasses.fields(known.timings) if known.timings else ():
@@ -83,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
 
 def make_controllers(cluster: Cluster, options: argparse.Namespace) -> dict[str, Controller]:
     """The controllers that the options leave enabled, with their timings."""
-    made = {}
+    made: dict[str, Controller] = {}
     for known in CONTROLLERS:
         if known.name in options.disable:
             continue
@@ -92,6 +105,8 @@ def make_controllers(cluster: Cluster, options: argparse.Namespace) -> dict[str,
             fields = dataclasses.fields(known.timings)
             arguments.append(known.timings(**{f.name: getattr(options, f"{known.name} {f.name}") for f in fields}))
         made[known.name] = known.make(*arguments)
+    if NAMESPACES not in options.disable:
+        made[NAMESPACES] = namespaces.Namespaces(cluster, namespaces.Contents.from_file(options.root_ca_file))
     return made
 
 
@@ -142,6 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(_until_told(options))
     except KubeconfigError as error:
         parser().exit(78, f"{error}\n")
+    except OSError as error:
+        parser().exit(66, f"--root-ca-file: {error}\n")
     return 0
 
 
