@@ -1,0 +1,59 @@
+"""When a fence is held back."""
+
+from dataclasses import replace
+
+import pytest
+
+from hamgr.fencer.guard import GuardLimits, GuardView, PastFence, may_fence
+
+FINE = GuardView("n1", etcd_staleness_s=0.1, api_staleness_s=0.1, total=3, bad=1)
+LIMITS = GuardLimits()
+
+
+def test_one_bad_node_of_three_is_fenced() -> None:
+    assert may_fence(FINE, LIMITS) is None
+
+
+@pytest.mark.parametrize(
+    ("view", "code"),
+    [
+        (replace(FINE, etcd_staleness_s=3.1), "etcd-stale"),
+        (replace(FINE, api_staleness_s=5.1), "api-stale"),
+        (replace(FINE, bad=2), "most-nodes-bad"),
+        (replace(FINE, maintenance=True), "maintenance"),
+        (replace(FINE, node_maintenance=True), "node-maintenance"),
+        (replace(FINE, total=9, past=(PastFence("n2", 10.0), PastFence("n3", 20.0))), "storm"),
+        (replace(FINE, past=tuple(PastFence("n1", ago) for ago in (10.0, 100.0, 200.0))), "fence-loop"),
+    ],
+)
+def test_what_holds_it_back(view: GuardView, code: str) -> None:
+    why = may_fence(view, LIMITS)
+    assert why is not None
+    assert why.code == code
+    assert "{" not in str(why)
+
+
+@pytest.mark.parametrize(("total", "bad", "allowed"), [(2, 1, True), (4, 2, True), (4, 3, False), (5, 2, True)])
+def test_more_than_half_bad_is_our_own_fault(total: int, bad: int, allowed: bool) -> None:
+    assert (may_fence(replace(FINE, total=total, bad=bad), LIMITS) is None) == allowed
+
+
+def test_an_operator_overrides_all_but_doubt_about_ourselves() -> None:
+    storm = tuple(PastFence(f"n{number}", 1.0) for number in range(2, 6))
+    order = replace(FINE, bad=3, maintenance=True, past=storm, operator=True)
+    assert may_fence(order, LIMITS) is None
+    assert may_fence(replace(order, etcd_staleness_s=9.0), LIMITS) is not None
+
+
+def test_a_storm_counts_other_nodes_within_the_interval_once() -> None:
+    past = (PastFence("n2", 10.0), PastFence("n2", 20.0), PastFence("n3", 301.0), PastFence("n1", 5.0))
+    assert may_fence(replace(FINE, past=past), LIMITS) is None
+
+
+def test_a_loop_backs_off_longer_each_time_and_ends() -> None:
+    three = tuple(PastFence("n1", 61.0 + number) for number in range(3))
+    assert may_fence(replace(FINE, past=three), LIMITS) is None
+    four = (*three, PastFence("n1", 90.0))
+    why = may_fence(replace(FINE, past=four), LIMITS)
+    assert why is not None
+    assert why.data["retry_in"] == pytest.approx(120.0 - 61.0)

@@ -1,0 +1,237 @@
+"""The fence's next step, rule by rule."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fixtures.fences import DISK, IN_USE, POD, a_record
+
+from hamgr.fencer import machine
+from hamgr.fencer.machine import (
+    Act,
+    Adopt,
+    Advance,
+    AttachmentSeen,
+    Effect,
+    Fail,
+    Isolation,
+    NodeSeen,
+    PodSeen,
+    Seen,
+    Wait,
+    after_failure,
+    next_step,
+)
+from hamgr.fencer.reasons import reason
+from hamgr.fencer.records import Outcome, Phase, PodRef, Proof, Target
+from hamgr.fencer.topology import Level, LevelConfig
+
+ATTACHED = AttachmentSeen("va-uid", "csi-va", attached=True)
+PROOF = Proof("powered-off", "n1", "off")
+
+
+def seen(pod: PodSeen | None = None, attachment: AttachmentSeen | None = None, **fields: Any) -> Seen:
+    pods = {} if pod is None else {POD.uid: pod}
+    attachments = {} if attachment is None else {DISK.pv: attachment}
+    return Seen(pods=pods, attachments=attachments, **fields)
+
+
+def test_an_unfit_level_fails_before_its_first_effect() -> None:
+    why = reason("driver-not-listed", driver="d", pv="pv-1")
+    assert next_step(a_record(), seen(unfit=why)) == Fail(why)
+    assert next_step(a_record(), seen()) == Advance(Phase.CUT)
+
+
+def test_clients_are_cut_off_only_where_they_can_reach() -> None:
+    record = a_record(phase=Phase.CUT)
+    assert next_step(record, seen(PodSeen(present=True, active=True))) == Act(Effect.CUT_CLIENTS, pods=(POD,))
+    assert next_step(record, seen(PodSeen(present=True))) == Advance(Phase.DELETE)
+    assert next_step(record, seen()) == Advance(Phase.DELETE)
+
+
+def test_a_pod_in_graceful_deletion_is_still_deleted_by_force() -> None:
+    record = a_record(phase=Phase.DELETE)
+    assert next_step(record, seen(PodSeen(present=True, terminating=True))) == Act(Effect.DELETE_POD, pods=(POD,))
+
+
+def test_a_finalizer_holds_a_pod_and_is_named() -> None:
+    held = PodSeen(present=True, terminating=True, forced=True, finalizers=("example.com/hold",))
+    step = next_step(a_record(phase=Phase.DELETE), seen(held))
+    assert isinstance(step, Wait)
+    assert "held by finalizer example.com/hold" in str(step.what)
+
+
+def test_a_pod_that_came_back_is_adopted_once() -> None:
+    back = PodRef("default", "db-n1", "pod-uid-2", "db")
+    record = a_record(phase=Phase.DELETE)
+    replaced = seen(PodSeen(replaced_by=back))
+    assert next_step(record, replaced) == Adopt(pods=(back,))
+    adopted = replace(record, pods=(*record.pods, back))
+    both = Seen(pods={POD.uid: PodSeen(replaced_by=back), back.uid: PodSeen(present=True)})
+    assert next_step(adopted, both) == Act(Effect.DELETE_POD, pods=(back,))
+
+
+def test_a_foreign_pod_of_the_same_name_is_never_deleted() -> None:
+    back = PodRef("default", "db-n1", "other", "")
+    replaced = seen(PodSeen(replaced_by=back, foreign=True))
+    step = next_step(a_record(phase=Phase.DELETE), replaced)
+    assert isinstance(step, Fail)
+    assert step.why.code == "foreign-pod"
+    after_proof = a_record(Level.MANUAL, phase=Phase.DELETE, proofs=(PROOF,))
+    assert next_step(after_proof, replaced) == Advance(Phase.DETACH)
+
+
+def test_detach_ends_with_a_proof_only_when_the_attachment_is_gone() -> None:
+    record = a_record(phase=Phase.DETACH)
+    assert next_step(record, seen(None, ATTACHED)) == Act(Effect.DELETE_ATTACHMENT, volumes=(DISK,))
+    waiting = next_step(record, seen(None, replace(ATTACHED, leaving=True, error="device busy")))
+    assert isinstance(waiting, Wait)
+    assert "device busy" in str(waiting.what)
+    done = next_step(record, seen(None, AttachmentSeen()))
+    assert isinstance(done, Advance)
+    assert done.to is Phase.PROVED
+    assert [(proof.kind, proof.subject) for proof in done.proofs] == [("detached", "pv-1")]
+
+
+def test_an_attachment_that_came_back_is_deleted_as_well() -> None:
+    record = a_record(phase=Phase.DETACH)
+    again = AttachmentSeen("va-uid-2", "csi-va", attached=True)
+    step = next_step(record, seen(None, again))
+    assert step == Adopt(volumes=(replace(DISK, attachment_uid="va-uid-2"),))
+    adopted = replace(record, volumes=(replace(DISK, attachment_uid="va-uid-2"),))
+    assert isinstance(next_step(adopted, seen(None, again)), Act)
+
+
+def test_no_detach_while_a_pod_that_came_back_would_have_it_attached_again() -> None:
+    back = PodRef("default", "db-n1", "pod-uid-2", "db")
+    step = next_step(a_record(phase=Phase.DETACH), seen(PodSeen(replaced_by=back), ATTACHED))
+    assert step == Adopt(pods=(back,))
+
+
+def test_an_attachment_without_the_attachers_finalizer_proves_nothing() -> None:
+    record = a_record(phase=Phase.DETACH)
+    step = next_step(record, seen(None, replace(ATTACHED, guarded=False)))
+    assert isinstance(step, Fail)
+    assert step.why.code == "attachment-unguarded"
+    never_attached = next_step(record, seen(None, replace(ATTACHED, guarded=False, attached=False)))
+    assert isinstance(never_attached, Act)
+
+
+def test_what_was_never_attached_is_proved_as_such() -> None:
+    record = a_record(phase=Phase.DETACH, volumes=(replace(DISK, attachment="", attachment_uid=""),))
+    step = next_step(record, seen(None, AttachmentSeen()))
+    assert isinstance(step, Advance)
+    assert [proof.kind for proof in step.proofs] == ["not-attached"]
+    without = next_step(a_record(phase=Phase.DETACH, volumes=()), seen())
+    assert isinstance(without, Advance)
+    assert [proof.kind for proof in without.proofs] == ["no-volume"]
+
+
+def test_the_volume_leaves_volumes_in_use_only_after_the_proof() -> None:
+    phases = machine.PLANS[Level.VOLUME]
+    assert phases.index(Phase.RELEASE) > phases.index(Phase.PROVED) > phases.index(Phase.DETACH)
+    for plan in machine.PLANS.values():
+        assert plan.index(Phase.CUT) == 1
+        if Phase.RELEASE in plan:
+            assert plan.index(Phase.RELEASE) > plan.index(Phase.PROVED)
+        if Phase.TAINT in plan:
+            assert plan.index(Phase.TAINT) > plan.index(Phase.PROVED)
+            assert plan.index(Phase.DELETE) < plan.index(Phase.DETACH)
+
+
+def test_release_takes_only_our_volume() -> None:
+    record = a_record(phase=Phase.RELEASE, proofs=(PROOF,))
+    node = NodeSeen(in_use=("kubernetes.io/csi/other^x", IN_USE))
+    assert next_step(record, seen(node=node)) == Act(Effect.REMOVE_IN_USE, volumes=(DISK,))
+    assert next_step(record, seen(node=NodeSeen(in_use=("kubernetes.io/csi/other^x",)))) == Advance(Phase.DONE)
+
+
+def test_a_living_kubelet_is_waited_for_or_its_hamgrds_proof_taken() -> None:
+    record = a_record(phase=Phase.RELEASE, proofs=(PROOF,), target=Target("n1", alive=True))
+    node = NodeSeen(ready=True, in_use=(IN_USE,))
+    assert isinstance(next_step(record, seen(node=node)), Wait)
+    proved = seen(node=node, unmounted=frozenset({"pv-1"}))
+    assert next_step(record, proved) == Act(Effect.REMOVE_IN_USE, volumes=(DISK,))
+
+
+@pytest.mark.parametrize(
+    ("isolation", "expected"),
+    [
+        (None, Act(Effect.POWER_OFF)),
+        (Isolation(failure=reason("no-device", node="n1")), Fail(reason("no-device", node="n1"))),
+        (Isolation(proof=PROOF), Advance(Phase.PROVED, (PROOF,))),
+        (Isolation(waiting=reason("node-alive", node="n1")), Wait(reason("node-alive", node="n1"))),
+    ],
+)
+def test_isolation(isolation: Isolation | None, expected: machine.Step) -> None:
+    assert next_step(a_record(Level.WATCHDOG, phase=Phase.ISOLATE), seen(isolation=isolation)) == expected
+
+
+def test_no_taint_on_a_ready_node_and_none_twice() -> None:
+    record = a_record(Level.MANUAL, phase=Phase.TAINT, proofs=(PROOF,))
+    ready = next_step(record, seen(node=NodeSeen(uid="node-uid", ready=True)))
+    assert ready == Advance(Phase.DELETE, note=reason("taint-not-needed", node="n1"))
+    for ready_state in (False, None):
+        assert next_step(record, seen(node=NodeSeen(uid="node-uid", ready=ready_state))) == Act(Effect.TAINT)
+    tainted = NodeSeen(uid="node-uid", ready=None, out_of_service=True)
+    assert next_step(record, seen(node=tainted)) == Advance(Phase.DELETE)
+    assert next_step(record, seen(node=NodeSeen(exists=False))) == Advance(Phase.DELETE)
+    assert next_step(record, seen(node=NodeSeen(uid="another", ready=None))) == Advance(Phase.DELETE)
+
+
+def test_stop_needs_the_kubelets_word() -> None:
+    record = a_record(Level.STOP, phase=Phase.STOP)
+    assert next_step(record, seen(PodSeen(present=True))) == Act(Effect.STOP_POD, pods=(POD,))
+    assert isinstance(next_step(record, seen(PodSeen(present=True, terminating=True))), Wait)
+    gone = next_step(record, seen(PodSeen()))
+    assert isinstance(gone, Fail)
+    assert gone.why.code == "stop-unproved"
+    ended = next_step(record, seen(PodSeen(ended=True)))
+    assert isinstance(ended, Advance)
+    assert [proof.kind for proof in ended.proofs] == ["stopped"]
+
+
+def test_reboot_switches_on_after_everything_else() -> None:
+    level = LevelConfig(Level.NODE, ("d",), action="reboot")
+    record = a_record(level, phase=Phase.RECOVER, proofs=(PROOF,))
+    assert next_step(record, seen()) == Act(Effect.POWER_ON)
+    assert next_step(record, seen(powered_on=True)) == Advance(Phase.DONE)
+    off = a_record(LevelConfig(Level.NODE, ("d",)), phase=Phase.RECOVER, proofs=(PROOF,))
+    assert next_step(off, seen()) == Advance(Phase.DONE)
+
+
+def test_waiting_beyond_the_time_out_fails_the_level_but_not_a_proved_fence() -> None:
+    leaving = replace(ATTACHED, leaving=True)
+    record = a_record(LevelConfig(Level.VOLUME, timeout_s=10.0), phase=Phase.DETACH)
+    assert isinstance(next_step(record, seen(None, leaving, level_s=9.9)), Wait)
+    failed = next_step(record, seen(None, leaving, level_s=10.0))
+    assert isinstance(failed, Fail)
+    assert failed.why.code == "timeout"
+    assert "has not confirmed the detach of pv-1 from n1" in str(failed.why)
+    proved = a_record(LevelConfig(Level.MANUAL, timeout_s=10.0), phase=Phase.DETACH, proofs=(PROOF,))
+    assert isinstance(next_step(proved, seen(None, leaving, level_s=99.0, phase_s=1.0)), Wait)
+    late = next_step(proved, seen(None, leaving, level_s=99.0, phase_s=machine.RELEASE_PATIENCE_S))
+    assert isinstance(late, Advance)
+    assert (late.to, late.note.code if late.note else "") == (Phase.RELEASE, "release-late")
+
+
+def test_after_a_failure_comes_the_next_attempt_then_the_next_level_then_the_end() -> None:
+    record = a_record(LevelConfig(Level.VOLUME, attempts=2), Level.MANUAL, phase=Phase.DETACH)
+    why = reason("timeout", level="volume", seconds=1.0, waiting="x")
+    second = after_failure(record, why, 1.0)
+    assert (second.level_index, second.attempt, second.phase) == (0, 2, Phase.INTENT)
+    third = after_failure(second, why, 2.0)
+    assert (third.level_index, third.attempt, third.outcome) == (1, 1, Outcome.PENDING)
+    end = after_failure(third, reason("not-confirmed", node="n1"), 3.0)
+    assert (end.outcome, end.ended_at) == (Outcome.FAILED, 3.0)
+    assert [(tried.level, tried.attempt, tried.code) for tried in end.tried] == [
+        ("volume", 1, "timeout"),
+        ("volume", 2, "timeout"),
+        ("manual", 1, "not-confirmed"),
+    ]
+
+
+def test_a_failure_that_no_retry_cures_goes_to_the_next_level_at_once() -> None:
+    record = a_record(LevelConfig(Level.VOLUME, attempts=5), Level.MANUAL)
+    after = after_failure(record, reason("driver-not-listed", driver="d", pv="p"), 1.0)
+    assert (after.level_index, after.attempt) == (1, 1)
