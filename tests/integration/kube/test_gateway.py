@@ -208,7 +208,7 @@ def test_an_untrusted_certificate_is_named(open_kube: Callable[..., Kube]) -> No
 
         threading.Thread(target=shake_hands, daemon=True).start()
         gateway = open_kube(f"https://127.0.0.1:{plain.getsockname()[1]}")
-        with pytest.raises(Unavailable, match="cannot be trusted: .*certificate") as caught:
+        with pytest.raises(Unavailable, match=r"cannot be trusted: .*certificate") as caught:
             gateway.get(f"{PODS}/a")
     assert caught.value.reason == "TLS"
 
@@ -220,6 +220,6 @@ def test_a_missing_or_broken_kubeconfig_is_a_sentence(tmp_path: Path) -> None:
     broken.write_text("contexts: [")
     with pytest.raises(BadConfiguration, match=f"kubeconfig {broken} cannot be used"):
         Kube(KubeConfig(kubeconfig=broken))
+    broken.write_text("{}")
     with pytest.raises(BadConfiguration):
-        broken.write_text("{}")
         Kube(KubeConfig(kubeconfig=broken))

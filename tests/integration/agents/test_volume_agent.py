@@ -1,0 +1,178 @@
+"""The volume agent: one node at a time, and no detach without proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fixtures.scripted_cluster import ScriptedCluster
+from fixtures.waiting import wait_until
+from hamgr_agents.volume import VolumeAgent
+
+from hamgr.executor.agent import ActionContext, ActionTimeout
+from hamgr.executor.ocf import Ocf
+from hamgr.kube.gateway import Kube
+from hamgr.kube.objects import CSI_DRIVER, NODE, POD, Obj, uid_of
+from hamgr.kube.volumes import attachments, in_use
+
+Context = Callable[..., ActionContext]
+AGENT = VolumeAgent()
+
+
+def user_pod(name: str, node: str, claim: str = "data") -> Obj:
+    return {
+        "metadata": {"name": name},
+        "spec": {
+            "nodeName": node,
+            "containers": [{"name": "main", "image": "i"}],
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}],
+        },
+    }
+
+
+def run_pod(world: ScriptedCluster, name: str, node: str) -> Obj:
+    world.kube.post(POD.collection("default"), user_pod(name, node))
+    wait_until(lambda: world.kube.get(POD.path(name, "default"))["status"].get("phase") == "Running")
+    return world.kube.get(POD.path(name, "default"))
+
+
+def where(kube: Kube, volume: Any) -> list[tuple[str, bool]]:
+    return [(a.node, a.attached) for a in attachments(kube, volume)]
+
+
+def test_attaches_ahead_and_detaches(world: ScriptedCluster, context: Context) -> None:
+    volume = world.add_volume("data")
+    assert AGENT.perform("monitor", context("disk", "n1", claim="data")).rc is Ocf.NOT_RUNNING
+    assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
+    assert where(world.kube, volume) == [("n1", True)]
+    assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
+    wait_until(lambda: AGENT.perform("monitor", context("disk", "n1", claim="data")).rc is Ocf.OK)
+    assert AGENT.perform("monitor", context("disk", "n2", claim="data")).rc is Ocf.NOT_RUNNING
+    assert AGENT.perform("stop", context("disk", "n1", claim="data")).rc is Ocf.OK
+    assert where(world.kube, volume) == []
+    assert AGENT.perform("stop", context("disk", "n1", claim="data")).rc is Ocf.OK
+
+
+def test_never_takes_the_disk_from_a_running_pod(world: ScriptedCluster, context: Context) -> None:
+    volume = world.add_volume("data")
+    run_pod(world, "busy", "n1")
+    result = AGENT.perform("start", context("disk", "n2", claim="data"))
+    assert result.rc is Ocf.ERR_GENERIC
+    assert "pod busy uses it on n1" in result.reason
+    assert where(world.kube, volume) == [("n1", True)]
+
+
+def test_waits_for_a_detachment_under_way(world: ScriptedCluster, context: Context) -> None:
+    volume = world.add_volume("data")
+    assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
+    world.script.not_detaching = True
+    (here,) = attachments(world.kube, volume)
+    world.kube.delete(f"/apis/storage.k8s.io/v1/volumeattachments/{here.name}", uid=here.uid, grace=0)
+    with pytest.raises(ActionTimeout, match="is being detached at n1"):
+        AGENT.perform("start", context("disk", "n2", timeout_s=0.5, claim="data"))
+    world.script.not_detaching = False
+    world.nudge()
+    assert AGENT.perform("start", context("disk", "n2", claim="data")).rc is Ocf.OK
+    assert where(world.kube, volume) == [("n2", True)]
+
+
+def test_a_parked_pod_that_won_the_disk_by_chance_is_sent_away(world: ScriptedCluster, context: Context) -> None:
+    volume = world.add_volume("data")
+    world.script.waiting["db-n3"] = {"reason": "ContainerCreating"}
+    pod = user_pod("db-n3", "n3")
+    pod["metadata"]["annotations"] = {"hamgr.io/parked": "true"}
+    world.kube.post(POD.collection("default"), pod)
+    wait_until(lambda: where(world.kube, volume) == [("n3", True)])
+    assert AGENT.perform("start", context("disk", "n2", claim="data")).rc is Ocf.OK
+    assert where(world.kube, volume) == [("n2", True)]
+
+
+def test_a_disk_that_does_not_attach_is_explained(world: ScriptedCluster, context: Context) -> None:
+    world.add_volume("data")
+    world.script.not_attaching = True
+    with pytest.raises(ActionTimeout, match="has not attached pv-data to n1 yet"):
+        AGENT.perform("start", context("disk", "n1", timeout_s=0.5, claim="data"))
+
+
+def test_stop_refuses_while_a_pod_uses_the_disk(world: ScriptedCluster, context: Context) -> None:
+    volume = world.add_volume("data")
+    run_pod(world, "busy", "n1")
+    with pytest.raises(ActionTimeout, match="pod busy still uses it"):
+        AGENT.perform("stop", context("disk", "n1", timeout_s=0.5, claim="data"))
+    assert where(world.kube, volume) == [("n1", True)]
+
+
+def held_after_force_delete(world: ScriptedCluster) -> Any:
+    """A pod whose object was removed by force: its kubelet still reports the volume."""
+    volume = world.add_volume("data")
+    pod = run_pod(world, "busy", "n1")
+    wait_until(lambda: volume.unique_name in in_use(world.kube.get(NODE.path("n1"))))
+    world.script.silent.add("n1")
+    world.kube.delete(POD.path("busy", "default"), uid=uid_of(pod), grace=0)
+    return volume
+
+
+def test_no_detach_while_the_kubelet_may_have_it_mounted(world: ScriptedCluster, context: Context) -> None:
+    volume = held_after_force_delete(world)
+    for said in (None, False):
+        with pytest.raises(ActionTimeout, match="is not proved to be off n1"):
+            AGENT.perform("stop", context("disk", "n1", timeout_s=0.5, claim="data", unmounted=lambda *_, s=said: s))
+        assert where(world.kube, volume) == [("n1", True)]
+
+
+def test_the_nodes_own_word_is_proof(world: ScriptedCluster, context: Context) -> None:
+    volume = held_after_force_delete(world)
+    world.kube.patch_json(
+        f"{NODE.path('n1')}/status",
+        [{"op": "add", "path": "/status/volumesInUse/0", "value": "kubernetes.io/csi/other^disk"}],
+    )
+    asked: list[tuple[str, str]] = []
+
+    def unmounted(node: str, about: Any) -> bool:
+        asked.append((node, about.pv))
+        return True
+
+    assert AGENT.perform("stop", context("disk", "n1", claim="data", unmounted=unmounted)).rc is Ocf.OK
+    assert asked[0] == ("n1", "pv-data")
+    assert where(world.kube, volume) == []
+    assert in_use(world.kube.get(NODE.path("n1"))) == ("kubernetes.io/csi/other^disk",)
+
+
+def test_the_kubelets_report_is_proof(world: ScriptedCluster, context: Context) -> None:
+    volume = held_after_force_delete(world)
+    world.script.silent.clear()
+    world.nudge()
+    assert AGENT.perform("stop", context("disk", "n1", claim="data")).rc is Ocf.OK
+    assert where(world.kube, volume) == []
+
+
+def test_a_detach_that_does_not_end_fails_the_stop(world: ScriptedCluster, context: Context) -> None:
+    world.add_volume("data")
+    assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
+    world.script.not_detaching = True
+    with pytest.raises(ActionTimeout, match="the driver has not confirmed the detachment"):
+        AGENT.perform("stop", context("disk", "n1", timeout_s=0.5, claim="data"))
+
+
+def test_what_can_never_work_is_a_matter_of_configuration(world: ScriptedCluster, context: Context) -> None:
+    missing = AGENT.perform("start", context("disk", "n1", claim="nope"))
+    assert missing.rc is Ocf.ERR_CONFIGURED
+    assert '"nope" not found' in missing.reason
+    unbound = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    world.kube.post(
+        "/api/v1/namespaces/default/persistentvolumeclaims", {"metadata": {"name": "unbound"}, "spec": unbound}
+    )
+    result = AGENT.perform("validate-all", context("disk", "n1", claim="unbound"))
+    assert result.rc is Ocf.ERR_CONFIGURED
+    assert "no PersistentVolume is bound to it" in result.reason
+    assert AGENT.perform("validate-all", context("disk", "n1")).rc is Ocf.ERR_CONFIGURED
+
+
+def test_a_driver_that_attaches_nothing(world: ScriptedCluster, context: Context) -> None:
+    volume = world.add_volume("data")
+    world.kube.post(CSI_DRIVER.collection(), {"metadata": {"name": "disk.test"}, "spec": {"attachRequired": False}})
+    assert "configure node level fencing" in AGENT.perform("validate-all", context("disk", "n1", claim="data")).reason
+    assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
+    assert where(world.kube, volume) == []
+    assert AGENT.perform("stop", context("disk", "n1", claim="data")).rc is Ocf.OK
