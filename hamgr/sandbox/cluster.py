@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamgr.sandbox import addresses, certs, observe, plane, processes, seed
+from hamgr.sandbox import addresses, certs, observe, plane, processes, proxy, seed
 from hamgr.sandbox.client import ApiError, load_kubeconfig
 from hamgr.sandbox.disks import DiskStore
 from hamgr.sandbox.errors import Exit, SandboxError
@@ -213,6 +213,10 @@ class Sandbox:
         services += plane.storage_services(self.layout, record, control.logs)
         self.layout.disks.mkdir(exist_ok=True)
         control.home.mkdir(exist_ok=True)
+        if record.loopback:
+            cables = control.home / "cables.json"
+            proxy.save(plane.cables(self.layout, record), cables)
+            services.append(plane.proxy_service(cables, control.logs))
         control.boot(
             Spec(
                 services=services,
@@ -225,9 +229,13 @@ class Sandbox:
     def _start_node(self, record: Record, name: str) -> None:
         host = Host(self.layout, record, name)
         host.home.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(record.kubeconfig, host.home / "kubeconfig")
+        if record.options.kubeconfig:
+            shutil.copyfile(record.kubeconfig, host.home / "kubeconfig")
+        else:
+            server = plane.seen_from(record, name, record.api)
+            certs.redirected_kubeconfig(Path(record.kubeconfig), host.home / "kubeconfig", server)
         if record.options.hamgrd:
-            config = plane.hamgrd_config(self.layout, record, name, record.etcd)
+            config = plane.hamgrd_config(self.layout, record, name)
             (host.home / "hamgrd.yaml").write_text(config)
         host.start()
 

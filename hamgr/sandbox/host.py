@@ -92,6 +92,9 @@ class Host(Machine):
             raise SandboxError(
                 f"{text}: use --from etcd and --from api, or run the sandbox as root", Exit.NO_PERMISSION
             )
+        if self._record.loopback and peer == Peer.API and self._record.options.kubeconfig:
+            text = "without root a node cannot be cut off from an API server that the sandbox has not started"
+            raise SandboxError(text, Exit.NO_PERMISSION)
         self._set_cuts([*(cut for cut in self.cuts() if cut.peer != peer), Cut(peer, direction)])
 
     def heal(self) -> None:

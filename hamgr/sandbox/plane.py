@@ -6,14 +6,17 @@ Kept apart from starting them, so that what is started can be read, and tested, 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
 from hamgr.sandbox.etcd import EtcdBinary, EtcdMember, member_command
 from hamgr.sandbox.init import Service
 from hamgr.sandbox.layout import CLUSTER_NAME, Layout, Record
+from hamgr.sandbox.network import Peer
+from hamgr.sandbox.proxy import Cable
 
-ATTACHER, BALANCER, CONTROLLERS, API_SERVER = "attacher", "balancer", "controllers", "apiserver"
+ATTACHER, BALANCER, CONTROLLERS, API_SERVER, PROXY = "attacher", "balancer", "controllers", "apiserver", "proxy"
 NODE_AGENT, HAMGRD = "kubelet", "hamgrd"
 
 
@@ -59,6 +62,34 @@ def controllers_service(record: Record, logs: Path) -> Service:
     return _python(CONTROLLERS, [f"--kubeconfig={record.kubeconfig}", *record.options.controllers_args], logs)
 
 
+def proxy_service(cables: Path, logs: Path) -> Service:
+    """The nodes' cables, where there are no network namespaces."""
+    return _python(PROXY, [f"--cables={cables}"], logs)
+
+
+def cables(layout: Layout, record: Record) -> list[Cable]:
+    """A proxy for each node to each member of etcd and to the API server, at the node's address and the same port."""
+    made = []
+    for number, name in enumerate(record.node_names, start=1):
+        targets = [(Peer.ETCD, url) for url in record.etcd]
+        if not record.options.kubeconfig:
+            targets.append((Peer.API, record.api))
+        for peer, url in targets:
+            parts = urlsplit(url)
+            target = (parts.hostname or "", parts.port or 0)
+            listen = (record.plan.node(number), target[1])
+            made.append(Cable(listen, target, peer, str(layout.node(name) / "cuts.json")))
+    return made
+
+
+def seen_from(record: Record, name: str, url: str) -> str:
+    """The URL under which a node knows etcd or the API server: its own proxy's where there are proxies."""
+    if not record.loopback:
+        return url
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{record.plan.node(record.node_number(name))}:{parts.port}"
+
+
 def node_services(layout: Layout, record: Record, name: str) -> list[Service]:
     """The node agent, and hamgrd when it is wanted; both are started again when they die, as systemd would."""
     home = layout.node(name)
@@ -80,13 +111,13 @@ def node_services(layout: Layout, record: Record, name: str) -> list[Service]:
     return services
 
 
-def hamgrd_config(layout: Layout, record: Record, name: str, etcd: Sequence[str]) -> str:
+def hamgrd_config(layout: Layout, record: Record, name: str) -> str:
     """The daemon's configuration on one node."""
     home = layout.node(name)
     settings = {
         "cluster": CLUSTER_NAME,
         "node": name,
-        "etcd": {"endpoints": list(etcd)},
+        "etcd": {"endpoints": [seen_from(record, name, url) for url in record.etcd]},
         "kubeconfig": str(home / "kubeconfig"),
         "kubelet_root": str(home / "kubelet"),
         **record.options.hamgrd_settings,
