@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from aiohttp import web
 
-from hamgr.sandbox.apiserver.errors import ApiFailure, bad_request, path_not_found, unsupported_media_type
+from hamgr.sandbox.apiserver import protobuf
+from hamgr.sandbox.apiserver.errors import ApiFailure, bad_request, path_not_found
 from hamgr.sandbox.apiserver.kinds import Catalog, Kind
 from hamgr.sandbox.apiserver.registry import ListOptions, WriteOptions
 from hamgr.sandbox.apiserver.selectors import parse_fields, parse_labels
@@ -95,8 +96,8 @@ async def read_body(request: web.Request) -> Any:
     if not raw.strip():
         return None
     content_type = request.content_type
-    if "protobuf" in content_type:
-        raise unsupported_media_type()
+    if content_type == protobuf.MEDIA_TYPE:
+        return protobuf.decode(raw)
     try:
         if "yaml" in content_type:
             return yaml.safe_load(raw)
