@@ -1,4 +1,7 @@
-"""`python -m hamgr.sandbox.apiserver`: run the stand-in API server until SIGTERM or SIGINT."""
+"""`python -m hamgr.sandbox.apiserver`: run the stand-in API server until SIGTERM or SIGINT.
+
+Exit codes: 0 stopped, 64 wrong usage, 66 a file that cannot be read, 69 an address that cannot be listened on.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,48 @@ from pathlib import Path
 
 import click
 
+from hamgr.sandbox.apiserver import certificates
+from hamgr.sandbox.apiserver.auth import Authenticator, read_tokens
 from hamgr.sandbox.apiserver.server import ApiServer, Listener, Settings, running
 
+EX_USAGE = 64
+EX_NO_INPUT = 66
 EX_UNAVAILABLE = 69
 
 
-def _address(text: str) -> tuple[str, int]:
+class StartFailure(Exception):
+    """Why the server does not start: a sentence for a person, and the exit code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """ADDRESS:PORT taken apart; raises StartFailure."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise click.BadParameter(f"{text!r} is not ADDRESS:PORT, such as 127.0.0.1:8001 (port 0 takes a free one)")
+    if not host or not port.isdigit() or int(port) > 65535:
+        why = f"--listen {text!r} is not ADDRESS:PORT; write for example 127.0.0.1:8001 (port 0 takes a free one)"
+        raise StartFailure(EX_USAGE, why)
     return host.strip("[]"), int(port)
+
+
+def prepare(
+    addresses: tuple[str, ...], tls_dir: Path | None, token_file: Path | None, window: int
+) -> tuple[list[Listener], Settings]:
+    """Listeners and settings from the command line; raises StartFailure."""
+    parsed = [parse_address(one) for one in addresses]
+    context, root = None, ""
+    try:
+        if tls_dir is not None:
+            files = certificates.ensure(tls_dir, [host for host, _ in parsed])
+            context, root = certificates.server_context(files), files.authority.read_text(encoding="utf-8")
+        tokens = read_tokens(token_file) if token_file else {}
+    except (OSError, ValueError) as error:
+        raise StartFailure(EX_NO_INPUT, f"{error}. Check --tls-dir and --token-file.") from error
+    authenticator = Authenticator(tokens, certificates=tls_dir is not None)
+    listeners = [Listener(host, port, context) for host, port in parsed]
+    return listeners, Settings(window=window, authenticator=authenticator, root_certificate=root)
 
 
 async def _serve(listeners: list[Listener], settings: Settings, ready_file: Path | None) -> None:
@@ -39,21 +74,49 @@ async def _serve(listeners: list[Listener], settings: Settings, ready_file: Path
 
 
 @click.command()
-@click.option("--listen", "addresses", multiple=True, default=("127.0.0.1:8001",), metavar="ADDR:PORT",
-              help="Listen here; may be repeated.", show_default=True)
-@click.option("--ready-file", type=click.Path(path_type=Path, dir_okay=False),
-              help="Written when the server listens: one URL a line.")
-@click.option("--watch-window", default=5000, show_default=True,
-              help="Events of each kind that watches can go back to.")
-def main(addresses: tuple[str, ...], ready_file: Path | None, watch_window: int) -> None:
-    """Run the stand-in Kubernetes API server."""
+@click.option(
+    "--listen",
+    "addresses",
+    multiple=True,
+    default=("127.0.0.1:8001",),
+    metavar="ADDR:PORT",
+    help="Listen here; may be repeated.",
+    show_default=True,
+)
+@click.option(
+    "--tls-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Speak HTTPS with the certificates in this directory (ca.crt, server.pem, admin.pem), made there if missing; "
+    "clients then need a certificate of that authority or a token.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help='Bearer tokens, one a line: token,user,uid[,"group1,group2"]. Clients then need one of them.',
+)
+@click.option(
+    "--ready-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Written when the server listens: one URL a line.",
+)
+@click.option(
+    "--watch-window", default=5000, show_default=True, help="Events of each kind that watches can go back to."
+)
+def main(
+    addresses: tuple[str, ...], tls_dir: Path | None, token_file: Path | None, ready_file: Path | None, watch_window: int
+) -> None:
+    """Run the stand-in Kubernetes API server: objects in memory, gone when it ends."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    listeners = [Listener(*_address(one)) for one in addresses]
     try:
-        asyncio.run(_serve(listeners, Settings(window=watch_window), ready_file))
+        listeners, settings = prepare(addresses, tls_dir, token_file, watch_window)
+        asyncio.run(_serve(listeners, settings, ready_file))
+    except StartFailure as failure:
+        click.echo(f"apiserver: {failure}", err=True)
+        raise SystemExit(failure.code) from failure
     except OSError as error:
         listed = ", ".join(addresses)
-        click.echo(f"apiserver: cannot listen on {listed}: {error.strerror or error}. Choose another --listen.", err=True)
+        why = error.strerror or error
+        click.echo(f"apiserver: cannot listen on {listed}: {why}. Choose another --listen.", err=True)
         raise SystemExit(EX_UNAVAILABLE) from error
 
 

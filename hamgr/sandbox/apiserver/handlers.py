@@ -9,9 +9,16 @@ from typing import Any
 
 from aiohttp import web
 
-from hamgr.sandbox.apiserver import discovery, patching, subresources, tables
+from hamgr.sandbox.apiserver import discovery, logs, patching, reviews, subresources, tables
+from hamgr.sandbox.apiserver.auth import Attributes, Authorizer, User
 from hamgr.sandbox.apiserver.deletion import DeleteOptions
-from hamgr.sandbox.apiserver.errors import ApiFailure, method_not_allowed, path_not_found, unsupported_media_type
+from hamgr.sandbox.apiserver.errors import (
+    ApiFailure,
+    forbidden,
+    method_not_allowed,
+    path_not_found,
+    unsupported_media_type,
+)
 from hamgr.sandbox.apiserver.kinds import Kind
 from hamgr.sandbox.apiserver.registry import Page, Registry, WriteOptions
 from hamgr.sandbox.apiserver.requests import (
@@ -23,7 +30,9 @@ from hamgr.sandbox.apiserver.requests import (
     object_of,
     parse_target,
     read_body,
+    review_of,
     truth,
+    verb_of,
     write_options,
 )
 from hamgr.sandbox.apiserver.storage import dumps
@@ -54,15 +63,19 @@ _APPLY_TYPES = ("application/apply-patch+yaml", "application/apply-patch+json")
 class Handlers:
     """Answers requests from a registry."""
 
-    def __init__(self, registry: Registry, stopping: Callable[[], bool]) -> None:
+    def __init__(self, registry: Registry, authorizer: Authorizer, stopping: Callable[[], bool]) -> None:
         self.registry = registry
+        self._authorizer = authorizer
         self._stopping = stopping
 
     # --- resources ----------------------------------------------------------------------------------------------------
 
-    async def resource(self, request: web.Request) -> web.StreamResponse:
-        """Any request below /api/VERSION or /apis/GROUP/VERSION."""
+    async def resource(self, request: web.Request, user: User) -> web.StreamResponse:
+        """Any request below /api/VERSION or /apis/GROUP/VERSION, from this user."""
+        if request.method == "POST" and (review := review_of(request.path)):
+            return await self._review(request, review, user)
         target = parse_target(request.path, self.registry.catalog)
+        self._authorize(request, target, user)
         if target.subresource:
             return await self._subresource(request, target)
         watching = truth(request.query.get("watch"))
@@ -79,6 +92,23 @@ class Handlers:
         if request.method == "DELETE":
             return await self._delete(request, target)
         raise method_not_allowed()
+
+    def _authorize(self, request: web.Request, target: Target, user: User) -> None:
+        kind = target.kind
+        verb = verb_of(request, target)
+        wanted = Attributes(verb, kind.group, kind.plural, target.subresource, target.namespace, target.name)
+        if not self._authorizer.allows(user, wanted):
+            resource = f"{kind.plural}/{target.subresource}" if target.subresource else kind.plural
+            place = f' in the namespace "{target.namespace}"' if target.namespace else " at the cluster scope"
+            why = f'User "{user.name}" cannot {verb} resource "{resource}" in API group "{kind.group}"{place}'
+            raise forbidden(kind, target.name, why)
+
+    async def _review(self, request: web.Request, plural: str, user: User) -> web.StreamResponse:
+        body = object_of(await read_body(request))
+        found = reviews.answer_review(plural, body, user, self._authorizer)
+        if found is None:
+            raise path_not_found()
+        return answer(found, 201)
 
     def _shown(self, request: web.Request, target: Target, obj: Obj) -> web.Response:
         form = accepted(request)
@@ -189,13 +219,17 @@ class Handlers:
             return await self._write_part(request, target)
         if sub == "scale":
             return await self._scale(request, target)
+        if sub == "log" and request.method == "GET":
+            return await logs.stream_log(request, self.registry, kind, target.namespace, target.name)
         if request.method not in ("POST", "PUT"):
             raise method_not_allowed()
         options = write_options(request)
         body = object_of(await read_body(request))
         if sub == "finalize":
             return answer(subresources.finalize(self.registry, kind, target.name, body, options))
-        act = {"binding": subresources.bind, "eviction": subresources.evict}[sub]
+        act = {"binding": subresources.bind, "eviction": subresources.evict}.get(sub)
+        if act is None:
+            raise method_not_allowed()
         return answer(act(self.registry, kind, target.namespace, target.name, body, options), 201)
 
     async def _write_part(self, request: web.Request, target: Target) -> web.StreamResponse:

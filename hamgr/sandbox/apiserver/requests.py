@@ -54,6 +54,26 @@ def parse_target(path: str, catalog: Catalog) -> Target:
     return Target(kind, namespace, name, steps[2] if len(steps) > 2 else "", "/".join(steps[3:]))
 
 
+_REVIEW = re.compile(r"^/apis/auth(?:orization|entication)\.k8s\.io/v1/(?:namespaces/[^/]+/)?(\w+reviews)$")
+
+
+def review_of(path: str) -> str:
+    """The kind of review that a path names, "" for none."""
+    found = _REVIEW.match(path)
+    return found.group(1) if found else ""
+
+
+def verb_of(request: web.Request, target: Target) -> str:
+    """The request as an authorizer names it."""
+    if request.method in ("GET", "HEAD"):
+        if truth(request.query.get("watch")):
+            return "watch"
+        return "get" if target.name else "list"
+    if request.method == "DELETE":
+        return "delete" if target.name else "deletecollection"
+    return {"POST": "create", "PUT": "update", "PATCH": "patch"}.get(request.method, request.method.lower())
+
+
 def truth(text: str | None) -> bool:
     """A query parameter as a boolean; Go's client sends "true", "1" or nothing."""
     return (text or "").lower() in ("true", "1")

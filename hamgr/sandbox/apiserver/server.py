@@ -12,7 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
-from hamgr.sandbox.apiserver import discovery
+from hamgr.sandbox.apiserver import discovery, openapi
+from hamgr.sandbox.apiserver.auth import AllowAll, Authenticator, Authorizer
 from hamgr.sandbox.apiserver.catalog import BUILT_IN
 from hamgr.sandbox.apiserver.customresources import Definitions
 from hamgr.sandbox.apiserver.errors import ApiFailure, internal_error, path_not_found
@@ -34,9 +35,13 @@ NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a server is run. `window` is how many events of each kind are kept for watches and paged lists."""
+    """How a server is run. `window` is how many events of each kind are kept for watches and paged lists;
+    `root_certificate` (PEM) is what pods are told to trust."""
 
     window: int = 5000
+    authenticator: Authenticator = Authenticator()
+    authorizer: Authorizer = AllowAll()
+    root_certificate: str = ""
 
 
 class ApiServer:
@@ -46,8 +51,9 @@ class ApiServer:
         self.storage = Storage(settings.window)
         self.registry = Registry(self.storage, Catalog(BUILT_IN))
         self._stopping = False
-        self._handlers = Handlers(self.registry, lambda: self._stopping)
-        self._lifecycle = Lifecycle(self.registry)
+        self._handlers = Handlers(self.registry, settings.authorizer, lambda: self._stopping)
+        self._authenticator = settings.authenticator
+        self._lifecycle = Lifecycle(self.registry, settings.root_certificate)
         self._seed()
         Housekeeping(
             self.storage, Definitions(self.registry), (GarbageCollector(self.registry), self._lifecycle)
@@ -87,16 +93,35 @@ class ApiServer:
         return response
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
+        user = self._authenticator.identify(request)
         steps = [step for step in request.path.split("/") if step]
         if steps and steps[0] in ("healthz", "readyz", "livez"):
             return web.Response(text="ok")
         if steps == ["version"]:
             return answer(discovery.VERSION)
         if steps and (steps[0] == "api" and len(steps) > 2 or steps[0] == "apis" and len(steps) > 3):
-            return await self._handlers.resource(request)
+            return await self._handlers.resource(request, user)
         if steps and steps[0] in ("api", "apis"):
             return self._discover(request, steps)
+        if steps and steps[0] == "openapi":
+            return self._openapi(request, steps[1:])
         raise path_not_found()
+
+    def _openapi(self, request: web.Request, steps: list[str]) -> web.Response:
+        if steps == ["v2"]:
+            if "protobuf" in request.headers.get("Accept", ""):
+                return web.Response(body=b"", content_type="application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
+            return answer(openapi.V2)
+        found: Obj | None = None
+        if steps == ["v3"]:
+            found = openapi.index(self.registry.catalog)
+        elif len(steps) == 3 and steps[:2] == ["v3", "api"]:
+            found = openapi.document(self.registry.catalog, "", steps[2])
+        elif len(steps) == 4 and steps[:2] == ["v3", "apis"]:
+            found = openapi.document(self.registry.catalog, steps[2], steps[3])
+        if found is None:
+            raise path_not_found()
+        return answer(found)
 
     def _discover(self, request: web.Request, steps: list[str]) -> web.Response:
         catalog = self.registry.catalog
