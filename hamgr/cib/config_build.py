@@ -1,8 +1,8 @@
 """From a validated cluster file to the model that the scheduler reads, with hamgr's defaults filled in.
 
-What is filled in, and nothing else: `RESOURCE_DEFAULTS`; monitors and timeouts that an agent's author advises, where
-the file has none of its own; one stonith resource that stands for hamgr's fencer, because Pacemaker's rules start
-nothing while fencing is on and no device is configured.
+What is filled in, and nothing else: `RESOURCE_DEFAULTS`; the file's namespace where an agent takes one; monitors and
+timeouts that an agent's author advises, where the file has none of its own; one stonith resource that stands for
+hamgr's fencer, because Pacemaker's rules start nothing while fencing is on and no device is configured.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ RESOURCE_DEFAULTS: Mapping[str, str] = {
 
 def build_cib(section: ClusterSection, agents: Mapping[str, AgentSpec]) -> model.Cib:
     """The configuration as a model without any recorded state."""
-    builder = _Resources(agents, timeouts="timeout" not in _names(section.defaults.operations))
+    timeouts = "timeout" not in _names(section.defaults.operations)
+    builder = _Resources(agents, section.namespace, timeouts=timeouts)
     resources = tuple(builder.resource(entry) for entry in section.resources)
     return model.Cib(
         nodes=tuple(_node(entry) for entry in section.nodes),
@@ -165,8 +166,9 @@ def _level_devices(level: FenceLevel) -> tuple[str, ...]:
 class _Resources:
     """Builds resources with what their agents' authors advise."""
 
-    def __init__(self, agents: Mapping[str, AgentSpec], *, timeouts: bool) -> None:
+    def __init__(self, agents: Mapping[str, AgentSpec], namespace: str, *, timeouts: bool) -> None:
         self._agents = agents
+        self._namespace = namespace
         self._timeouts = timeouts  # fill in advised timeouts: not when the file has a default of its own
 
     def resource(self, entry: ResourceEntry) -> model.Resource:
@@ -179,11 +181,15 @@ class _Resources:
         return self._bundle(entry)
 
     def primitive(self, entry: PrimitiveEntry) -> model.Primitive:
+        agent = self._agents.get(entry.agent)
+        takes_namespace = agent is not None and "namespace" in agent.parameters
+        where = (("namespace", self._namespace),) if takes_namespace and "namespace" not in _names(entry.params) else ()
+        extra = (model.NvSet(where, id=f"{entry.id}-namespace", score=-INFINITY),) if where else ()
         return model.Primitive(
             id=entry.id,
             agent=agent_of(entry.agent),
-            ops=self._operations(entry.id, entry.operations, self._agents.get(entry.agent)),
-            params=_sets(entry.params, f"{entry.id}-params"),
+            ops=self._operations(entry.id, entry.operations, agent),
+            params=(*_sets(entry.params, f"{entry.id}-params"), *extra),
             meta=_sets(entry.meta, f"{entry.id}-meta"),
             utilization=_sets(entry.utilization, f"{entry.id}-utilization"),
         )

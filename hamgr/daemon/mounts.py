@@ -1,0 +1,231 @@
+"""Is volume V still mounted on node N? Asked by the leader, answered by the hamgrd on N, which looks for itself.
+
+The kubelet reports what it unmounted every ten seconds; whoever looks at /proc/self/mountinfo knows at once. The answer
+allows a disk to be detached, so it must not be older than the question: each question has a key of its own
+(``asks/NODE/ID``), the answer (``answers/ID``) refers to it and is renewed whenever it changes, and both vanish with
+the asker's lease. A daemon that hangs gives no answer, which proves nothing and costs only time.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from hamgr.kube.mounts import mounts_of
+from hamgr.kube.volumes import Volume
+from hamgr.store.errors import LeaseLost, StoreError
+from hamgr.store.store import Leased, Store
+from hamgr.store.values import Change, Entry, Json
+from hamgr.store.watch import Watch
+
+ASKS = "asks/"
+ANSWERS = "answers/"
+ASK_TTL_S = 60
+FIRST_ANSWER_S = 0.25
+_POLL_S = 0.01
+_CHECK_S = 1.0  # should the kernel's notice of a changed mount table ever be missed
+
+log = structlog.get_logger(__name__)
+
+
+# --- the leader's side -------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Question:
+    id: str
+    lease: int
+    expires: float
+
+
+class MountQuestions:
+    """Asks other nodes' daemons about mounts. Thread-safe."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._open: dict[tuple[str, Volume], _Question] = {}
+
+    def unmounted(self, node: str, volume: Volume) -> bool | None:
+        """True: the node's daemon has looked since this was first asked, and the volume is not mounted there.
+
+        False: it is. None: nobody has answered (yet). After True the next call asks anew. Never raises.
+        """
+        try:
+            question, fresh = self._question(node, volume)
+            deadline = self._clock() + (FIRST_ANSWER_S if fresh else 0.0)
+            while True:
+                mounted = self._answer(question)
+                if mounted is not None or self._clock() >= deadline:
+                    break
+                time.sleep(_POLL_S)
+        except StoreError as error:
+            log.info("mount_question_unanswered", node=node, volume=volume.pv, error=str(error))
+            return None
+        if mounted is False:
+            self._close(node, volume, question)
+        return None if mounted is None else not mounted
+
+    def _question(self, node: str, volume: Volume) -> tuple[_Question, bool]:
+        with self._lock:
+            known = self._open.get((node, volume))
+            if known is not None and self._clock() < known.expires:
+                return known, False
+            expires = self._clock() + ASK_TTL_S / 2
+            lease, _ = self._store.grant(ASK_TTL_S)
+            question = _Question(uuid.uuid4().hex, lease, expires)
+            body = {"pv": volume.pv, "driver": volume.driver, "handle": volume.handle}
+            self._store.transact(puts={f"{ASKS}{node}/{question.id}": Leased(body, lease)})
+            self._open[(node, volume)] = question
+            return question, True
+
+    def _answer(self, question: _Question) -> bool | None:
+        entry = self._store.get(ANSWERS + question.id)
+        mounted = entry.value.get("mounted") if entry is not None and isinstance(entry.value, dict) else None
+        return mounted if isinstance(mounted, bool) else None
+
+    def _close(self, node: str, volume: Volume, question: _Question) -> None:
+        with self._lock:
+            if self._open.get((node, volume)) is question:
+                del self._open[(node, volume)]
+        try:
+            self._store.revoke(question.lease)
+        except StoreError:
+            pass  # it runs out by itself
+
+
+# --- the node's side ---------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Asked:
+    volume: Volume
+    lease: int
+    said: bool | None = None
+
+
+class MountReporter:
+    """Answers questions about this node's mounts, anew whenever an answer changes. One thread."""
+
+    def __init__(self, store: Store, node: str, boot_id: str, mountinfo: Path) -> None:
+        self._store = store
+        self._node = node
+        self._boot_id = boot_id
+        self._mountinfo = mountinfo
+        self._prefix = f"{ASKS}{node}/"
+        self._lock = threading.Lock()
+        self._asked: dict[str, _Asked] = {}
+        self._stop = threading.Event()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._watch: Watch | None = None
+        self._thread = threading.Thread(target=self._serve, name="mounts", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer; etcd's troubles are waited out in the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and the watch."""
+        self._stop.set()
+        self._wake()
+        self._thread.join(timeout=5)
+        if self._watch is not None:
+            self._watch.stop()
+        os.close(self._wake_write)
+        os.close(self._wake_read)
+
+    def _serve(self) -> None:
+        while not self._stop.is_set():
+            try:
+                if self._watch is None:
+                    self._listen()
+                with open(self._mountinfo, encoding="utf-8", errors="surrogateescape") as table:
+                    self._answer_for_long(table.fileno())
+            except StoreError as error:
+                log.info("mount_answers_delayed", error=str(error))
+                self._stop.wait(0.2)
+            except OSError as error:
+                log.error("mount_table_unreadable", file=str(self._mountinfo), error=str(error))
+                self._stop.wait(5.0)
+            except Exception:
+                log.exception("mount_answers_failed")
+                self._stop.wait(1.0)
+
+    def _listen(self) -> None:
+        snapshot = self._store.read(self._prefix)
+        for key, entry in snapshot.entries.items():
+            self._note(key, entry)
+        self._watch = self._store.watch(snapshot, self._on_change)
+
+    def _on_change(self, changes: Sequence[Change], _revision: int) -> None:
+        for change in changes:
+            self._note(change.key, change.entry)
+        self._wake()
+
+    def _note(self, key: str, entry: Entry | None) -> None:
+        identity = key.removeprefix(self._prefix)
+        with self._lock:
+            if entry is None:
+                self._asked.pop(identity, None)
+            elif identity not in self._asked and (volume := _volume(entry.value)) is not None:
+                self._asked[identity] = _Asked(volume, entry.lease)
+
+    def _answer_for_long(self, table: int) -> None:
+        """Answer what is asked, then sleep until a question or the mount table changes (the kernel says POLLPRI)."""
+        poller = select.poll()
+        poller.register(table, select.POLLPRI | select.POLLERR)
+        poller.register(self._wake_read, select.POLLIN)
+        while not self._stop.is_set():
+            self._answer_all()
+            with self._lock:
+                waiting = bool(self._asked)
+            for descriptor, _ in poller.poll(_CHECK_S * 1000 if waiting else None):
+                if descriptor == self._wake_read:
+                    os.read(self._wake_read, 4096)
+
+    def _answer_all(self) -> None:
+        with self._lock:
+            asked = list(self._asked.items())
+        if not asked:
+            return
+        mountinfo = self._mountinfo.read_text(encoding="utf-8", errors="surrogateescape")
+        for identity, question in asked:
+            mounted = bool(mounts_of(question.volume, mountinfo))
+            if mounted != question.said:
+                self._say(identity, question, mounted)
+
+    def _say(self, identity: str, question: _Asked, mounted: bool) -> None:
+        answer = {"mounted": mounted, "node": self._node, "boot_id": self._boot_id, "at": time.time()}
+        try:
+            self._store.transact(
+                puts={ANSWERS + identity: Leased(answer, question.lease) if question.lease else answer}
+            )
+        except LeaseLost:  # nobody waits any more
+            with self._lock:
+                self._asked.pop(identity, None)
+            return
+        question.said = mounted
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b"x")
+        except BlockingIOError:
+            pass  # it is awake
+
+
+def _volume(value: Json) -> Volume | None:
+    if not isinstance(value, dict):
+        return None
+    pv, driver, handle = (value.get(name) for name in ("pv", "driver", "handle"))
+    if isinstance(pv, str) and isinstance(driver, str) and isinstance(handle, str):
+        return Volume(pv, driver, handle)
+    return None
