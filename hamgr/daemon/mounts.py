@@ -176,7 +176,7 @@ class MountReporter:
         with self._lock:
             if entry is None:
                 self._asked.pop(identity, None)
-            elif identity not in self._asked and (volume := _volume(entry.value)) is not None:
+            elif entry.lease and identity not in self._asked and (volume := _volume(entry.value)) is not None:
                 self._asked[identity] = _Asked(volume, entry.lease)
 
     def _answer_for_long(self, table: int) -> None:
@@ -206,9 +206,7 @@ class MountReporter:
     def _say(self, identity: str, question: _Asked, mounted: bool) -> None:
         answer = {"mounted": mounted, "node": self._node, "boot_id": self._boot_id, "at": time.time()}
         try:
-            self._store.transact(
-                puts={ANSWERS + identity: Leased(answer, question.lease) if question.lease else answer}
-            )
+            self._store.transact(puts={ANSWERS + identity: Leased(answer, question.lease)})
         except LeaseLost:  # nobody waits any more
             with self._lock:
                 self._asked.pop(identity, None)
