@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _FRESH_S = 3.0
 _REREAD_S = 2.0
+_RETRY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +103,16 @@ def settle(
     """
     cache = access(ctx).cache
     while True:
-        before = watched()
+        before, pause = watched(), pause_s
         try:
             outcome = step()
         except (Unavailable, Conflict) as error:
-            outcome = error.message
+            outcome, pause = error.message, _RETRY_S
         if isinstance(outcome, ActionResult):
             return outcome
         if ctx.over():
             raise ActionTimeout(outcome)
-        cache.wait_for(partial(_moved, watched, before), min(pause_s, ctx.left_s()), ctx.cancelled)
+        cache.wait_for(partial(_moved, watched, before), min(pause, ctx.left_s()), ctx.cancelled)
 
 
 def _moved(watched: Callable[[], object], before: object) -> bool | None:

@@ -319,7 +319,8 @@ class PodAgent(Agent):
         """
         name, namespace, cache = pod_name(ctx.resource, ctx.node), ctx.text("namespace"), access(ctx).cache
         last = cache.last_seen(POD, name, namespace)
-        if cache.get(POD, name, namespace) is not None:
+        lingering = cache.get(POD, name, namespace)
+        if lingering is not None and is_ours(lingering, ctx.cluster, ctx.resource):
             return "its end has not been seen yet"
         if (last is not None and ended_cleanly(last)) or pod is None:
             return ""

@@ -1,0 +1,326 @@
+"""The pod agent: one pod, started with its reasons told, ended with the kubelet's confirmation, parked ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fixtures.scripted_cluster import ScriptedCluster
+from fixtures.waiting import wait_until
+from hamgr_agents.pod import PodAgent
+
+from hamgr.executor.agent import ActionContext, ActionTimeout
+from hamgr.executor.ocf import Ocf
+from hamgr.kube.cache import Cache
+from hamgr.kube.gateway import Kube
+from hamgr.kube.objects import DEPLOYMENT, NODE, POD, SECRET, VOLUME_ATTACHMENT, Obj, annotations_of, uid_of
+from hamgr.kube.pods import find, is_parked
+from hamgr.kube.volumes import attachments, in_use
+
+Context = Callable[..., ActionContext]
+PLAIN = {"containers": [{"name": "main", "image": "i"}]}
+WITH_DISK = PLAIN | {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}
+
+
+def pod(kube: Kube, name: str) -> Obj:
+    found = find(kube, name, "default")
+    assert found is not None
+    return found
+
+
+def gone(kube: Kube, name: str) -> bool:
+    return find(kube, name, "default") is None
+
+
+@pytest.fixture
+def agent() -> PodAgent:
+    return PodAgent()
+
+
+def test_from_start_to_stop(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    assert agent.perform("monitor", context("db", "n1", template=PLAIN)).rc is Ocf.NOT_RUNNING
+    assert agent.perform("start", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    made = pod(world.kube, "db-n1")
+    assert made["spec"]["nodeName"] == "n1"
+    assert made["metadata"]["labels"] == {
+        "hamgr.io/cluster": "test",
+        "hamgr.io/resource": "db",
+        "hamgr.io/node": "n1",
+    }
+    wait_until(lambda: agent.perform("monitor", context("db", "n1", template=PLAIN)).rc is Ocf.OK)
+    assert agent.perform("start", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    assert uid_of(pod(world.kube, "db-n1")) == uid_of(made)
+    assert agent.perform("stop", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    assert gone(world.kube, "db-n1")
+    assert agent.perform("stop", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+
+
+def test_a_template_of_an_idle_deployment(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    labels = {"app": "db", "pod-template-hash": "123"}
+    spec = {
+        "replicas": 1,
+        "selector": {"matchLabels": {"app": "db"}},
+        "template": {"metadata": {"labels": labels}, "spec": PLAIN},
+    }
+    world.kube.post(DEPLOYMENT.collection("default"), {"metadata": {"name": "db"}, "spec": spec})
+    busy = agent.perform("start", context("db", "n1", template_from="deployment/db"))
+    assert busy.rc is Ocf.ERR_CONFIGURED
+    assert "Deployment db still asks for 1 replicas of its own: scale it to 0" in busy.reason
+    world.kube.patch_merge(DEPLOYMENT.path("db", "default"), {"spec": {"replicas": 0}})
+    assert agent.perform("start", context("db", "n1", template_from="deployment/db")).rc is Ocf.OK
+    assert pod(world.kube, "db-n1")["metadata"]["labels"]["app"] == "db"
+    assert "pod-template-hash" not in pod(world.kube, "db-n1")["metadata"]["labels"]
+    missing = agent.perform("validate-all", context("db", "n1", template_from="deployment/nope"))
+    assert missing.rc is Ocf.ERR_CONFIGURED
+    assert '"nope" not found' in missing.reason
+
+
+def test_a_missing_secret_is_named_and_nothing_is_created(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    env = {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db-root", "key": "password"}}}
+    template = {"containers": [{"name": "main", "image": "i", "env": [env]}]}
+    result = agent.perform("start", context("db", "n1", template=template))
+    assert result.rc is Ocf.ERR_CONFIGURED
+    assert "Secret default/db-root, needed for environment variable PASSWORD of container main" in result.reason
+    assert gone(world.kube, "db-n1")
+    world.kube.post(SECRET.collection("default"), {"metadata": {"name": "db-root"}, "data": {"password": "eA=="}})
+    assert agent.perform("start", context("db", "n1", template=template)).rc is Ocf.OK
+
+
+def test_a_missing_claim_is_named(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    result = agent.perform("start", context("db", "n1", template=WITH_DISK))
+    assert result.rc is Ocf.ERR_CONFIGURED
+    assert "PersistentVolumeClaim default/data, needed for a volume, does not exist" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("waiting", "words"),
+    [
+        ({"reason": "ImagePullBackOff", "message": 'Back-off pulling image "i"'}, 'Back-off pulling image "i"'),
+        ({"reason": "CreateContainerConfigError", "message": 'configmap "x" not found'}, 'configmap "x" not found'),
+        ({"reason": "CrashLoopBackOff"}, "keeps crashing"),
+    ],
+)
+def test_a_hopeless_start_ends_early(
+    world: ScriptedCluster, context: Context, agent: PodAgent, waiting: Obj, words: str
+) -> None:
+    world.script.waiting["db-n1"] = waiting
+    result = agent.perform("start", context("db", "n1", timeout_s=60, template=PLAIN))
+    assert result.rc is Ocf.ERR_GENERIC
+    assert words in result.reason
+    assert "db-n1" in result.reason
+
+
+def test_a_pod_that_never_gets_ready_is_explained(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    world.script.unready.add("db-n1")
+    with pytest.raises(ActionTimeout, match="pod db-n1 is not ready"):
+        agent.perform("start", context("db", "n1", timeout_s=0.7, template=PLAIN))
+
+
+def test_not_beside_an_instance_elsewhere(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    assert agent.perform("start", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    result = agent.perform("start", context("db", "n2", template=PLAIN))
+    assert result.rc is Ocf.ERR_GENERIC
+    assert "pod db-n1 of this resource exists on n1" in result.reason
+    assert gone(world.kube, "db-n2")
+
+
+def test_instances_of_a_clone_live_side_by_side(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    for number, node in enumerate(("n1", "n2")):
+        instance = replace(context("db", node, template=PLAIN), instance=f"db:{number}")
+        assert agent.perform("start", instance).rc is Ocf.OK
+
+
+def test_a_volume_in_use_elsewhere_is_named(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    world.add_volume("data")
+    world.kube.post(POD.collection("default"), {"metadata": {"name": "backup"}, "spec": WITH_DISK | {"nodeName": "n2"}})
+    wait_until(lambda: pod(world.kube, "backup")["status"].get("phase") == "Running")
+    result = agent.perform("start", context("db", "n1", timeout_s=60, template=WITH_DISK))
+    assert result.rc is Ocf.ERR_GENERIC
+    assert "pod db-n1 cannot get its volume: pod backup uses claim default/data on n2" in result.reason
+
+
+def test_somebody_elses_pod_of_that_name_is_left_alone(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    foreign = world.kube.post(POD.collection("default"), {"metadata": {"name": "db-n1"}, "spec": PLAIN})
+    assert "is not this resource's" in agent.perform("start", context("db", "n1", template=PLAIN)).reason
+    assert agent.perform("stop", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    assert agent.perform("monitor", context("db", "n1", template=PLAIN)).rc is Ocf.NOT_RUNNING
+    assert uid_of(pod(world.kube, "db-n1")) == uid_of(foreign)
+
+
+def test_the_next_pod_waits_for_the_end_of_the_last(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    assert agent.perform("start", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    first = pod(world.kube, "db-n1")
+    world.script.stubborn.add("db-n1")
+    world.kube.delete(POD.path("db-n1", "default"), uid=uid_of(first), grace=30)
+    with pytest.raises(ActionTimeout, match="an earlier pod db-n1 is still being stopped"):
+        agent.perform("start", context("db", "n1", timeout_s=0.5, template=PLAIN))
+    wait_until(lambda: agent.perform("monitor", context("db", "n1", template=PLAIN)).rc is Ocf.NOT_RUNNING)
+    world.script.stubborn.clear()
+    world.nudge()
+    assert agent.perform("start", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    assert uid_of(pod(world.kube, "db-n1")) != uid_of(first)
+
+
+def test_stop_never_forces(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    assert agent.perform("start", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    world.script.dead.add("n1")
+    with pytest.raises(ActionTimeout, match="its kubelet on n1 has not confirmed that"):
+        agent.perform("stop", context("db", "n1", timeout_s=0.5, template=PLAIN))
+    assert pod(world.kube, "db-n1")["metadata"]["deletionGracePeriodSeconds"] == 30
+
+
+def forced_off(world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache) -> Any:
+    """The pod's object was removed by somebody's force while it ran."""
+    volume = world.add_volume("data")
+    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    wait_until(lambda: volume.unique_name in in_use(world.kube.get(NODE.path("n1"))))
+    world.script.silent.add("n1")
+    world.kube.delete(POD.path("db-n1", "default"), uid=uid_of(pod(world.kube, "db-n1")), grace=0)
+    wait_until(lambda: cache.get(POD, "db-n1", "default") is None)
+    return volume
+
+
+def test_a_pod_removed_by_force_is_not_proved_to_have_stopped(
+    world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache
+) -> None:
+    forced_off(world, context, agent, cache)
+    with pytest.raises(ActionTimeout, match="removed without its kubelet's confirmation"):
+        agent.perform("stop", context("db", "n1", timeout_s=0.5, template=WITH_DISK))
+    with pytest.raises(ActionTimeout, match="an earlier pod db-n1 may still run"):
+        agent.perform("start", context("db", "n1", timeout_s=0.5, template=WITH_DISK))
+    assert gone(world.kube, "db-n1")
+    proved = context("db", "n1", template=WITH_DISK, unmounted=lambda *_: True)
+    assert agent.perform("stop", proved).rc is Ocf.OK
+    world.script.silent.clear()
+    world.nudge()
+    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+
+
+def test_what_happened_while_nobody_watched_is_not_trusted(
+    world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache, kube: Kube
+) -> None:
+    forced_off(world, context, agent, cache)
+    fresh = Cache(kube, probe_s=0.2)
+    fresh.start()
+    assert fresh.wait_synced(10)
+    try:
+        later = replace(context("db", "n1", timeout_s=0.5, template=WITH_DISK), cache=fresh)
+        with pytest.raises(ActionTimeout, match="an earlier pod db-n1 may still run"):
+            agent.perform("start", later)
+    finally:
+        fresh.stop()
+
+
+def test_a_restart_in_place_is_left_to_the_kubelet(
+    world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache
+) -> None:
+    params = {"template": PLAIN, "restart_grace": "10s"}
+    assert agent.perform("start", context("db", "n1", **params)).rc is Ocf.OK
+    world.script.unready.add("db-n1")
+    world.nudge()
+    wait_until(lambda: (pod(world.kube, "db-n1")["status"]["conditions"][0]["status"]) == "False")
+    now = [100.0]
+    at = replace(context("db", "n1", **params), clock=lambda: now[0], deadline=1e9)
+    wait_until(lambda: "is not ready" in agent.perform("monitor", at).reason)
+    now[0] += 9.9
+    assert agent.perform("monitor", at).rc is Ocf.OK
+    now[0] += 0.2
+    late = agent.perform("monitor", at)
+    assert late.rc is Ocf.ERR_GENERIC
+    assert "longer than 10 s" in late.reason
+    world.script.unready.clear()
+    world.nudge()
+    wait_until(lambda: agent.perform("monitor", at).rc is Ocf.OK)
+    assert agent.perform("monitor", at).reason == ""
+
+
+def test_a_parked_pod_waits_and_takes_over(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    volume = world.add_volume("data")
+    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    assert agent.perform("park", context("db", "n2", template=WITH_DISK)).rc is Ocf.OK
+    standby = pod(world.kube, "db-n2")
+    assert is_parked(standby)
+    wait_until(lambda: volume.unique_name in in_use(world.kube.get(NODE.path("n2"))))
+    wait_until(lambda: agent.perform("monitor", context("db", "n2", template=WITH_DISK)).reason.endswith("volume"))
+    assert agent.perform("monitor", context("db", "n2", template=WITH_DISK)).rc is Ocf.NOT_RUNNING
+    assert agent.perform("stop", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    assert agent.perform("start", context("db", "n2", template=WITH_DISK)).rc is Ocf.OK
+    active = pod(world.kube, "db-n2")
+    assert uid_of(active) == uid_of(standby)
+    assert "hamgr.io/parked" not in annotations_of(active)
+    assert [(a.node, a.attached) for a in attachments(world.kube, volume)] == [("n2", True)]
+
+
+def test_a_parked_pod_that_got_the_volume_counts_as_running(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    world.add_volume("data")
+    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    assert agent.perform("park", context("db", "n2", template=WITH_DISK)).rc is Ocf.OK
+    world.kube.delete(POD.path("db-n1", "default"), uid=uid_of(pod(world.kube, "db-n1")), grace=30)
+    wait_until(lambda: agent.perform("monitor", context("db", "n2", template=WITH_DISK)).rc is Ocf.OK)
+    assert agent.perform("unpark", context("db", "n2", template=WITH_DISK)).rc is Ocf.ERR_GENERIC
+    assert agent.perform("start", context("db", "n2", template=WITH_DISK)).rc is Ocf.OK
+    assert not is_parked(pod(world.kube, "db-n2"))
+
+
+def test_parked_pods_on_other_nodes_give_way(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    world.add_volume("data")
+    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    for node in ("n2", "n3"):
+        assert agent.perform("park", context("db", node, template=WITH_DISK)).rc is Ocf.OK
+    assert agent.perform("unpark", context("db", "n3", template=WITH_DISK)).rc is Ocf.OK
+    wait_until(lambda: gone(world.kube, "db-n3"))
+    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    wait_until(lambda: gone(world.kube, "db-n2"))
+
+
+def test_nothing_is_parked_that_would_simply_start(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    assert agent.perform("park", context("db", "n2", template=PLAIN)).rc is Ocf.ERR_GENERIC
+    world.add_volume("data")
+    refused = agent.perform("park", context("db", "n2", template=WITH_DISK))
+    assert refused.rc is Ocf.ERR_GENERIC
+    assert "so it would start at once" in refused.reason
+    assert gone(world.kube, "db-n2")
+    assert world.kube.list(VOLUME_ATTACHMENT.collection()).items == []
+
+
+def test_a_parked_pod_of_an_older_template_is_not_adopted(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    world.add_volume("data")
+    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    assert agent.perform("park", context("db", "n2", template=WITH_DISK)).rc is Ocf.OK
+    old = pod(world.kube, "db-n2")
+    assert agent.perform("stop", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    newer = WITH_DISK | {"terminationGracePeriodSeconds": 60}
+    world.script.waiting["db-n2"] = {"reason": "ContainerCreating"}
+    with pytest.raises(ActionTimeout):
+        agent.perform("start", context("db", "n2", timeout_s=2, template=newer))
+    assert uid_of(pod(world.kube, "db-n2")) != uid_of(old)
+    assert pod(world.kube, "db-n2")["spec"]["terminationGracePeriodSeconds"] == 60
+
+
+def test_a_stop_survives_an_outage_of_the_api_server(
+    world: ScriptedCluster, context: Context, agent: PodAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hamgr.kube.errors import Unavailable
+
+    assert agent.perform("start", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    answers = iter([Unavailable(0, "Refused", "the API server refuses connections")] * 2)
+    original = Kube.get
+
+    def flaky(self: Kube, path: str, **params: Any) -> Obj:
+        if path.endswith("/pods/db-n1") and (error := next(answers, None)):
+            raise error
+        return original(self, path, **params)
+
+    monkeypatch.setattr(Kube, "get", flaky)
+    assert agent.perform("stop", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    assert next(answers, None) is None

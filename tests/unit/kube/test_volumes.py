@@ -1,0 +1,78 @@
+"""Disks, their attachments and their mounts, from objects as Kubernetes writes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from hamgr.kube.mounts import mounts_of
+from hamgr.kube.volumes import UnusableVolume, Volume, attachments_among, claims_of, users_of_claim, volume_of
+
+VOLUME = Volume("pv1", "disk.testbed", "vol1")
+
+
+def test_names_are_kubernetes_own() -> None:
+    # Names as a real cluster gave them to the attachments of this disk on these three nodes.
+    assert {node: VOLUME.attachment_name(node) for node in ("n1", "n2", "n3")} == {
+        "n1": "csi-36c4b93499ff2331174837470455f3ceaad8974d8f36aab49c2253bfe7bdb48d",
+        "n2": "csi-d1e1e283a13a3ce74c435569f4f675b180aa72d41c241ce40ce78fa7e1b480ed",
+        "n3": "csi-9ba8b331456daf09cb598c78eda15f26abe3f886073fd1c8f9922205f3458784",
+    }
+    assert VOLUME.unique_name == "kubernetes.io/csi/disk.testbed^vol1"
+
+
+def test_a_volume_that_is_not_csi_is_refused() -> None:
+    pv = {"metadata": {"name": "local"}, "spec": {"hostPath": {"path": "/x"}}}
+    with pytest.raises(UnusableVolume, match="local is not a CSI volume"):
+        volume_of(pv)
+
+
+def test_attachments_belong_to_the_volume_whatever_their_name() -> None:
+    ours = {
+        "metadata": {"name": "by-hand", "uid": "u", "deletionTimestamp": "t"},
+        "spec": {"nodeName": "n1", "source": {"persistentVolumeName": "pv1"}},
+        "status": {"attached": True, "detachError": {"message": "busy"}},
+    }
+    other = {
+        "metadata": {"name": "x", "uid": "v"},
+        "spec": {"nodeName": "n1", "source": {"persistentVolumeName": "pv2"}},
+    }
+    (found,) = attachments_among([other, ours], VOLUME)
+    assert (found.name, found.node, found.attached, found.leaving, found.detach_error) == (
+        "by-hand",
+        "n1",
+        True,
+        True,
+        "busy",
+    )
+
+
+def test_users_of_a_claim() -> None:
+    def pod(name: str, namespace: str, claim: str, phase: str = "Running") -> dict[str, object]:
+        volumes = [{"name": "e", "emptyDir": {}}, {"name": "v", "persistentVolumeClaim": {"claimName": claim}}]
+        return {
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"volumes": volumes},
+            "status": {"phase": phase},
+        }
+
+    pods = [pod("a", "x", "data"), pod("b", "y", "data"), pod("c", "x", "logs"), pod("d", "x", "data", "Succeeded")]
+    assert [p["metadata"]["name"] for p in users_of_claim(pods, "x", "data")] == ["a"]
+    assert claims_of(pods[0]) == ("data",)
+
+
+MOUNTINFO = """\
+25 1 0:23 / / rw - ext4 /dev/vda rw
+98 25 7:1 / {root}/plugins/kubernetes.io/csi/disk.testbed/{hash}/globalmount rw shared:9 - ext4 /dev/loop1 rw
+99 25 7:1 / {root}/pods/0a1b/volumes/kubernetes.io~csi/pv1/mount rw shared:9 - ext4 /dev/loop1 rw
+97 25 7:2 / {root}/pods/0a1b/volumes/kubernetes.io~csi/pv10/mount rw - ext4 /dev/loop2 rw
+"""
+
+
+def test_mounts_of_a_volume_wherever_the_kubelet_lives() -> None:
+    for root, written in (("/var/lib/kubelet", "/var/lib/kubelet"), ("/srv/my kubelet", r"/srv/my\040kubelet")):
+        text = MOUNTINFO.format(root=written, hash=VOLUME.global_mount_id)
+        assert mounts_of(VOLUME, text) == [
+            f"{root}/plugins/kubernetes.io/csi/disk.testbed/{VOLUME.global_mount_id}/globalmount",
+            f"{root}/pods/0a1b/volumes/kubernetes.io~csi/pv1/mount",
+        ]
+        assert mounts_of(Volume("pv2", "disk.testbed", "vol2"), text) == []
