@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ class Agent:
                 group.create_task(self._pods.run())
                 await all_synced([self._self, self._pods])
                 self._end_orphans()
-                log.info("node %s runs %d pods, port %d", options.name, len(self._workers), port)
+                log.info("node %s: %d pods, port %d, pid %d", options.name, len(self._workers), port, os.getpid())
                 group.create_task(self._volumes.run(options.volume_interval_s))
                 group.create_task(heartbeat.run_status(options.status_interval_s))
                 group.create_task(self._relist(options.relist_interval_s))
@@ -145,9 +146,9 @@ class Agent:
             self._begin(pod)
 
     def _begin(self, pod: Json) -> Worker:
-        worker = Worker(self._node, pod, self._gone)
+        runs = self._earlier.pop(pod["metadata"]["uid"], [])
+        worker = Worker(self._node, pod, runs, self._gone)
         self._workers[worker.uid] = worker
-        worker.adopt(self._earlier.pop(worker.uid, []))
         self._spawn(worker.run())
         return worker
 

@@ -47,6 +47,7 @@ class Containers:
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._count = 0
         self._reader_task: asyncio.Task[None] | None = None
+        self._reconnect_task: asyncio.Task[None] | None = None
         self._connecting = asyncio.Lock()
         self.isolated = False
 
@@ -104,6 +105,21 @@ class Containers:
             if not waiting.done():
                 waiting.set_exception(RuntimeFailed("the connection to the container runtime was lost"))
         self._waiting.clear()
+        self._reconnect_task = asyncio.create_task(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        """The runtime died: start it again, and tell the exits that come of it."""
+        log.error("the container runtime has ended: starting it again; its containers are dead")
+        while True:
+            try:
+                containers = await self.connect()
+                break
+            except (RuntimeFailed, OSError) as error:
+                log.error("%s", error)
+                await asyncio.sleep(1.0)
+        for container in containers:
+            if not container.running:
+                self._on_exit(container)
 
     async def _call(self, op: str, **fields: Any) -> dict[str, Any]:
         writer = await self._connected()
@@ -147,8 +163,9 @@ class Containers:
 
     async def close(self) -> None:
         """Disconnect; runtime and containers run on."""
-        if self._reader_task is not None:
-            self._reader_task.cancel()
+        for task in (self._reader_task, self._reconnect_task):
+            if task is not None:
+                task.cancel()
         if self._writer is not None:
             self._writer.close()
             self._writer = None

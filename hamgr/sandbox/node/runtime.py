@@ -70,6 +70,15 @@ class _Command:
     ended: bool = False
 
 
+@dataclass
+class _Log:
+    """The pipe that a container writes to, and the file it ends up in."""
+
+    output: int
+    file: int
+    closed: bool = False
+
+
 class _Connection:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -98,6 +107,7 @@ class Runtime:
         self._containers: dict[str, Container] = {}
         self._processes: dict[str, isolation.Process] = {}
         self._commands: dict[int, _Command] = {}
+        self._logs: dict[str, _Log] = {}
         self._connections: set[_Connection] = set()
         self._selector = selectors.DefaultSelector()
         self._scratch = root / "rootfs"
@@ -176,27 +186,51 @@ class Runtime:
 
     def _start(self, request: dict[str, Any], _: _Connection) -> dict[str, Any]:
         process = isolation.Process.from_json(request["process"])
-        log = os.open(request["container"]["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        # A pipe, as container runtimes give: a file could be truncated by whoever opens /dev/stdout.
+        output, write_end = os.pipe2(os.O_CLOEXEC)
         try:
-            pid = self._fork(process, log)
+            pid = self._fork(process, write_end)
+        except OSError:
+            os.close(output)
+            raise
         finally:
-            os.close(log)
+            os.close(write_end)
         container = Container(
             **request["container"], pid=pid, started_ticks=_started_ticks(pid) or 0, started_at=time.time()
         )
         self._containers[container.id] = container
         self._processes[container.id] = process
+        self._keep_log(container, output)
         self._save()
         return {"container": asdict(container)}
 
-    def _fork(self, process: isolation.Process, log: int) -> int:
+    def _keep_log(self, container: Container, output: int) -> None:
+        os.set_blocking(output, False)
+        log = _Log(output, os.open(container.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644))
+        self._logs[container.id] = log
+        self._selector.register(output, selectors.EVENT_READ, lambda: self._copy(log))
+
+    def _copy(self, log: _Log) -> None:
+        """Move what a container has written into its log; its end closes both."""
+        if log.closed:
+            return
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(log.output, 65536):
+                with contextlib.suppress(OSError):  # a full disk costs log lines, not the runtime
+                    os.write(log.file, data)
+            log.closed = True
+            self._selector.unregister(log.output)
+            os.close(log.output)
+            os.close(log.file)
+
+    def _fork(self, process: isolation.Process, output: int) -> int:
         """Start the container's first process; its number. Raises OSError with the step that failed, in words."""
         failure, report = os.pipe2(os.O_CLOEXEC)
         if self._isolated:
             isolation.unshare(isolation.CLONE_NEWPID)
         pid = os.fork()
         if pid == 0:
-            self._run_container(process, log, report)
+            self._run_container(process, output, report)
         os.close(report)
         if self._isolated:
             isolation.join_namespace(f"/proc/self/fd/{self._own_pid_namespace}")
@@ -207,12 +241,12 @@ class Runtime:
             raise OSError(told.decode())
         return pid
 
-    def _run_container(self, process: isolation.Process, log: int, report: int) -> None:
+    def _run_container(self, process: isolation.Process, output: int, report: int) -> None:
         try:
             os.setsid()
             _restore_signals()
             nothing = os.open("/dev/null", os.O_RDONLY)
-            for target, source in ((0, nothing), (1, log), (2, log)):
+            for target, source in ((0, nothing), (1, output), (2, output)):
                 os.dup2(source, target)
             if self._isolated:
                 isolation.enter_container(process, self._scratch)
@@ -312,6 +346,8 @@ class Runtime:
                 if not self._isolated:  # children that outlived their parent hold its files open
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(pid, signal.SIGKILL)
+                if log := self._logs.pop(container.id, None):
+                    self._copy(log)
                 container.exit_code, container.finished_at = _exit_code(status), time.time()
                 container.signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
                 self._save()

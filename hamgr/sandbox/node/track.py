@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,29 +164,42 @@ def container_id(run: Container) -> str:
     return f"hamgr://{run.id}"
 
 
-def tracks_of(pod: Json) -> dict[str, Track]:
-    """A track for each container of the pod, those of an earlier life of this node continued by their counts.
+def tracks_of(pod: Json, runs: Iterable[Container], now: float) -> dict[str, Track]:
+    """A track for each container of a pod that comes to this agent, with what has been before.
 
-    What had run then and may not run again (the pod has ended, or its policy is Never) counts as ended.
+    ``runs`` are those that the node's runtime still knows: the agent was restarted, and they go on. Without them a
+    container that the status says to have run was lost with its node; it counts on, and it has ended for good when the
+    pod has ended or may not restart it.
     """
     spec, status = pod["spec"], pod.get("status") or {}
     tracks = {each["name"]: Track(each, init=True) for each in spec.get("initContainers") or []}
     tracks |= {each["name"]: Track(each) for each in spec.get("containers") or []}
     over = status.get("phase") in ("Succeeded", "Failed") or spec.get("restartPolicy") == "Never"
+    known: dict[str, list[Container]] = {name: [] for name in tracks}
+    for run in sorted(runs, key=lambda run: run.attempt):
+        known.setdefault(run.name, []).append(run)
     for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         track = tracks.get(each["name"])
         if track is not None and each.get("containerID"):
             track.runs = int(each.get("restartCount", 0)) + 1
-            track.last = _lost(each)
-            track.failure = track.last if over else None
+            track.last = _end(each, "lastState") if known[track.name] else _end(each, "state") or _lost(each)
+            track.failure = None if known[track.name] or not over else track.last
+    for track in tracks.values():
+        for run in known[track.name]:
+            track.began(run)
+            track.runs, track.finished_at = run.attempt + 1, now
     return tracks
 
 
 def _lost(status: Json) -> Terminated:
-    """How the reported run ended: as reported, or unseen, because the node went down with it."""
-    told = (status.get("state") or {}).get("terminated")
+    """How a run ended whose end nobody saw, because the node went down with it."""
+    return Terminated(255, 0.0, 0.0, status["containerID"], "Unknown")
+
+
+def _end(status: Json, field_name: str) -> Terminated | None:
+    told = (status.get(field_name) or {}).get("terminated")
     if told is None:
-        return Terminated(255, 0.0, 0.0, status["containerID"], "Unknown")
+        return None
     return Terminated(
         int(told["exitCode"]),
         seconds_of(told.get("startedAt")),

@@ -15,10 +15,10 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hamgr.sandbox.client import ApiError
 from hamgr.sandbox.images import Image, ImageMissing, Images
@@ -69,19 +69,15 @@ class Node:
         return self.root / "pods" / uid
 
 
-class OnGone(Protocol):
-    def __call__(self, uid: str) -> None: ...
-
-
 class Worker:
-    """Runs one pod until nothing of it is left on the node."""
+    """Runs one pod until nothing of it is left on the node. ``runs`` are what an earlier agent started of it."""
 
-    def __init__(self, node: Node, pod: Json, on_gone: OnGone) -> None:
+    def __init__(self, node: Node, pod: Json, runs: Iterable[Container], on_gone: Callable[[str], None]) -> None:
         self._node = node
         self._pod = pod
         self._on_gone = on_gone
         self.uid: str = pod["metadata"]["uid"]
-        self._tracks = tracks_of(pod)
+        self._tracks = tracks_of(pod, runs, time.monotonic())
         self._address: PodAddress | None = None
         self._prepared = False
         self._settled = False
@@ -130,15 +126,6 @@ class Worker:
         for track in self._tracks.values():
             if track.see_exit(time.monotonic()):
                 self._wake.set()
-
-    def adopt(self, runs: list[Container]) -> None:
-        """Take over containers that an earlier agent on this node started."""
-        for run in sorted(runs, key=lambda run: run.attempt):
-            track = self._tracks.get(run.name)
-            if track is not None:
-                track.began(run)
-                track.runs = run.attempt + 1
-                track.finished_at = time.monotonic()
 
     def mounted(self) -> None:
         """All volumes are in place."""

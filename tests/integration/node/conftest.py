@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from node_cluster import Api, Cluster
+from fixtures.node_cluster import Api, Cluster
 
 from hamgr.sandbox.apiserver.threaded import in_thread
 from hamgr.sandbox.disks import DiskStore
