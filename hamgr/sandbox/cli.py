@@ -111,12 +111,12 @@ def up(
     opened = _open(directory, options)
     opened.up(report=lambda line: click.echo(line, err=line.startswith("warning")))
     click.echo(f"ready after {time.monotonic() - started:.1f} s, in {opened.layout.root}\n")
-    click.echo("next:\n" + "\n".join(f"  {line}" for line in _next_commands(opened.kubeconfig, hamgrd)))
+    click.echo("next:\n" + "\n".join(f"  {line}" for line in _next_commands(hamgrd)))
 
 
-def _next_commands(kubeconfig: Path, hamgrd: bool) -> list[str]:
+def _next_commands(hamgrd: bool) -> list[str]:
     return [
-        f"export KUBECONFIG={shlex.quote(str(kubeconfig))}",
+        'eval "$(hamgr sandbox env)"',
         "kubectl get nodes",
         *(["hamgr status"] if hamgrd else []),
         "hamgr sandbox crash n1; hamgr sandbox start n1",
@@ -319,6 +319,16 @@ def kubeconfig(directory: Path, export: bool) -> None:
     """Print the path of the kubeconfig."""
     path = str(_open(directory).kubeconfig)
     click.echo(f"export KUBECONFIG={shlex.quote(path)}" if export else path)
+
+
+@sandbox.command()
+@_command
+def env(directory: Path) -> None:
+    """Print what the shell must know for kubectl and hamgr to find this sandbox: eval "$(hamgr sandbox env)"."""
+    opened = _open(directory)
+    click.echo(f"export KUBECONFIG={shlex.quote(str(opened.kubeconfig))}")
+    click.echo(f"export HAMGR_CONFIG={shlex.quote(str(opened.layout.user_settings))}")
+    click.echo(f"export HAMGR_SANDBOX_DIR={shlex.quote(str(opened.layout.root))}")
 
 
 if __name__ == "__main__":

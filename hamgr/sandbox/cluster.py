@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from hamgr.sandbox import addresses, certs, observe, plane, processes, proxy, seed
 from hamgr.sandbox.client import ApiError, load_kubeconfig
 from hamgr.sandbox.disks import DiskStore
@@ -186,6 +188,7 @@ class Sandbox:
         )
         record.save(self.layout.record)
         self._write_access(record)
+        self.layout.user_settings.write_text(yaml.safe_dump(plane.user_settings(record), sort_keys=False))
         self._start_control(record, members, port, report)
         for name in record.node_names:
             self._start_node(record, name)
@@ -235,8 +238,8 @@ class Sandbox:
             server = plane.seen_from(record, name, record.api)
             certs.redirected_kubeconfig(Path(record.kubeconfig), host.home / "kubeconfig", server)
         if record.options.hamgrd:
-            config = plane.hamgrd_config(self.layout, record, name)
-            (host.home / "hamgrd.yaml").write_text(config)
+            settings = plane.hamgrd_settings(self.layout, record, name)
+            (host.home / "hamgrd.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         host.start()
 
     def _await_ready(self, deadline: float) -> None:
@@ -307,6 +310,7 @@ class Sandbox:
                 elif path.is_file():
                     path.unlink()
         self.layout.kubeconfig.unlink(missing_ok=True)
+        self.layout.user_settings.unlink(missing_ok=True)
         self.layout.record.unlink(missing_ok=True)
 
     def _stop(self) -> None:

@@ -4,6 +4,7 @@ A name is never used twice, so whoever kept a path of an earlier attachment find
 directory or a mapping open is killed before the disk is handed on.
 """
 
+import fcntl
 import os
 import signal
 import time
@@ -45,8 +46,9 @@ def unplug(home: Path, device: Path) -> None:
         time.sleep(_POLL_S)
 
 
-def stage(device: Path, path: Path) -> None:
-    """Let `path` be a symbolic link to the disk's directory. Idempotent."""
+def stage(device: Path, path: Path, mounts: Path) -> None:
+    """Let `path` be a symbolic link to the disk's directory, and list it in `mounts`. Idempotent."""
+    _list(mounts, path, device)  # first: what is listed may be unused, what is used must be listed
     if path.is_symlink():
         if path.readlink() == device:
             return
@@ -57,10 +59,25 @@ def stage(device: Path, path: Path) -> None:
     path.symlink_to(device)
 
 
-def unstage(path: Path) -> None:
+def unstage(path: Path, mounts: Path) -> None:
     """Remove the link. Idempotent."""
     if path.is_symlink():
         path.unlink()
+    _list(mounts, path, None)
+
+
+def _list(mounts: Path, path: Path, device: Path | None) -> None:
+    """Set or remove the line of one staged disk, in the form of proc_pid_mountinfo(5)."""
+    place = str(path).replace("\\", "\\134").replace(" ", "\\040")
+    with mounts.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        lines = [line for line in file.read().splitlines() if line.split(" ")[4] != place]
+        if device is not None:
+            lines.append(f"0 0 0:0 / {place} rw - directory {device} rw")
+        file.seek(0)
+        file.truncate()
+        file.write("".join(f"{line}\n" for line in lines))
 
 
 def users_of(directory: Path) -> list[int]:

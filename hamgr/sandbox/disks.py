@@ -57,8 +57,8 @@ class Backend(Protocol):
     def plug(self, home: Path) -> str: ...
     def is_plugged(self, home: Path, device: str) -> bool: ...
     def unplug(self, home: Path, device: str) -> None: ...
-    def stage(self, home: Path, device: str, path: Path) -> None: ...
-    def unstage(self, path: Path) -> None: ...
+    def stage(self, home: Path, device: str, path: Path, mounts: Path) -> None: ...
+    def unstage(self, path: Path, mounts: Path) -> None: ...
     def pin(self, device: str) -> ExitStack: ...
     def stall(self, device: str) -> None: ...
     def unstall(self, device: str) -> None: ...
@@ -87,14 +87,14 @@ class LoopBackend:
             blockdev.cut_off(device)
             blockdev.unplug(device)
 
-    def stage(self, home: Path, device: str, path: Path) -> None:
+    def stage(self, home: Path, device: str, path: Path, mounts: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         if blockdev.mounted_device(path) == device:
             return
         blockdev.unmount_lazily(path)  # what is left of an attachment that was cut off
         blockdev.mount(device, path)
 
-    def unstage(self, path: Path) -> None:
+    def unstage(self, path: Path, mounts: Path) -> None:
         if path.is_dir():
             blockdev.unmount(path)
 
@@ -131,11 +131,11 @@ class DirectoryBackend:
     def unplug(self, home: Path, device: str) -> None:
         diskdirs.unplug(home, Path(device))
 
-    def stage(self, home: Path, device: str, path: Path) -> None:
-        diskdirs.stage(Path(device), path)
+    def stage(self, home: Path, device: str, path: Path, mounts: Path) -> None:
+        diskdirs.stage(Path(device), path, mounts)
 
-    def unstage(self, path: Path) -> None:
-        diskdirs.unstage(path)
+    def unstage(self, path: Path, mounts: Path) -> None:
+        diskdirs.unstage(path, mounts)
 
     def pin(self, device: str) -> ExitStack:
         return ExitStack()
@@ -252,12 +252,16 @@ class DiskStore:
             if not self._backend.is_plugged(self._home(handle), disk.device):  # this machine was restarted
                 disk.device = self._backend.plug(self._home(handle))
                 self._write(disk)
-            self._backend.stage(self._home(handle), disk.device, path)
+            self._backend.stage(self._home(handle), disk.device, path, self.mounts_file(node))
 
     def unstage(self, handle: str, node: str, path: Path) -> None:
         """Unmount `path` in the caller's mount namespace. Idempotent. Raises OSError EBUSY while files are open."""
         with self._locked(handle):
-            self._backend.unstage(path)
+            self._backend.unstage(path, self.mounts_file(node))
+
+    def mounts_file(self, node: str) -> Path:
+        """Without root: a file that says in the form of /proc/self/mountinfo which disks are staged on the node."""
+        return self.root / f"mounts-{node}"
 
     @contextmanager
     def pinned(self, node: str) -> Iterator[None]:

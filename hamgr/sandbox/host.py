@@ -1,7 +1,6 @@
 """A node of the sandbox as a machine that can be crashed, frozen and cut off, with its disks and its cable."""
 
 import json
-import shutil
 import signal
 import uuid
 from collections.abc import Sequence
@@ -37,8 +36,10 @@ class Host(Machine):
         self.logs.mkdir(parents=True, exist_ok=True)
         (self.home / "boot_id").write_text(f"{uuid.uuid4()}\n")
         self.held_file.unlink(missing_ok=True)
-        # What a kernel loses with its memory: mounts and processes. Their directories stay, as on a real node.
-        shutil.rmtree(self.home / "run", ignore_errors=True)
+        self._layout.mounts(self.name).unlink(missing_ok=True)  # a kernel loses its mounts when it dies
+        if self._record.loopback:
+            self._layout.disks.mkdir(exist_ok=True)
+            self._layout.mounts(self.name).touch()
         if self._network:
             self._network.add_node(self.number, self._record.options.nodes)
         self._apply(self.cuts())

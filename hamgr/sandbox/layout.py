@@ -85,11 +85,19 @@ class Layout:
         return self.root / "kubeconfig"
 
     @property
+    def user_settings(self) -> Path:
+        return self.root / "hamgr.yaml"
+
+    @property
     def nodes(self) -> Path:
         return self.root / "nodes"
 
     def node(self, name: str) -> Path:
         return self.nodes / name
+
+    def mounts(self, node: str) -> Path:
+        """What `DiskStore.mounts_file` says."""
+        return self.disks / f"mounts-{node}"
 
 
 @dataclass(frozen=True, slots=True)

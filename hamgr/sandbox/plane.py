@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import yaml
-
 from hamgr.sandbox.etcd import EtcdBinary, EtcdMember, member_command
 from hamgr.sandbox.init import Service
 from hamgr.sandbox.layout import CLUSTER_NAME, Layout, Record
@@ -111,18 +109,28 @@ def node_services(layout: Layout, record: Record, name: str) -> list[Service]:
     return services
 
 
-def hamgrd_config(layout: Layout, record: Record, name: str) -> str:
-    """The daemon's configuration on one node."""
-    home = layout.node(name)
-    settings = {
+def hamgrd_settings(layout: Layout, record: Record, name: str) -> dict[str, object]:
+    """The settings file of the daemon on one node."""
+    settings: dict[str, object] = {
         "cluster": CLUSTER_NAME,
         "node": name,
         "etcd": {"endpoints": [seen_from(record, name, url) for url in record.etcd]},
-        "kubeconfig": str(home / "kubeconfig"),
-        "kubelet_root": str(home / "kubelet"),
-        **record.options.hamgrd_settings,
+        "kubernetes": {"kubeconfig": str(layout.node(name) / "kubeconfig")},
+        "log": {"format": "json"},
     }
-    return yaml.safe_dump(settings, sort_keys=False)
+    if record.loopback:  # no namespaces: what a node sees for itself elsewhere is a file of its own
+        settings["boot_id_file"] = str(layout.node(name) / "boot_id")
+        settings["mountinfo_file"] = str(layout.mounts(name))
+    return settings | record.options.hamgrd_settings
+
+
+def user_settings(record: Record) -> dict[str, object]:
+    """The settings by which the `hamgr` command finds the sandbox ($HAMGR_CONFIG)."""
+    return {
+        "cluster": CLUSTER_NAME,
+        "etcd": {"endpoints": list(record.etcd)},
+        "kubernetes": {"kubeconfig": record.kubeconfig},
+    }
 
 
 def _python(
