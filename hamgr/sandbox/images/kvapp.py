@@ -16,6 +16,7 @@ def image(_: Path) -> Image:
         entrypoint=(sys.executable, "-m", "hamgr.sandbox.kvapp"),
         command=("--data", "/data", "--port", "6380"),
         env={"PYTHONPATH": str(_package_root()), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"},
+        volumes=("/data",),
         views=tuple((str(path), str(path)) for path in _elsewhere()),
     )
 

@@ -28,21 +28,25 @@ quoted() { # a string for SQL
     printf "'%s'" "$(printf %s "$1" | sed -e 's/\\/\\\\/g' -e "s/'/''/g")"
 }
 
+say() { # not echo, which takes backslashes for its own
+    printf '%s\n' "$1"
+}
+
 users() { # the accounts and the database that the environment asks for
     root=${MARIADB_ROOT_PASSWORD-${MYSQL_ROOT_PASSWORD-}}
     database=${MARIADB_DATABASE-${MYSQL_DATABASE-}}
     user=${MARIADB_USER-${MYSQL_USER-}}
-    echo "FLUSH PRIVILEGES;"
-    echo "DELETE FROM mysql.global_priv WHERE User = '' OR (User = 'root' AND Host NOT IN ('localhost'));"
-    echo "DELETE FROM mysql.proxies_priv;"
-    echo "FLUSH PRIVILEGES;"
-    echo "ALTER USER root@localhost IDENTIFIED BY $(quoted "$root");"
-    echo "CREATE USER root@'%' IDENTIFIED BY $(quoted "$root");"
-    echo "GRANT ALL ON *.* TO root@'%' WITH GRANT OPTION;"
-    [ -z "$database" ] || echo "CREATE DATABASE IF NOT EXISTS \`$database\`;"
+    say "FLUSH PRIVILEGES;"
+    say "DELETE FROM mysql.global_priv WHERE User = '' OR (User = 'root' AND Host NOT IN ('localhost'));"
+    say "DELETE FROM mysql.proxies_priv;"
+    say "FLUSH PRIVILEGES;"
+    say "ALTER USER root@localhost IDENTIFIED BY $(quoted "$root");"
+    say "CREATE USER root@'%' IDENTIFIED BY $(quoted "$root");"
+    say "GRANT ALL ON *.* TO root@'%' WITH GRANT OPTION;"
+    [ -z "$database" ] || say "CREATE DATABASE IF NOT EXISTS \`$database\`;"
     if [ -n "$user" ]; then
-        echo "CREATE USER $(quoted "$user")@'%' IDENTIFIED BY $(quoted "${MARIADB_PASSWORD-${MYSQL_PASSWORD-}}");"
-        [ -z "$database" ] || echo "GRANT ALL ON \`$database\`.* TO $(quoted "$user")@'%';"
+        say "CREATE USER $(quoted "$user")@'%' IDENTIFIED BY $(quoted "${MARIADB_PASSWORD-${MYSQL_PASSWORD-}}");"
+        [ -z "$database" ] || say "GRANT ALL ON \`$database\`.* TO $(quoted "$user")@'%';"
     fi
 }
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from hamgr.sandbox.images.model import Image, ImageMissing
 
 _TEMPLATE_IN_CONTAINER = "/usr/share/hamgr-mariadb-template"
+_DATA, _CONFIG = "/var/lib/mysql", "/etc/mysql/conf.d"
 _ENTRYPOINT = Path(__file__).with_name("mariadb-entrypoint.sh")
 _PROGRAMS = ("mariadbd", "mariadb-install-db")
 
@@ -27,8 +28,13 @@ def image(store: Path) -> Image:
     return Image(
         entrypoint=("/bin/sh", "/usr/local/bin/mariadb-entrypoint"),
         command=("mariadbd",),
-        env={"MARIADB_TEMPLATE": _TEMPLATE_IN_CONTAINER, "MARIADB_DATADIR": "/var/lib/mysql"},
+        env={
+            "MARIADB_TEMPLATE": _TEMPLATE_IN_CONTAINER,
+            "MARIADB_DATADIR": _DATA,
+            "MARIADB_CONFIG_DIR": _CONFIG,
+        },
         views=((str(template), _TEMPLATE_IN_CONTAINER), (str(_ENTRYPOINT), "/usr/local/bin/mariadb-entrypoint")),
+        volumes=(_DATA, _CONFIG),
         prepare=lambda: make_template(template),
         prepared=template.is_dir,
     )

@@ -46,7 +46,7 @@ def process_for(
     argv = expanded_all(_words(container, image), env)
     if not argv:
         raise BadConfig("no command specified")
-    mounted = _volume_mounts(container, env, around)
+    mounted = _volume_mounts(container, env, image, around)
     mounts = list(mounted)
     cwd = container.get("workingDir") or "/"
     if around.isolated:
@@ -61,6 +61,11 @@ def process_for(
     uid, gid, groups = _identity(pod, container, around)
     hostname = pod["spec"].get("hostname") or pod["metadata"]["name"]
     return Process(argv, env, cwd, uid, gid, groups, around.address.netns, hostname[:63], tuple(mounts))
+
+
+def own_volume(directory: Path, path: str) -> Path:
+    """Where a container keeps the volume that its image declares at ``path``."""
+    return directory / "volumes" / path.strip("/").replace("/", "-")
 
 
 def hosts_file(pod: Json, ip: str) -> str:
@@ -97,8 +102,9 @@ def _environment(pod: Json, image: Image, variables: Mapping[str, str], around: 
     return env | dict(variables)
 
 
-def _volume_mounts(container: Json, env: Mapping[str, str], around: Surroundings) -> tuple[Mount, ...]:
-    mounts = []
+def _volume_mounts(container: Json, env: Mapping[str, str], image: Image, around: Surroundings) -> tuple[Mount, ...]:
+    taken = {each["mountPath"].rstrip("/") for each in container.get("volumeMounts") or []}
+    mounts = [Mount(str(own_volume(around.directory, path)), path) for path in image.volumes if path not in taken]
     for each in container.get("volumeMounts") or []:
         if each["name"] not in around.volumes:
             raise BadConfig(f'volume mount "{each["name"]}" names no volume of the pod')

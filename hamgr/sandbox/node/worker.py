@@ -29,7 +29,7 @@ from hamgr.sandbox.node.containers import CommandResult, Containers, RuntimeFail
 from hamgr.sandbox.node.environment import MissingReference, environment_of
 from hamgr.sandbox.node.events import Recorder
 from hamgr.sandbox.node.isolation import Process
-from hamgr.sandbox.node.launch import BadConfig, Surroundings, hosts_file, process_for
+from hamgr.sandbox.node.launch import BadConfig, Surroundings, hosts_file, own_volume, process_for
 from hamgr.sandbox.node.lookup import Lookup
 from hamgr.sandbox.node.plan import Phase, Plan, PodView, plan
 from hamgr.sandbox.node.podnetwork import PodAddress, PodNetwork
@@ -348,8 +348,8 @@ class Worker:
         pod = {**self._pod, "status": {**(self._pod.get("status") or {}), "podIP": address.ip}}
         variables = environment_of(track.spec, pod, {"address": self._node.address}, sources)
         directory = self._node.pod_directory(self.uid) / "containers" / track.name
-        for name in ("work", "run"):
-            (directory / name).mkdir(parents=True, exist_ok=True)
+        for path in (directory / "work", directory / "run", *(own_volume(directory, each) for each in image.volumes)):
+            path.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self._node.pod_directory(self.uid) / "etc-hosts", directory / "etc-hosts")
         around = Surroundings(
             self._node.volumes.paths(self.uid),

@@ -60,6 +60,15 @@ def test_a_mount_of_no_volume_is_refused() -> None:
         process(volumeMounts=[{"name": "other", "mountPath": "/data"}])
 
 
+def test_a_volume_of_the_image_is_empty_unless_something_is_mounted_there() -> None:
+    image = Image(("entry",), volumes=("/var/lib/x",))
+    pod = {"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {}}
+    own = Mount("/k/pods/u/containers/c/volumes/var-lib-x", "/var/lib/x")
+    assert own in process_for(pod, {"name": "c"}, image, {}, AROUND).mounts
+    given = {"name": "c", "volumeMounts": [{"name": "data", "mountPath": "/var/lib/x/"}]}
+    assert own not in process_for(pod, given, image, {}, AROUND).mounts
+
+
 def test_identity_comes_from_pod_and_container() -> None:
     of_pod = {"securityContext": {"runAsUser": 1000, "fsGroup": 2000, "supplementalGroups": [7]}}
     made = process(of_pod=of_pod, securityContext={"runAsUser": 999, "runAsGroup": 5})
