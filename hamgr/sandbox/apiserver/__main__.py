@@ -103,7 +103,11 @@ async def _serve(listeners: list[Listener], settings: Settings, ready_file: Path
     "--watch-window", default=5000, show_default=True, help="Events of each kind that watches can go back to."
 )
 def main(
-    addresses: tuple[str, ...], tls_dir: Path | None, token_file: Path | None, ready_file: Path | None, watch_window: int
+    addresses: tuple[str, ...],
+    tls_dir: Path | None,
+    token_file: Path | None,
+    ready_file: Path | None,
+    watch_window: int,
 ) -> None:
     """Run the stand-in Kubernetes API server: objects in memory, gone when it ends."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)

@@ -157,7 +157,11 @@ def _lookup(obj: Any, path: Path) -> Any:
         if kind == "f":
             obj = obj.get(rest, _MISSING) if isinstance(obj, dict) else _MISSING
         elif kind == "k":
-            obj = next((one for one in obj if _has_keys(one, json.loads(rest))), _MISSING) if isinstance(obj, list) else _MISSING
+            obj = (
+                next((one for one in obj if _has_keys(one, json.loads(rest))), _MISSING)
+                if isinstance(obj, list)
+                else _MISSING
+            )
         else:
             value = json.loads(rest)
             obj = value if isinstance(obj, list) and value in obj else _MISSING
@@ -272,9 +276,7 @@ def apply(kind: Kind, live: Obj, applied: Obj, manager: str, subresource: str, *
     own = next((one for one in managers if one.identity == identity), None)
     others = [one for one in managers if one is not own]
     wanted = field_set(kind, applied)
-    conflicts = {
-        id(one): {path for path in one.fields & wanted if _conflicting(path, live, applied)} for one in others
-    }
+    conflicts = {id(one): {path for path in one.fields & wanted if _conflicting(path, live, applied)} for one in others}
     if any(conflicts.values()) and not force:
         raise _conflict(others, conflicts)
     for one in others:

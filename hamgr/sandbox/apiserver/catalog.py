@@ -35,9 +35,9 @@ _POD_FIELDS = _fields(
 ) | {"spec.hostNetwork": accessor("spec.hostNetwork", "false"), "status.podIPs": accessor("status.podIP")}
 
 _INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-_EVENT_FIELDS = _fields(
-    *(f"involvedObject.{part}" for part in _INVOLVED), "reason", "reportingComponent", "type"
-) | {"source": accessor("source.component")}
+_EVENT_FIELDS = _fields(*(f"involvedObject.{part}" for part in _INVOLVED), "reason", "reportingComponent", "type") | {
+    "source": accessor("source.component")
+}
 
 _CORE = (
     Kind("", "v1", "ConfigMap", "configmaps", True, "V1ConfigMap", ("cm",), strategy=cluster.CONFIG_MAP),
@@ -101,7 +101,7 @@ _EVENT_NAMES = {
     "reportingComponent": "reportingController",
 }
 _CORE_EVENT_NAMES = {value: key for key, value in _EVENT_NAMES.items()}
-_CORE_EVENT_EMPTY = {"source": {}, "firstTimestamp": None, "lastTimestamp": None}
+_CORE_EVENT_EMPTY: Obj = {"source": {}, "firstTimestamp": None, "lastTimestamp": None}
 
 
 def _event_to_core(event: Obj) -> Obj:
@@ -112,9 +112,9 @@ def _event_from_core(event: Obj) -> Obj:
     return _renamed(event, _EVENT_NAMES, "events.k8s.io/v1")
 
 
-_EVENT_VIEW_FIELDS = _fields(
-    *(f"regarding.{part}" for part in _INVOLVED), "reason", "reportingController", "type"
-) | {"source": accessor("deprecatedSource.component")}
+_EVENT_VIEW_FIELDS = _fields(*(f"regarding.{part}" for part in _INVOLVED), "reason", "reportingController", "type") | {
+    "source": accessor("deprecatedSource.component")
+}
 
 _EVENTS = (
     Kind("events.k8s.io", "v1", "Event", "events", True, "EventsV1Event", ("ev",),

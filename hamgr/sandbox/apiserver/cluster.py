@@ -170,9 +170,7 @@ def _binding(obj: Obj, context: Context) -> None:
     obj.get("roleRef", {}).setdefault("apiGroup", "rbac.authorization.k8s.io")
 
 
-NODE = Strategy(
-    prepare_create=_node, validate=_node_causes, validate_update=_node_update, status_on_create=True
-)
+NODE = Strategy(prepare_create=_node, validate=_node_causes, validate_update=_node_update, status_on_create=True)
 NAMESPACE = Strategy(
     prepare_create=_namespace,
     prepare_update=_namespace_update,

@@ -185,7 +185,10 @@ def _node_status(node: Obj) -> str:
 
 def _node_roles(node: Obj) -> str:
     prefix = "node-role.kubernetes.io/"
-    return ",".join(sorted(key[len(prefix) :] for key in at(node, "metadata.labels", {}) if key.startswith(prefix))) or NONE
+    return (
+        ",".join(sorted(key[len(prefix) :] for key in at(node, "metadata.labels", {}) if key.startswith(prefix)))
+        or NONE
+    )
 
 
 def _node_address(kind: str) -> Cell:
@@ -295,9 +298,7 @@ def _column(name: str, cell: Cell, kind: str = "string", wide: bool = False, abo
 
 
 _NAME = Column("Name", text("metadata.name"), "string", "name", 0, schema.descriptions("V1ObjectMeta").get("name", ""))
-_AGE = Column(
-    "Age", _created, "string", "", 0, schema.descriptions("V1ObjectMeta").get("creationTimestamp", "")
-)
+_AGE = Column("Age", _created, "string", "", 0, schema.descriptions("V1ObjectMeta").get("creationTimestamp", ""))
 
 
 def _images(path: str) -> tuple[Column, ...]:

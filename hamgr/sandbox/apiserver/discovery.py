@@ -185,7 +185,10 @@ def aggregated(catalog: Catalog, *, core: bool) -> Obj:
     """The APIGroupDiscoveryList of /api (the core group) or of /apis (all others)."""
     offered = {"": ["v1"]} if core else groups(catalog)
     items = [
-        {"metadata": {"name": name} if name else {}, "versions": [_version_discovery(catalog, name, one) for one in found]}
+        {
+            "metadata": {"name": name} if name else {},
+            "versions": [_version_discovery(catalog, name, one) for one in found],
+        }
         for name, found in offered.items()
     ]
     return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}

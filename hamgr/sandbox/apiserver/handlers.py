@@ -168,9 +168,7 @@ class Handlers:
         options = write_options(request)
         body = object_of(await read_body(request))
         sub = target.subresource
-        obj, created = self.registry.replace(
-            target.kind, target.namespace, target.name, body, options, subresource=sub
-        )
+        obj, created = self.registry.replace(target.kind, target.namespace, target.name, body, options, subresource=sub)
         return answer(obj, 201 if created else 200, _warning_headers(options))
 
     async def _patch(self, request: web.Request, target: Target) -> web.StreamResponse:

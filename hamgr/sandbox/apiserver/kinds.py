@@ -175,10 +175,14 @@ class Kind:
     @property
     def fields(self) -> Mapping[str, Accessor]:
         """The fields that a fieldSelector may name."""
-        return {**_COMMON_FIELDS, **self.selectable} if self.namespaced else {
-            "metadata.name": _COMMON_FIELDS["metadata.name"],
-            **self.selectable,
-        }
+        return (
+            {**_COMMON_FIELDS, **self.selectable}
+            if self.namespaced
+            else {
+                "metadata.name": _COMMON_FIELDS["metadata.name"],
+                **self.selectable,
+            }
+        )
 
 
 class Catalog:

@@ -80,7 +80,9 @@ class Lifecycle:
                 if not _deleted(obj):
                     with contextlib.suppress(ApiFailure):
                         self._registry.delete(kind, namespace, obj["metadata"]["name"], DeleteOptions())
-                left = left or self._registry.storage.get(kind.stored_as, (namespace, obj["metadata"]["name"])) is not None
+                left = (
+                    left or self._registry.storage.get(kind.stored_as, (namespace, obj["metadata"]["name"])) is not None
+                )
         found = self._namespace(namespace)
         if not left and found is not None:
             kind = self._kind("v1", "Namespace")

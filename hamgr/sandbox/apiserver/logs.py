@@ -6,7 +6,6 @@ status.daemonEndpoints; the sandbox's agents do so over plain HTTP.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import aiohttp
@@ -74,5 +73,5 @@ async def stream_log(
                 await response.write(chunk)
             await response.write_eof()
             return response
-    except (aiohttp.ClientConnectorError, asyncio.TimeoutError) as error:
+    except (TimeoutError, aiohttp.ClientConnectorError) as error:
         raise _unreachable(node_name, f"{url} does not answer ({error})") from error

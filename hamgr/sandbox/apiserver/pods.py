@@ -137,7 +137,12 @@ def _account_volume(name: str) -> Obj:
         {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
         {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
         {"downwardAPI": {"items": [namespace]}},
-        {"configMap": {"name": "openshift-service-ca.crt", "items": [{"key": "service-ca.crt", "path": "service-ca.crt"}]}},
+        {
+            "configMap": {
+                "name": "openshift-service-ca.crt",
+                "items": [{"key": "service-ca.crt", "path": "service-ca.crt"}],
+            }
+        },
     ]
     return {"name": name, "projected": {"sources": sources, "defaultMode": 420}}
 
@@ -177,7 +182,10 @@ def quality_of_service(spec: Obj) -> str:
     containers = [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]
     resources = [container.get("resources") or {} for container in containers]
     relevant = [
-        {part: {k: v for k, v in (one.get(part) or {}).items() if k in ("cpu", "memory")} for part in ("requests", "limits")}
+        {
+            part: {k: v for k, v in (one.get(part) or {}).items() if k in ("cpu", "memory")}
+            for part in ("requests", "limits")
+        }
         for one in resources
     ]
     if all(not one["requests"] and not one["limits"] for one in relevant):
@@ -245,18 +253,24 @@ def spec_causes(spec: Obj, path: str = "spec") -> list[Cause]:
             for k, mount in enumerate(container.get("volumeMounts", [])):
                 if mount.get("name") not in volumes:
                     where = f"{path}.{group}[{i}].volumeMounts[{k}].name"
-                    causes.append(Cause(where, "FieldValueNotFound", f"Not found: {validation.quoted(mount.get('name'))}"))
+                    causes.append(
+                        Cause(where, "FieldValueNotFound", f"Not found: {validation.quoted(mount.get('name'))}")
+                    )
     for i, volume in enumerate(spec.get("volumes") or []):
         causes += validation.dns_label(f"{path}.volumes[{i}].name", volume.get("name") or "")
     causes += validation.unique(f"{path}.volumes", spec.get("volumes") or [], "name")
     if spec.get("restartPolicy") not in (None, "Always", "OnFailure", "Never"):
         supported = ("Always", "OnFailure", "Never")
         causes.append(unsupported(f"{path}.restartPolicy", validation.quoted(spec["restartPolicy"]), supported))
-    causes += validation.not_negative(f"{path}.terminationGracePeriodSeconds", spec.get("terminationGracePeriodSeconds"))
+    causes += validation.not_negative(
+        f"{path}.terminationGracePeriodSeconds", spec.get("terminationGracePeriodSeconds")
+    )
     if spec.get("nodeName"):
         causes += validation.dns_subdomain(f"{path}.nodeName", spec["nodeName"])
         if spec.get("schedulingGates"):
-            causes.append(forbidden_field(f"{path}.nodeName", "cannot be set until all schedulingGates have been cleared"))
+            causes.append(
+                forbidden_field(f"{path}.nodeName", "cannot be set until all schedulingGates have been cleared")
+            )
     return causes
 
 
@@ -299,7 +313,9 @@ def _validate_update(new: Obj, old: Obj) -> list[Cause]:
             causes.append(forbidden_field(f"spec.schedulingGates[{i}]", f"{why} '{gate.get('name')}'"))
     kept = spec.get("tolerations") or []
     if any(one not in kept for one in before.get("tolerations") or []):
-        causes.append(forbidden_field("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"))
+        causes.append(
+            forbidden_field("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds")
+        )
     deadline, was = spec.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds")
     if was is not None and (deadline is None or deadline > was):
         why = f"must be less than or equal to the previous value of {was}"

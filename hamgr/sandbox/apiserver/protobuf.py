@@ -23,7 +23,7 @@ _MAGIC = b"k8s\0"
 
 
 def _numbered(text: str) -> dict[int, str]:
-    """"metadata spec - status" -> {1: metadata, 2: spec, 4: status}; "N=name" sets a number of its own."""
+    """ "metadata spec - status" -> {1: metadata, 2: spec, 4: status}; "N=name" sets a number of its own."""
     found = {}
     number = 0
     for word in text.split():

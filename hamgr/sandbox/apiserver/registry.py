@@ -57,8 +57,8 @@ class ListOptions:
     """Which objects of a kind are asked for."""
 
     namespace: str = ""
-    labels: LabelSelector = LabelSelector()
-    fields: FieldSelector = FieldSelector()
+    labels: LabelSelector = field(default_factory=LabelSelector)
+    fields: FieldSelector = field(default_factory=FieldSelector)
     limit: int = 0
     continue_token: str = ""
     resource_version: str = ""
@@ -164,7 +164,9 @@ class Registry:
         try:
             decoded = schema.decode(kind.model, obj)
         except schema.WrongType as error:
-            raise bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {error}') from error
+            raise bad_request(
+                f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {error}'
+            ) from error
         if decoded.unknown and options.validation != "Ignore":
             texts = [f'unknown field "{path}"' for path in decoded.unknown]
             if options.validation == "Strict":
@@ -191,7 +193,9 @@ class Registry:
         metadata = dict(metadata) if isinstance(metadata, dict) else {}
         if kind.namespaced:
             if metadata.get("namespace") and metadata["namespace"] != namespace:
-                raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+                raise bad_request(
+                    "the namespace of the provided object does not match the namespace sent on the request"
+                )
             metadata["namespace"] = namespace
         else:
             metadata.pop("namespace", None)
@@ -284,7 +288,14 @@ class Registry:
         return self.change(kind, namespace, name, lambda _: sent, options, subresource=subresource), False
 
     def change(
-        self, kind: Kind, namespace: str, name: str, transform: Transform, options: WriteOptions, *, subresource: str = ""
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        transform: Transform,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
     ) -> Obj:
         """Read, transform and write an object. `subresource` "status" writes the status alone; "" all but the status.
 
@@ -296,7 +307,15 @@ class Registry:
         return self._change(kind, namespace, old, transform(self.shown(kind, old)), options, subresource, applied=False)
 
     def _change(
-        self, kind: Kind, namespace: str, old: Obj, changed: Obj, options: WriteOptions, subresource: str, *, applied: bool
+        self,
+        kind: Kind,
+        namespace: str,
+        old: Obj,
+        changed: Obj,
+        options: WriteOptions,
+        subresource: str,
+        *,
+        applied: bool,
     ) -> Obj:
         """Write a changed object over `old`; `applied` says that it carries its record of owners."""
         key = (old["metadata"].get("namespace", ""), old["metadata"]["name"])
@@ -323,16 +342,27 @@ class Registry:
         return self.shown(kind, self._write(kind, key, new, old, options))
 
     def apply(
-        self, kind: Kind, namespace: str, name: str, applied: Obj, options: WriteOptions, *, force: bool, subresource: str
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        applied: Obj,
+        options: WriteOptions,
+        *,
+        force: bool,
+        subresource: str,
     ) -> tuple[Obj, bool]:
         """Server-side apply: returns the object and whether it was created. Raises ApiFailure."""
         metadata = applied.get("metadata") or {}
         if metadata.get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
         if metadata.get("name", name) != name:
-            raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
+            raise bad_request(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+            )
         old = self.storage.get(kind.stored_as, (namespace, name))
-        self.decode(kind, self._checked(kind, namespace, applied), options)
+        decoded = self.decode(kind, self._checked(kind, namespace, applied), options)
+        applied = _sent_part(decoded, applied)  # in the types of the schema, so that 1 and "1" do not differ
         if old is None:
             if metadata.get("uid") or subresource:
                 raise not_found(kind, name)
@@ -444,6 +474,15 @@ def _same_spec(new: Obj, old: Obj) -> bool:
     """Whether everything but metadata and status is the same."""
     ignored = ("metadata", "status")
     return {k: v for k, v in new.items() if k not in ignored} == {k: v for k, v in old.items() if k not in ignored}
+
+
+def _sent_part(decoded: Any, sent: Any) -> Any:
+    """What of a decoded object was sent, without what decoding has filled in."""
+    if isinstance(decoded, dict) and isinstance(sent, dict):
+        return {key: _sent_part(value, sent[key]) for key, value in decoded.items() if key in sent}
+    if isinstance(decoded, list) and isinstance(sent, list) and len(decoded) == len(sent):
+        return [_sent_part(one, original) for one, original in zip(decoded, sent, strict=True)]
+    return decoded
 
 
 def _custom_object(obj: Obj) -> Obj:

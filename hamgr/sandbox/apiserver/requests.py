@@ -104,7 +104,7 @@ def write_options(request: web.Request) -> WriteOptions:
     query = request.query
     dry_run = query.get("dryRun", "")
     if dry_run not in ("", "All"):
-        supported = 'dryRun: Unsupported value: "%s": supported values: "All"' % dry_run
+        supported = f'dryRun: Unsupported value: "{dry_run}": supported values: "All"'
         raise ApiFailure(422, "Invalid", f' "" is invalid: {supported}')
     manager = query.get("fieldManager", "") or request.headers.get("User-Agent", "").partition("/")[0]
     return WriteOptions(bool(dry_run), query.get("fieldValidation", "") or "Warn", manager or "unknown")

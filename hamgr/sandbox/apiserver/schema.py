@@ -39,7 +39,9 @@ class Type:
             return f"map[string]{self.item.go() if self.item else ''}"
         if self.shape == "struct":
             return "v1." + re.sub(r"^(?:[A-Z][a-z]+)?V\d+", "", self.name)
-        return {"integer": "int32", "boolean": "bool", "number": "float64", "time": "time.Time"}.get(self.name, "string")
+        return {"integer": "int32", "boolean": "bool", "number": "float64", "time": "time.Time"}.get(
+            self.name, "string"
+        )
 
 
 ANY = Type("any")
@@ -356,7 +358,7 @@ def _mismatch(raw: Any, model: str, path: str, type_: Type) -> str:
     elif isinstance(raw, (int, float)):
         found = "number"
     else:
-        found = {str: "string", list: "array", dict: "object"}.get(type(raw), "null")
+        found = "string" if isinstance(raw, str) else "array" if isinstance(raw, list) else "object"
     owner = re.sub(r"^(?:[A-Z][a-z]+)?V\d+", "", model)
     plain = re.sub(r"\[\d+\]", "", path)
     return f"json: cannot unmarshal {found} into Go struct field {owner}.{plain} of type {type_.go()}"

@@ -70,7 +70,9 @@ def _requirement(part: str, whole: str) -> Requirement:
         return Requirement(found.group(1), operator, frozenset({found.group(3)}))
     if found := _EXISTENCE.match(part):
         return Requirement(found.group(2), "absent" if found.group(1) else "exists")
-    raise bad_request(f'unable to parse requirement: found {part.strip()!r} in "{whole}", expected: a label requirement')
+    raise bad_request(
+        f'unable to parse requirement: found {part.strip()!r} in "{whole}", expected: a label requirement'
+    )
 
 
 _OBJECT_OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "absent"}

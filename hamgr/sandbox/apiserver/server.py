@@ -7,7 +7,7 @@ import contextlib
 import logging
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -39,15 +39,18 @@ class Settings:
     `root_certificate` (PEM) is what pods are told to trust."""
 
     window: int = 5000
-    authenticator: Authenticator = Authenticator()
-    authorizer: Authorizer = AllowAll()
+    authenticator: Authenticator = field(default_factory=Authenticator)
+    authorizer: Authorizer = field(default_factory=AllowAll)
     root_certificate: str = ""
+
+
+DEFAULTS = Settings()
 
 
 class ApiServer:
     """One stand-in API server: storage, registry and HTTP application."""
 
-    def __init__(self, settings: Settings = Settings()) -> None:
+    def __init__(self, settings: Settings = DEFAULTS) -> None:
         self.storage = Storage(settings.window)
         self.registry = Registry(self.storage, Catalog(BUILT_IN))
         self._stopping = False
@@ -55,9 +58,7 @@ class ApiServer:
         self._authenticator = settings.authenticator
         self._lifecycle = Lifecycle(self.registry, settings.root_certificate)
         self._seed()
-        Housekeeping(
-            self.storage, Definitions(self.registry), (GarbageCollector(self.registry), self._lifecycle)
-        )
+        Housekeeping(self.storage, Definitions(self.registry), (GarbageCollector(self.registry), self._lifecycle))
 
     def _seed(self) -> None:
         kind = self.registry.catalog.find("", "v1", "namespaces")
@@ -99,7 +100,7 @@ class ApiServer:
             return web.Response(text="ok")
         if steps == ["version"]:
             return answer(discovery.VERSION)
-        if steps and (steps[0] == "api" and len(steps) > 2 or steps[0] == "apis" and len(steps) > 3):
+        if steps and ((steps[0] == "api" and len(steps) > 2) or (steps[0] == "apis" and len(steps) > 3)):
             return await self._handlers.resource(request, user)
         if steps and steps[0] in ("api", "apis"):
             return self._discover(request, steps)
@@ -153,10 +154,11 @@ class Listener:
     tls: ssl.SSLContext | None = None
 
 
+LOOPBACK = Listener("127.0.0.1")
+
+
 @contextlib.asynccontextmanager
-async def running(
-    server: ApiServer, listeners: Sequence[Listener] = (Listener("127.0.0.1"),)
-) -> AsyncIterator[list[str]]:
+async def running(server: ApiServer, listeners: Sequence[Listener] = (LOOPBACK,)) -> AsyncIterator[list[str]]:
     """Serve while the context lasts; yields the URLs, one a listener."""
     runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
     await runner.setup()

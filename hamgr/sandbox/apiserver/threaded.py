@@ -8,11 +8,11 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 
-from hamgr.sandbox.apiserver.server import ApiServer, Listener, Settings, running
+from hamgr.sandbox.apiserver.server import DEFAULTS, LOOPBACK, ApiServer, Listener, Settings, running
 
 
 @contextlib.contextmanager
-def in_thread(settings: Settings = Settings(), listener: Listener = Listener("127.0.0.1")) -> Iterator[str]:
+def in_thread(settings: Settings = DEFAULTS, listener: Listener = LOOPBACK) -> Iterator[str]:
     """Serve from another thread while the context lasts; yields the URL."""
     started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 

@@ -125,10 +125,11 @@ def object_meta_update(new: Obj, old: Obj) -> list[Cause]:
 
     Twice each, as a real server says it: its generic code and the kind's own validation both look.
     """
-    causes = []
-    for part in _IMMUTABLE_META:
-        if new.get(part) != old.get(part):
-            causes.append(invalid(f"metadata.{part}", quoted(new.get(part)), "field is immutable"))
+    causes = [
+        invalid(f"metadata.{part}", quoted(new.get(part)), "field is immutable")
+        for part in _IMMUTABLE_META
+        if new.get(part) != old.get(part)
+    ]
     if old.get("deletionTimestamp"):
         added = [one for one in new.get("finalizers") or [] if one not in (old.get("finalizers") or [])]
         if added:

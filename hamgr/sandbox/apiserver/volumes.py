@@ -61,9 +61,7 @@ def _claim_update(new: Obj, old: Obj) -> list[Cause]:
 
     if fixed(new) == fixed(old):
         return _claim_causes(new)
-    why = (
-        "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
-    )
+    why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
     return [forbidden_field("spec", why)]
 
 
@@ -111,7 +109,9 @@ def _volume_causes(volume: Obj) -> list[Cause]:
 
 def _volume_update(new: Obj, old: Obj) -> list[Cause]:
     if _source(new) != _source(old):
-        return [forbidden_field("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")]
+        return [
+            forbidden_field("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")
+        ]
     return _volume_causes(new) + validation.immutable(
         "spec.volumeMode", new["spec"].get("volumeMode"), old["spec"].get("volumeMode")
     )
@@ -130,10 +130,14 @@ def _storage_class_update(new: Obj, old: Obj) -> list[Cause]:
     causes = []
     if new.get("parameters") != old.get("parameters"):
         causes.append(forbidden_field("parameters", "updates to parameters are forbidden."))
-    for part in ("provisioner", "reclaimPolicy"):
-        if new.get(part) != old.get(part):
-            causes.append(forbidden_field(part, f"updates to {part} are forbidden."))
-    return causes + validation.immutable("volumeBindingMode", new.get("volumeBindingMode"), old.get("volumeBindingMode"))
+    causes += [
+        forbidden_field(part, f"updates to {part} are forbidden.")
+        for part in ("provisioner", "reclaimPolicy")
+        if new.get(part) != old.get(part)
+    ]
+    return causes + validation.immutable(
+        "volumeBindingMode", new.get("volumeBindingMode"), old.get("volumeBindingMode")
+    )
 
 
 def _csi_driver(obj: Obj, context: Context) -> None:
@@ -176,12 +180,8 @@ def _attachment_update(new: Obj, old: Obj) -> list[Cause]:
     return []
 
 
-CLAIM = Strategy(
-    prepare_create=_claim, validate=_claim_causes, validate_update=_claim_update, returns_deleted=True
-)
-VOLUME = Strategy(
-    prepare_create=_volume, validate=_volume_causes, validate_update=_volume_update, returns_deleted=True
-)
+CLAIM = Strategy(prepare_create=_claim, validate=_claim_causes, validate_update=_claim_update, returns_deleted=True)
+VOLUME = Strategy(prepare_create=_volume, validate=_volume_causes, validate_update=_volume_update, returns_deleted=True)
 STORAGE_CLASS = Strategy(
     prepare_create=_storage_class,
     validate=_storage_class_causes,

@@ -153,10 +153,7 @@ def _job(obj: Obj, context: Context) -> None:
 def _budget_causes(obj: Obj) -> list[Cause]:
     spec = obj["spec"]
     if "minAvailable" in spec and "maxUnavailable" in spec:
-        value = '{"MinAvailable":%s,"MaxUnavailable":%s}' % (
-            validation.quoted(spec["minAvailable"]),
-            validation.quoted(spec["maxUnavailable"]),
-        )
+        value = validation.quoted({"MinAvailable": spec["minAvailable"], "MaxUnavailable": spec["maxUnavailable"]})
         return [invalid("spec", value, "minAvailable and maxUnavailable cannot be both set")]
     return validation.not_negative("spec.minAvailable", spec.get("minAvailable"))
 

@@ -101,7 +101,9 @@ class Replay:
         self.differences: dict[tuple[str, int], list[str]] = {}
         self.watches: dict[tuple[str, int], RunningWatch] = {}
 
-    async def send(self, method: str, path: str, body: Any = None, content_type: str = "", accept: str = "") -> tuple[int, Any]:
+    async def send(
+        self, method: str, path: str, body: Any = None, content_type: str = "", accept: str = ""
+    ) -> tuple[int, Any]:
         headers = {"Content-Type": content_type or "application/json", "Accept": accept or "application/json"}
         data = None if body is None else json.dumps(body)
         async with self.session.request(method, self.url + path, data=data, headers=headers) as response:
