@@ -35,12 +35,21 @@ READY_TIMEOUT_S = 60.0
 _LOOK_AGAIN_S = 0.05
 _API_PORT = 6443
 _LOG_TAIL_LINES = 5
+_LOG_LINE_LENGTH = 500
 
 Report = Callable[[str], None]
 
 
 def _silent(line: str) -> None:
     pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """What `up` still waits for, and the log that may say why."""
+
+    what: str
+    log: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,43 +260,44 @@ class Sandbox:
             raise SandboxError(f"the API server refuses the objects of the disk driver: {error}") from error
         self._await(lambda: self._nodes_missing(record), deadline)
 
-    def _await(self, missing_now: Callable[[], str], deadline: float) -> None:
+    def _await(self, missing_now: Callable[[], _Missing | None], deadline: float) -> None:
         while missing := missing_now():
             self._check_alive()
             if time.monotonic() > deadline:
-                raise SandboxError(f"the sandbox did not get ready: {missing}", Exit.TIMEOUT)
+                text = f"the sandbox did not get ready: {missing.what}{_log_end(missing.log)}"
+                raise SandboxError(text, Exit.TIMEOUT)
             time.sleep(_LOOK_AGAIN_S)
 
-    def _control_plane_missing(self, record: Record) -> str:
-        """What is still to come, in words; empty when all is ready."""
+    def _control_plane_missing(self, record: Record) -> _Missing | None:
+        """The first thing that does not answer yet."""
         view = observe.look(Path(record.kubeconfig), record.etcd)
         if not view.etcd:
-            return f"etcd does not answer at {' '.join(record.etcd)}; see {self.control.logs}/etcd*.log"
+            return _Missing(f"etcd does not answer at {' '.join(record.etcd)}", self._etcd_log())
         if not view.api:
-            return f"the API server does not answer at {record.api}; see {self.control.logs}/apiserver.log"
-        return ""
+            return _Missing(f"the API server does not answer at {record.api}", self.control.logs / "apiserver.log")
+        return None
 
-    def _nodes_missing(self, record: Record) -> str:
-        """What is still to come on the nodes, in words; empty when all is ready."""
+    def _etcd_log(self) -> Path:
+        return next(iter(sorted(self.control.logs.glob("etcd*.log"))), self.control.logs / "etcd.log")
+
+    def _nodes_missing(self, record: Record) -> _Missing | None:
+        """The first node that is not ready yet."""
         view = observe.look(Path(record.kubeconfig), record.etcd)
         for name in record.node_names:
             if not view.nodes.get(name):
-                return f"node {name} is not Ready; see {self.host(name).logs}/kubelet.log"
-        waiting = sorted(set(record.node_names) - view.members) if record.options.hamgrd else []
-        if waiting:
-            return f"hamgrd on {waiting[0]} has not joined; see {self.host(waiting[0]).logs}/hamgrd.log"
-        return ""
+                return _Missing(f"node {name} is not Ready", self.layout.node(name) / "logs" / "kubelet.log")
+            if record.options.hamgrd and name not in view.members:
+                return _Missing(f"hamgrd on {name} has not joined", self.layout.node(name) / "logs" / "hamgrd.log")
+        return None
 
     def _check_alive(self) -> None:
         """Raise SandboxError when something died that nobody starts again."""
         spec = Spec.load(self.control.home / "init-spec.json")
         running = self.control.services()
         for service in spec.services:
-            if service.restart_s is None and service.name not in running and Path(service.log).exists():
-                tail = "\n  ".join(Path(service.log).read_text().splitlines()[-_LOG_TAIL_LINES:])
-                raise SandboxError(
-                    f"{service.name} ended at once; the end of {service.log}:\n  {tail}", Exit.UNAVAILABLE
-                )
+            log = Path(service.log)
+            if service.restart_s is None and service.name not in running and log.exists():
+                raise SandboxError(f"{service.name} ended at once{_log_end(log)}", Exit.UNAVAILABLE)
 
     def _runs(self) -> bool:
         """True while any machine of this sandbox runs."""
@@ -472,6 +482,15 @@ def _state_of(pid: int | None) -> str:
     if pid is None:
         return "down"
     return "frozen" if processes.is_frozen(pid) else "running"
+
+
+def _log_end(log: Path) -> str:
+    """The last lines of a log, for the end of an error message."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+    except OSError:
+        return f" (there is no {log})"
+    return "\n".join([f"; the end of {log}:", *(f"  {line[:_LOG_LINE_LENGTH]}" for line in lines)])
 
 
 def _as_urls(endpoints: Sequence[str]) -> tuple[str, ...]:
