@@ -62,7 +62,7 @@ def cache(kube: Kube, world: ScriptedCluster) -> Iterator[Cache]:
 def context(kube: Kube, cache: Cache) -> Context:
     """What an action gets: ``context("db", "n1", timeout_s=5, claim="data", ...)``."""
 
-    def make(resource: str, node: str, timeout_s: float = 20.0, **params: Any) -> ActionContext:
+    def make(resource: str, node: str, /, timeout_s: float = 20.0, **params: Any) -> ActionContext:
         unmounted = params.pop("unmounted", lambda node, volume: None)
         return ActionContext(
             resource=resource,
