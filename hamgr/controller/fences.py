@@ -14,6 +14,7 @@ import structlog
 from hamgr.cib.config_fencing import Fencing
 from hamgr.controller.levels import fencing_config
 from hamgr.controller.returns import Returns
+from hamgr.fencer.plan import Plan
 from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.topology import FencingConfig, Level, LevelConfig
@@ -34,6 +35,8 @@ class FencerPort(Protocol):
     ) -> FenceRecord: ...
 
     def resume(self, record: FenceRecord) -> bool: ...
+
+    def plan(self, target: Target, levels: Sequence[LevelConfig] | None = None) -> Plan: ...
 
     def close(self) -> None: ...
 
@@ -131,9 +134,7 @@ class Fences:
     ) -> FenceRecord:
         """Begin to fence one pod with its volumes. resources: what it carries, itself included."""
         why = reason("operator", user=by)
-        usual = self._config.levels_for(target.node)
-        stop = (LevelConfig(Level.STOP), *usual) if target.alive else usual
-        record = self._fencer.fence(target, why, by, levels or stop)
+        record = self._fencer.fence(target, why, by, levels or self._usual(target))
         self._records[record.id] = record
         self._asked[record.id] = resources
         return record
@@ -145,6 +146,19 @@ class Fences:
         record = self._fencer.fence(self._describe(node), why, confirmation.user, levels, confirmation=confirmation)
         self._records[record.id] = record
         return record
+
+    def plan(self, target: Target, levels: tuple[LevelConfig, ...] = ()) -> Plan:
+        """What a fence would do, without doing it. Asks Kubernetes: not for the control thread. Raises KubeError."""
+        return self._fencer.plan(target, levels or self._usual(target))
+
+    def forgive(self, record: FenceRecord) -> None:
+        """Take an operator's word that the fenced node may take part again."""
+        self._returns.forgive(record)
+
+    def _usual(self, target: Target) -> tuple[LevelConfig, ...]:
+        """The node's levels; for a pod on a node that is alive, an orderly stop is tried before them."""
+        usual = self._config.levels_for(target.node)
+        return (LevelConfig(Level.STOP), *usual) if target.alive and target.pods is not None else usual
 
     def levels(self, node: str, name: str) -> tuple[LevelConfig, ...]:
         """The levels of one name for a node. Raises ValueError for an unknown name."""
@@ -162,9 +176,6 @@ class Fences:
             resources = tuple(pod.resource for pod in record.pods if pod.resource)
         pods = ", ".join(f"{namespace}/{name}" for namespace, name in record.target.pods or ())
         succeeded = record.outcome is Outcome.SUCCEEDED
-        write = log.warning if succeeded else log.error
-        write("fence_ended", id=record.id, node=record.target.node, pods=pods, outcome=str(record.outcome),
-              level=str(record.level.level), took_s=round(record.ended_at - record.started_at, 3))  # fmt: skip
         return Ended(pods or record.target.node, record.target.node, resources, succeeded)
 
     def cleared(self, node: str) -> bool:

@@ -10,16 +10,18 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
 from hamgr.cib.config import ConfigError, load_yaml
+from hamgr.controller.chronicle import Chronicle
 from hamgr.controller.events import Event, FenceChanged, KubeChanged, OperationEnded, StoreChanged, Vacancy
 from hamgr.controller.fences import FencerPort, Fences
 from hamgr.controller.guarding import guard
-from hamgr.controller.operator import Operator, Refusal
+from hamgr.controller.operator import Inquiry, Operator, Refusal
 from hamgr.controller.parking import Parking
 from hamgr.controller.recorded import STATE, Journal, Recorded
 from hamgr.controller.report import Reporter
@@ -34,9 +36,11 @@ from hamgr.fencer.history import EtcdRecords
 from hamgr.fencer.records import FenceRecord
 from hamgr.fencer.topology import FencingConfig
 from hamgr.kube.cache import Cache
+from hamgr.kube.errors import KubeError
 from hamgr.kube.nodes import LeaseAges
 from hamgr.kube.objects import ENDPOINT_SLICE, LABEL_RESOURCE, POD, VOLUME_ATTACHMENT, Kind, Obj, labels_of
-from hamgr.store.errors import Deposed, StoreUnavailable
+from hamgr.store.errors import Deposed, StoreError, StoreUnavailable
+from hamgr.store.eventlog import EventLog
 from hamgr.store.leadership import Leadership, Token
 from hamgr.store.membership import MEMBERS
 from hamgr.store.requests import REQUESTS, Request, RequestQueue
@@ -98,6 +102,7 @@ class _Office:
     operator: Operator
     parking: Parking
     reporter: Reporter
+    inquiries: ThreadPoolExecutor
     watches: list[Watch] = field(default_factory=list)
 
 
@@ -131,6 +136,7 @@ class Controller:
                     self._step_down()
                 except StoreUnavailable as error:
                     log.warning("etcd_unavailable", error=str(error))
+                    self._step_down(hand_over=True)  # what a round had begun is done again from what is recorded
                     stop.wait(_TICK_S)
                 except Exception:  # one odd event must not end the daemon; state is rebuilt from etcd
                     log.exception("round_failed")
@@ -206,7 +212,11 @@ class Controller:
         if token is not None:
             log.info("leading", node=self._settings.node, token=token.revision)
             self._era += 1
-            self._office = self._open()
+            try:
+                self._office = self._open()
+            except BaseException:
+                self._leadership.resign()
+                raise
             self._means.on_leading(token)
 
     def _alone(self) -> bool:
@@ -224,6 +234,7 @@ class Controller:
             watch.stop()
         office.term.fences.close()
         office.returns.close()
+        office.inquiries.shutdown(wait=False, cancel_futures=True)
         office.executor.close(_CLOSE_S)
         if hand_over:
             self._leadership.resign()
@@ -249,14 +260,17 @@ class Controller:
             describe=lambda node: office.term.target(node),
             returns=returns,
         )
-        term = Term(settings, None, recorded, views, executor, fences, leadership.id,
+        chronicle = Chronicle(journal, EventLog(store, leadership), means.now)
+        term = Term(settings, recorded, chronicle, views, executor, fences, leadership.id,
                     clock=means.clock, now=means.now, settled=self._settled)  # fmt: skip
         requests = RequestQueue(store, leadership)
         reporter = Reporter(term, leadership, means.cache, clock=means.clock, now=means.now)
         parking = Parking(term, means.registry, executor, means.cache, means.surroundings.cluster,
                           clock=means.clock, now=means.now)  # fmt: skip
-        operator = Operator(term, means.cache, means.now)
-        office = _Office(term, executor, returns, requests, operator, parking, reporter)
+        operator = Operator(term, means.surroundings.kube, means.cache, means.now)
+        inquiries = ThreadPoolExecutor(2, thread_name_prefix="inquiry")
+        office = _Office(term, executor, returns, requests, operator, parking, reporter, inquiries)
+        chronicle.tell("leader", f"{settings.node} leads", node=settings.node)
         self._configure(office, snapshots[CONFIG])
         for request in requests.take(snapshots[REQUESTS]):
             self._carry_out(office, request)
@@ -290,6 +304,9 @@ class Controller:
             answer = office.operator.carry_out(request)
         except Refusal as refusal:
             office.requests.refuse(request.id, str(refusal), refusal.code)
+            return
+        if isinstance(answer, Inquiry):
+            office.inquiries.submit(_inquire, office.requests, request, answer)
         else:
             office.requests.answer(request.id, answer)
 
@@ -335,3 +352,16 @@ class Controller:
 
     def _on_store(self, changes: Sequence[Change], revision: int) -> None:
         self._post(StoreChanged(changes, revision))
+
+
+def _inquire(requests: RequestQueue, request: Request, inquiry: Inquiry) -> None:
+    """Answer a request that has to ask Kubernetes first, beside the control loop."""
+    try:
+        requests.answer(request.id, inquiry())
+    except KubeError as error:
+        requests.refuse(request.id, error.message)
+    except StoreError as error:
+        log.warning("request_not_answered", kind=request.kind, error=str(error))
+    except Exception:
+        log.exception("request_failed", kind=request.kind)
+        requests.refuse(request.id, f"the leader could not carry out {request.kind}: its log says why")

@@ -6,7 +6,6 @@ or refused with a sentence and an exit code.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,11 +13,15 @@ import structlog
 
 from hamgr.cib import history
 from hamgr.cib.model import Primitive
-from hamgr.controller.targets import find_pod, tree
+from hamgr.controller.targets import PodTarget, find_pod, tree
 from hamgr.controller.term import Term
+from hamgr.fencer.plan import Plan
 from hamgr.fencer.records import Confirmation
 from hamgr.fencer.topology import Level
+from hamgr.fencer.unfence import unfence_by_order
 from hamgr.kube.cache import Cache
+from hamgr.kube.gateway import Kube
+from hamgr.kube.nodes import OUT_OF_SERVICE
 from hamgr.store.requests import Request
 
 log = structlog.get_logger(__name__)
@@ -37,18 +40,34 @@ class Refusal(Exception):
         self.code = code
 
 
+class Inquiry:
+    """An answer that takes asking Kubernetes: to be called beside the control thread. Raises KubeError."""
+
+    def __init__(self, ask: Callable[[], dict[str, Any]]) -> None:
+        self._ask = ask
+
+    def __call__(self) -> dict[str, Any]:
+        return self._ask()
+
+
+Answer = dict[str, Any] | Inquiry
+
+
 class Operator:
     """Carries out requests in a term. Used by the control thread alone."""
 
-    def __init__(self, term: Term, cache: Cache | None, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, term: Term, kube: Kube | None, cache: Cache | None, now: Callable[[], float]) -> None:
         self._term = term
+        self._kube = kube
         self._cache = cache
         self._now = now
 
-    def carry_out(self, request: Request) -> dict[str, Any]:
+    def carry_out(self, request: Request) -> Answer:
         """Do what was asked and give the answer's body. Raises Refusal."""
-        kinds: dict[str, Callable[[Request, Mapping[str, Any]], dict[str, Any]]] = {
+        kinds: dict[str, Callable[[Request, Mapping[str, Any]], Answer]] = {
             "fence": self._fence,
+            "fence-plan": self._fence_plan,
+            "unfence": self._unfence,
             "confirm": self._confirm,
             "cleanup": self._cleanup,
             "move": self._move,
@@ -70,9 +89,35 @@ class Operator:
 
     def _fence(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
         name = _text(body, "target")
-        levels = self._levels(name, _text(body, "level"))
-        if name in self._nodes():
+        pod = self._pod(name)
+        levels = self._levels(name if pod is None else pod.node, _text(body, "level"))
+        if pod is None:
             return {"fence": self._term.fence_node(name, request.by, levels).id}
+        return {"fence": self._term.fence_pod(pod, request.by, levels).id}
+
+    def _fence_plan(self, _request: Request, body: Mapping[str, Any]) -> Answer:
+        """What `fence` would do; asked of Kubernetes, so it is answered later."""
+        name = _text(body, "target")
+        pod = self._pod(name)
+        node = name if pod is None else pod.node
+        levels = self._levels(node, _text(body, "level"))
+        target = self._term.target(node) if pod is None else self._term.pod_target(pod)
+        fences = self._term.fences
+        return Inquiry(lambda: _as_answer(fences.plan(target, levels)))
+
+    def _unfence(self, _request: Request, body: Mapping[str, Any]) -> Answer:
+        node, kube = self._node(body), self._kube
+        last = self._term.fences.last_of(node)
+        if kube is None or last is None:
+            raise Refusal(f"node {node} was not fenced, as far as the history goes", NO_SUCH_OBJECT)
+        self._term.fences.forgive(last)
+        self._term.touch(f"{_request.by} let {node} take part again")
+        return Inquiry(lambda: {"removed": [f"taint {OUT_OF_SERVICE}"] if unfence_by_order(kube, node) else []})
+
+    def _pod(self, name: str) -> PodTarget | None:
+        """The pod of that name; None when it is a node's name. Raises Refusal when it is neither."""
+        if name in self._nodes():
+            return None
         pod = find_pod(self._cache, name)
         if pod is None:
             raise Refusal(
@@ -80,7 +125,7 @@ class Operator:
                 "pods are called RESOURCE-NODE, see `hamgr status`",
                 NO_SUCH_OBJECT,
             )
-        return {"fence": self._term.fence_pod(pod, request.by, levels).id}
+        return pod
 
     def _levels(self, name: str, level: str) -> Any:
         if not level:
@@ -193,6 +238,19 @@ class Operator:
     def _role_until(self, body: Mapping[str, Any]) -> tuple[str, float | None]:
         lifetime = body.get("lifetime_s")
         return _text(body, "role"), self._now() + float(lifetime) if lifetime else None
+
+
+def _as_answer(plan: Plan) -> dict[str, Any]:
+    levels = [
+        {
+            "level": str(level.level),
+            "steps": list(level.steps),
+            "proves": level.proves,
+            "unfit": "" if level.unfit is None else str(level.unfit),
+        }
+        for level in plan.levels
+    ]
+    return {"node": plan.node, "levels": levels}
 
 
 def _text(body: Mapping[str, Any], key: str) -> str:

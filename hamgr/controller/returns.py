@@ -44,6 +44,11 @@ class Returns:
             self._looked_at[record.id] = self._clock()
         self._pool.submit(self._ask, self._kube, record)
 
+    def forgive(self, record: FenceRecord) -> None:
+        """Count the node as back because an operator says so."""
+        with self._lock:
+            self._why[record.id] = ""
+
     def close(self) -> None:
         """End the asking."""
         self._pool.shutdown(wait=False, cancel_futures=True)

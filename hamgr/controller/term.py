@@ -17,6 +17,8 @@ from hamgr.cib import history
 from hamgr.cib.config import ClusterFile
 from hamgr.cib.history import Executed
 from hamgr.cib.model import Agent, Cib, Node
+from hamgr.controller.chronicle import Chronicle
+from hamgr.controller.decisions import describe
 from hamgr.controller.fences import Ended, Fences
 from hamgr.controller.membership import Limits, Standing, judge_all
 from hamgr.controller.recorded import Recorded
@@ -26,8 +28,9 @@ from hamgr.controller.views import Views
 from hamgr.controller.walk import Walk
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import Op, OpResult
+from hamgr.fencer.history import as_status
 from hamgr.fencer.reasons import reason
-from hamgr.fencer.records import FenceRecord, Target
+from hamgr.fencer.records import FenceRecord, Outcome, Target
 from hamgr.fencer.topology import LevelConfig
 from hamgr.scheduler import schedule
 from hamgr.scheduler.state import Options
@@ -37,6 +40,13 @@ from hamgr.scheduler.transition import Action, Transition
 log = structlog.get_logger(__name__)
 
 _OURS = "hamgr"  # the provider of agents that the executor runs
+_STANDING_TEXTS = {
+    Standing.UNSEEN: "node {node} was never seen",
+    Standing.MEMBER: "node {node} is a member: its hamgrd holds its lease",
+    Standing.KUBELET: "node {node} is alive by its kubelet; no hamgrd runs there",
+    Standing.LOST: "node {node} fell silent",
+    Standing.FENCED: "node {node} is fenced",
+}
 PARK = "park"  # the key of operations that belong to no transition
 
 
@@ -67,8 +77,8 @@ class Term:
     def __init__(
         self,
         settings: ControllerSettings,
-        cluster: ClusterFile | None,
         recorded: Recorded,
+        chronicle: Chronicle,
         views: Views,
         executor: Executor,
         fences: Fences,
@@ -80,11 +90,12 @@ class Term:
     ) -> None:
         """Begin a term with what earlier leaders recorded.
 
-        cluster: None while nothing was ever applied. clock: monotonic seconds; now: seconds since the epoch.
+        clock: monotonic seconds; now: seconds since the epoch.
         settled: whether our own view of etcd has been whole for long enough to believe that a missing member is silent.
         """
         self._settings = settings
         self.recorded = recorded
+        self._chronicle = chronicle
         self.views = views
         self._executor = executor
         self.fences = fences
@@ -102,8 +113,6 @@ class Term:
         self.cluster: ClusterFile | None = None
         self.configuration: Cib | None = None
         self._forget_what_the_last_leader_ran()
-        if cluster is not None:
-            self.configure(cluster)
 
     # --- inputs ------------------------------------------------------------------------------------------------------
 
@@ -137,7 +146,7 @@ class Term:
         if result.attributes:
             self.recorded.update(result.op.node, lambda s: history.set_attributes(s, result.attributes))
             self.touch(f"{result.op.name} has new attributes on {result.op.node}")
-        self._log_result(result, executed)
+        self._tell_result(result, executed)
         in_flight = course is not None and action is not None and action.id in course.walk.in_flight
         if course is not None and action is not None and in_flight:
             (course.walk.fail if executed.failed else course.walk.confirm)(action.id)
@@ -165,14 +174,17 @@ class Term:
             ),
         )
         self._executor.abandon(pod.node, together)
-        alive = self.recorded.standing(pod.node) in (Standing.MEMBER, Standing.KUBELET)
-        target = replace(
+        return self.fences.fence_pod(self.pod_target(pod), together, by, levels)
+
+    def pod_target(self, pod: PodTarget) -> Target:
+        """A pod as a target, with the disks of what lives and moves with it."""
+        assert self.configuration is not None
+        return replace(
             self.target(pod.node),
             pods=((pod.namespace, pod.name),),
-            claims=claims(self.configuration, together),
-            alive=alive,
+            claims=claims(self.configuration, companions(self.configuration, pod.resource)),
+            alive=self.recorded.standing(pod.node) in (Standing.MEMBER, Standing.KUBELET),
         )
-        return self.fences.fence_pod(target, together, by, levels)
 
     def target(self, node: str) -> Target:
         """A node as a target: all of our disks, since what is recorded of it may be behind."""
@@ -190,6 +202,7 @@ class Term:
         ended = self.fences.note(record)
         if ended is None:
             return
+        self._tell_fence(record)
         course = self._course
         waiting = () if course is None else tuple(i for i in course.walk.in_flight if self._fences_of(course, i, ended))
         if ended.succeeded:
@@ -199,6 +212,15 @@ class Term:
             (course.walk.confirm if ended.succeeded else course.walk.fail)(action_id)
         if not waiting or not ended.succeeded:
             self.touch(f"fencing of {ended.target} has {'succeeded' if ended.succeeded else 'failed'}")
+
+    def _tell_fence(self, record: FenceRecord) -> None:
+        shown = as_status(record)
+        if record.outcome is Outcome.SUCCEEDED:
+            text = f"{shown.target} fenced by level {shown.level} in {shown.took_s:g} s: {shown.proof}"
+        else:
+            text = f"{shown.target} could not be fenced: {shown.error}"
+        level = "warning" if record.outcome is Outcome.SUCCEEDED else "error"
+        self._chronicle.tell("fence", text, level=level, node=record.target.node, fence=record.id)
 
     @staticmethod
     def _fences_of(course: Course, action_id: int, ended: Ended) -> bool:
@@ -258,7 +280,8 @@ class Term:
             self._take_standing(node, before, now)
 
     def _take_standing(self, node: str, before: Standing, now: Standing) -> None:
-        log.info("node_standing", node=node, before=str(before), now=str(now))
+        level = "warning" if now is Standing.LOST else "info"
+        self._chronicle.tell("node", _STANDING_TEXTS[now].format(node=node), level=level, node=node, before=str(before))
         self.recorded.set_standing(node, now)
         if now is Standing.LOST:
             self.recorded.update(node, history.member_lost)
@@ -318,27 +341,13 @@ class Term:
         self._scheduled_at = self._clock()
         transition = schedule(self.cib(), datetime.fromtimestamp(self._now(), UTC))
         self.last = transition
-        for warning in transition.warnings:
-            log.warning("scheduler", message=warning)
         if not any(action.kind != "pseudo" for action in transition.actions):
             log.debug("nothing_to_do", why=why)
             return
         number = self.recorded.next_transition()
-        log.info("transition", number=number, why=why, actions=len(transition.actions))
+        self._chronicle.tell("transition", f"transition {number}: {why}", number=number)
         for line in transition.summary:
-            text = line.task or line.action
-            log.info(
-                "decision",
-                what=text,
-                resource=line.resource,
-                node=line.node,
-                source=line.source,
-                dest=line.dest,
-                role=line.role,
-                next_role=line.next_role,
-                blocked=line.blocked,
-                reason=line.reason,
-            )
+            self._chronicle.tell("decision", describe(line), resource=line.resource, node=line.node or line.dest)
         self._held.clear()
         self._course = Course.of(number, transition, self._clock(), why, self._leader_id)
         self._go_on(self._course)
@@ -362,8 +371,9 @@ class Term:
 
     def _end(self, course: Course) -> None:
         took = round(self._clock() - course.began, 3)
-        outcome = "complete" if course.walk.complete else (course.walk.abort_reason or "incomplete")
-        log.info("transition_ended", number=course.number, outcome=outcome, took_s=took)
+        outcome = "complete" if course.walk.complete else f"ended: {course.walk.abort_reason or 'could not go on'}"
+        self._chronicle.tell("transition_ended", f"transition {course.number} {outcome} after {took:g} s",
+                             number=course.number, took_s=took)  # fmt: skip
         if not course.walk.complete and not self._reasons:
             self._reasons.append(f"transition {course.number} could not be completed")
         self._course = None
@@ -374,7 +384,8 @@ class Term:
             return False
         why = self.fences.refusal(action.node)
         if why and self._held.get(action.id) != why:
-            log.warning("fencing_held", node=action.node, why=why)
+            text = f"fencing of {action.node} has to wait: {why}"
+            self._chronicle.tell("fencing_held", text, level="warning", node=action.node)
         if why:
             self._held[action.id] = why
         else:
@@ -493,19 +504,25 @@ class Term:
             **measured,  # type: ignore[arg-type]
         )
 
-    def _log_result(self, result: OpResult, executed: Executed) -> None:
-        write = log.warning if executed.failed else log.info
-        write(
-            "operation",
-            resource=result.op.name,
-            task=result.op.task,
-            node=result.op.node,
-            interval_ms=result.op.interval_ms,
-            rc=int(result.rc),
-            status=int(result.exec_status),
-            reason=result.reason,
-            took_ms=result.exec_ms,
-        )
+    def _tell_result(self, result: OpResult, executed: Executed) -> None:
+        """Tell what people want to know: whatever failed or changed something. Probes and quiet monitors are logged."""
+        op = result.op
+        outcome = "failed" if executed.failed else "ok"
+        reason = f": {result.reason}" if result.reason else ""
+        text = f"{op.task} of {op.name} on {op.node} {outcome} after {result.exec_ms / 1000:.2f} s{reason}"
+        if executed.failed or op.task != "monitor":
+            self._chronicle.tell(
+                "operation",
+                text,
+                level="warning" if executed.failed else "info",
+                node=op.node,
+                resource=op.name,
+                task=op.task,
+                rc=int(result.rc),
+                took_ms=result.exec_ms,
+            )
+        else:
+            log.info("operation", text=text, rc=int(result.rc), interval_ms=op.interval_ms)
 
     def _forget_what_the_last_leader_ran(self) -> None:
         """Recurring operations ended with it, and how its operations in flight ended nobody knows: those are probed."""
@@ -513,7 +530,8 @@ class Term:
             state, unsure = history.forget_pending(history.forget_recurring(self.recorded.state(node)))
             self.recorded.set_state(state)
             for resource in unsure:
-                log.info("operation_in_flight_unknown", resource=resource, node=node)
+                text = f"what became of the last leader's operation on {resource} is not known: {node} is probed"
+                self._chronicle.tell("operation_unknown", text, node=node, resource=resource)
 
     def _expire_overrides(self) -> None:
         kept = self.recorded.overrides.expire(self._now())

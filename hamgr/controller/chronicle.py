@@ -1,0 +1,46 @@
+"""What the leader tells the world as it goes: each thing once, to the log and to the cluster's event log in etcd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from hamgr.cib.events import Event
+from hamgr.controller.recorded import Journal
+from hamgr.store.eventlog import EventLog
+
+log = structlog.get_logger("hamgr.controller")
+
+
+class Chronicle:
+    """Writes events; they reach etcd with the journal. Used by the control thread alone."""
+
+    def __init__(self, journal: Journal, events: EventLog | None, now: Callable[[], float]) -> None:
+        """now: seconds since the epoch. Raises StoreUnavailable: the log's end is looked up here."""
+        self._journal = journal
+        self._events = events
+        self._now = now
+        if events is not None:
+            events.forget_position()
+            events.stage()
+
+    def tell(
+        self, code: str, text: str, *, level: str = "info", node: str = "", resource: str = "", **data: Any
+    ) -> None:
+        """Tell one thing: a code with its data for programs, a sentence for people."""
+        getattr(log, level)(code, text=text, **_given(node=node, resource=resource), **data)
+        if self._events is None:
+            return
+        at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        puts, deletes = self._events.stage(Event(at, code, text, level, node, resource, data).to_value())
+        for key, value in puts.items():
+            self._journal.put(key, value)
+        for key in deletes:
+            self._journal.delete(key)
+
+
+def _given(**values: str) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value}
