@@ -186,6 +186,9 @@ class Run:
         self._unfit = None
         if self.record.level.level is Level.VOLUME:
             self._unfit = volume_level.unfit(found, self._around.config.drivers)
+        elif self._means is not None:
+            known = self._means.look(self.record)
+            self._unfit = known.failure if known else None
         self.record = observe.merged(self.record, found)
 
     def _look_at_pods(self, record: FenceRecord) -> dict[str, machine.PodSeen]:

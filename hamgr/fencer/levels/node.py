@@ -47,11 +47,12 @@ class NodeMeans:
         self._failure: Reason | None = None
 
     def look(self, record: FenceRecord) -> Isolation | None:
-        """None before anything was done in this process; then what the devices say."""
+        """None before anything was done in this process, unless it is hopeless; then what the devices say."""
+        failure = self._failure or self._missing(record)
+        if failure is not None:
+            return Isolation(failure=failure)
         if not self._acted:
             return None
-        if self._failure is not None:
-            return Isolation(failure=self._failure)
         waiting_for = [name for name in record.level.devices if not self._is_off(name, record.target.node)]
         if waiting_for:
             return Isolation(waiting=reason("waiting-device", device=", ".join(waiting_for)))
@@ -62,8 +63,7 @@ class NodeMeans:
         """Switch the node off by every device in turn, and read back."""
         self._acted = True
         node = record.target.node
-        if not record.level.devices:
-            self._failure = reason("no-device", node=node)
+        self._failure = self._missing(record)
         for name in record.level.devices:
             self._failure = self._failure or self._switch_off(name, node)
         return self.look(record) or Isolation(failure=self._failure)
@@ -73,10 +73,14 @@ class NodeMeans:
         for name in reversed(record.level.devices):
             self._devices[name].on(record.target.node)
 
+    def _missing(self, record: FenceRecord) -> Reason | None:
+        if not record.level.devices:
+            return reason("no-device", node=record.target.node)
+        unknown = next((name for name in record.level.devices if name not in self._devices), None)
+        return None if unknown is None else reason("unknown-device", device=unknown)
+
     def _switch_off(self, name: str, node: str) -> Reason | None:
-        device = self._devices.get(name)
-        if device is None:
-            return reason("unknown-device", device=name)
+        device = self._devices[name]
         if not device.acts:
             return None
         try:

@@ -1,0 +1,214 @@
+"""Fence devices through the standard interface of fence agents, with an agent that the test brings along."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from fixtures.fence_world import MemoryRecords, World
+from fixtures.waiting import wait_until
+
+from hamgr.fencer import (
+    Fencer,
+    FencingConfig,
+    FencingConfigError,
+    Level,
+    LevelConfig,
+    Outcome,
+    Surroundings,
+    Target,
+    reason,
+)
+from hamgr.fencer.devices import AgentDevice, CloudDevice, make_devices, parse_metadata, verify_devices
+from hamgr.fencer.levels.node import DeviceError
+from hamgr.fencer.topology import DeviceConfig
+from hamgr.kube.objects import NODE
+
+AGENT = """#!{python}
+import json, pathlib, sys
+here = pathlib.Path(__file__).parent
+given = dict(line.rstrip("\\n").split("=", 1) for line in sys.stdin if "=" in line)
+with (here / "calls.jsonl").open("a") as log:
+    log.write(json.dumps({{"argv": sys.argv[1:], "given": given}}) + "\\n")
+plugs = here / "plugs.json"
+state = json.loads(plugs.read_text()) if plugs.exists() else {{}}
+action, plug = given.get("action", "reboot"), given.get("port", "")
+if action == "metadata":
+    print((here / "metadata.xml").read_text())
+    sys.exit(0)
+if given.get("passwd") != "open sesame":
+    print("Unable to connect/login with password " + given.get("passwd", ""), file=sys.stderr)
+    sys.exit(1)
+if action in ("off", "on"):
+    if not (here / "jammed").exists():
+        state[plug] = action
+        plugs.write_text(json.dumps(state))
+elif action == "status":
+    sys.exit(2 if state.get(plug) == "off" else 0)
+elif action != "monitor":
+    sys.exit(1)
+"""
+
+METADATA = """<?xml version="1.0" ?>
+<resource-agent name="fence_testpdu" shortdesc="Power switch for tests">
+<parameters>
+<parameter name="action" unique="0" required="1"><content type="string" default="reboot"/></parameter>
+<parameter name="ip" required="1"><content type="string"/><shortdesc lang="en">Address</shortdesc></parameter>
+<parameter name="passwd" unique="0" required="0"><content type="string"/></parameter>
+<parameter name="port" unique="0" required="1"><content type="string"/></parameter>
+</parameters>
+<actions><action name="on"/><action name="off"/><action name="status"/><action name="monitor"/></actions>
+</resource-agent>
+"""
+
+
+@pytest.fixture
+def pdu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fence agent on the PATH; its folder holds the state of the plugs and what it was called with."""
+    folder = tmp_path / "pdu"
+    folder.mkdir()
+    agent = folder / "fence_testpdu"
+    agent.write_text(AGENT.format(python=sys.executable))
+    agent.chmod(agent.stat().st_mode | stat.S_IXUSR)
+    (folder / "metadata.xml").write_text(METADATA)
+    (folder / "secret").write_text("open sesame\n")
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def device(pdu: Path, **fields: object) -> DeviceConfig:
+    settings = {"agent": "fence_testpdu", "params": {"ip": "10.0.0.9"}, "secret_files": {"passwd": str(pdu / "secret")}}
+    return DeviceConfig.from_json("pdu", settings | fields)
+
+
+def calls(pdu: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (pdu / "calls.jsonl").read_text().splitlines()]
+
+
+def test_off_status_on_monitor(pdu: Path) -> None:
+    switch = AgentDevice(device(pdu, port_map={"n1": "7"}))
+    switch.monitor()
+    assert switch.state("n1") == "on"
+    switch.off("n1")
+    assert switch.state("n1") == "off"
+    assert switch.state("n2") == "on"
+    switch.on("n1")
+    assert switch.state("n1") == "on"
+    assert {call["given"].get("port") for call in calls(pdu)} == {None, "7", "n2"}  # type: ignore[attr-defined]
+
+
+def test_nothing_is_ever_passed_on_the_command_line(pdu: Path) -> None:
+    switch = AgentDevice(device(pdu))
+    switch.off("n1")
+    switch.state("n1")
+    assert [call["argv"] for call in calls(pdu)] == [[], []]
+    assert all(call["given"]["passwd"] == "open sesame" for call in calls(pdu))  # type: ignore[index]
+
+
+def test_an_agents_complaint_is_told_without_the_secret(pdu: Path) -> None:
+    (pdu / "secret").write_text("wrong sesame")
+    with pytest.raises(DeviceError) as error:
+        AgentDevice(device(pdu)).off("n1")
+    assert str(error.value) == "Unable to connect/login with password ***"
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"agent": "fence_missing"}, "there is no program fence_missing: install the package fence-agents"),
+        ({"secret_files": {"passwd": "/nonexistent"}}, "secret file /nonexistent of parameter passwd: No such file"),
+        ({"params": {"ip": "a\nb"}}, "parameter ip holds a line break"),
+    ],
+)
+def test_what_cannot_be_run_is_told(pdu: Path, fields: dict[str, object], sentence: str) -> None:
+    with pytest.raises(DeviceError, match=sentence):
+        AgentDevice(device(pdu, **fields)).off("n1")
+
+
+def test_an_agent_that_hangs_is_cut_short(pdu: Path) -> None:
+    (pdu / "fence_testpdu").write_text("#!/bin/sh\nexec sleep 60\n")
+    with pytest.raises(DeviceError, match=r"off was not over after 0\.2 s"):
+        AgentDevice(device(pdu, timeout_s=0.2)).off("n1")
+
+
+def test_parameters_are_checked_against_the_agents_metadata(pdu: Path) -> None:
+    verify_devices(FencingConfig(devices={"pdu": device(pdu)}))
+    wrong = device(pdu, params={"adress": "10.0.0.9"})
+    with pytest.raises(FencingConfigError) as error:
+        verify_devices(FencingConfig(devices={"pdu": wrong}))
+    assert "has no parameter 'adress'" in str(error.value)
+    assert "needs parameter 'ip'" in str(error.value)
+
+
+def test_metadata_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="no XML"):
+        parse_metadata("usage: fence_x")
+    with pytest.raises(ValueError, match="begins with <html>"):
+        parse_metadata("<html/>")
+    assert parse_metadata(METADATA).actions == {"on", "off", "status", "monitor"}
+
+
+def fence(world: World, config: FencingConfig, level: LevelConfig, **around: object) -> tuple[MemoryRecords, str]:
+    records = MemoryRecords()
+    fencer = Fencer(Surroundings(world.kube, records, config, "t", "n2", {}, **around))  # type: ignore[arg-type]
+    record = fencer.fence(Target("n1"), reason("node-lost", node="n1"), "hamgrd n2", [level])
+    wait_until(lambda: record.id in records.saved and not fencer.active())
+    fencer.close()
+    return records, record.id
+
+
+def test_a_node_is_fenced_by_an_agent_end_to_end(world: World, pdu: Path) -> None:
+    world.set_node("n1", ready="Unknown")
+    config = FencingConfig(devices={"pdu": device(pdu)})
+    records, fence_id = fence(world, config, LevelConfig(Level.NODE, ("pdu",)))
+    record = records.saved[fence_id]
+    assert record.outcome is Outcome.SUCCEEDED
+    assert [(proof.kind, proof.observed) for proof in record.proofs] == [
+        ("powered-off", "device pdu: switched off, and it reads back off")
+    ]
+    assert json.loads((pdu / "plugs.json").read_text()) == {"n1": "off"}
+    assert world.pods() == []
+    assert world.attachments() == []
+    assert "open sesame" not in json.dumps(record.to_json())
+
+
+def test_an_answer_of_success_without_effect_is_no_proof(world: World, pdu: Path) -> None:
+    (pdu / "jammed").touch()
+    config = FencingConfig(devices={"pdu": device(pdu)})
+    records, fence_id = fence(world, config, LevelConfig(Level.NODE, ("pdu",), attempts=2))
+    record = records.saved[fence_id]
+    assert record.outcome is Outcome.FAILED
+    assert [tried.code for tried in record.tried] == ["device-unproved", "device-unproved"]
+    assert world.pods() == ["db-n1"]
+    assert len(world.attachments()) == 1
+
+
+def test_every_device_of_a_level_must_confirm(world: World, pdu: Path) -> None:
+    config = FencingConfig(devices={"pdu": device(pdu), "ccm": DeviceConfig("ccm", "cloud")})
+    level = LevelConfig(Level.NODE, ("pdu", "ccm"), timeout_s=0.7)
+    records, fence_id = fence(world, config, level)
+    assert [tried.code for tried in records.saved[fence_id].tried] == ["timeout"]
+    shutdown = {"key": "node.cloudprovider.kubernetes.io/shutdown", "effect": "NoSchedule"}
+    world.kube.patch_merge(NODE.path("n1"), {"spec": {"taints": [shutdown]}})
+    records, fence_id = fence(world, config, level)
+    record = records.saved[fence_id]
+    assert record.outcome is Outcome.SUCCEEDED
+    assert record.proofs[0].observed == "device pdu: switched off, and it reads back off; device ccm: it says off"
+
+
+def test_a_device_that_is_not_configured_is_named_before_any_effect(world: World) -> None:
+    records, fence_id = fence(world, FencingConfig(), LevelConfig(Level.NODE, ("ghost",)))
+    assert [tried.code for tried in records.saved[fence_id].tried] == ["unknown-device"]
+    assert world.pods() == ["db-n1"]
+
+
+def test_the_clouds_word(world: World) -> None:
+    cloud = make_devices(FencingConfig(devices={"ccm": DeviceConfig("ccm", "cloud")}), world.kube)["ccm"]
+    assert isinstance(cloud, CloudDevice)
+    cloud.monitor()
+    assert cloud.state("n1") == "unknown"
+    assert cloud.state("gone") == "off"
