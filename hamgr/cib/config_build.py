@@ -40,6 +40,11 @@ FENCING_ID = "fencing"
 FENCER = model.Agent("stonith", "hamgr")
 MONITOR_INTERVAL_MS = 10_000  # of a monitor that names none, by an agent that advises none
 
+# What the cluster asks of agents; the rest (validate-all, meta-data) is for people.
+_SCHEDULED = frozenset(
+    {"start", "stop", "monitor", "promote", "demote", "notify", "migrate_to", "migrate_from", "reload-agent"}
+)
+
 # Stickiness: a resource stays where it runs when a node comes back. Threshold and timeout: five failures on a node
 # within ten minutes move it elsewhere; a node is forgiven ten minutes after its last failure.
 RESOURCE_DEFAULTS: Mapping[str, str] = {
@@ -250,7 +255,7 @@ class _Resources:
         )
 
     def _operations(self, owner: str, operations: Operations, agent: AgentSpec | None) -> tuple[model.Op, ...]:
-        advised = agent.actions if agent else ()
+        advised = [action for action in (agent.actions if agent else ()) if action.name in _SCHEDULED]
         configured = [
             self._operation(owner, name, entry, agent) for name, entries in operations.items() for entry in entries
         ]
