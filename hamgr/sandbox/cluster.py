@@ -18,7 +18,8 @@ from pathlib import Path
 
 import yaml
 
-from hamgr.sandbox import addresses, certs, observe, plane, processes, proxy, seed
+from hamgr.sandbox import access, addresses, observe, plane, processes, proxy, seed
+from hamgr.sandbox.apiserver import certificates
 from hamgr.sandbox.client import ApiError, load_kubeconfig
 from hamgr.sandbox.disks import DiskStore
 from hamgr.sandbox.errors import Exit, SandboxError
@@ -192,7 +193,7 @@ class Sandbox:
             loopback=plan.loopback,
             options=options,
             etcd=etcd,
-            api=_server_of(Path(options.kubeconfig)) if options.kubeconfig else f"http://{plan.host}:{port}",
+            api=_server_of(Path(options.kubeconfig)) if options.kubeconfig else f"https://{plan.host}:{port}",
             kubeconfig=options.kubeconfig or str(self.layout.kubeconfig),
         )
         record.save(self.layout.record)
@@ -204,8 +205,28 @@ class Sandbox:
         report(f"started {len(record.node_names)} nodes: {', '.join(record.node_names)}")
 
     def _write_access(self, record: Record) -> None:
-        if not record.options.kubeconfig:
-            certs.write_kubeconfig(self.layout.kubeconfig, record.api, None, certs.new_token())
+        """Certificates, tokens and kubeconfigs; on a foreign cluster everybody uses the kubeconfig that was given."""
+        for name in record.node_names:
+            self.layout.node(name).mkdir(parents=True, exist_ok=True)
+        if record.options.kubeconfig:
+            for name in record.node_names:
+                shutil.copyfile(record.kubeconfig, self.layout.node_kubeconfig(name))
+                shutil.copyfile(record.kubeconfig, self.layout.hamgrd_kubeconfig(name))
+            return
+        hosts = [record.plan.host, *(record.plan.node(record.node_number(name)) for name in record.node_names)]
+        self.layout.tls.mkdir(mode=0o700)
+        authority = certificates.ensure(self.layout.tls, hosts).authority
+        users = {self.layout.kubeconfig: access.administrator()}
+        access.write_kubeconfig(self.layout.kubeconfig, record.api, authority, users[self.layout.kubeconfig])
+        for name in record.node_names:
+            server = plane.seen_from(record, name, record.api)
+            for path, user in (
+                (self.layout.node_kubeconfig(name), access.node(name)),
+                (self.layout.hamgrd_kubeconfig(name), access.daemon(name)),
+            ):
+                users[path] = user
+                access.write_kubeconfig(path, server, authority, user)
+        access.write_tokens(self.layout.tokens, list(users.values()))
 
     def _start_control(self, record: Record, members: Sequence[EtcdMember], port: int, report: Report) -> None:
         control = self.control
@@ -219,8 +240,8 @@ class Sandbox:
             version = ".".join(map(str, binary.version))
             report(f"started etcd {version} ({binary.path}): {' '.join(record.etcd)}")
         if not record.options.kubeconfig:
-            services.append(plane.api_service(record.plan.host, port, control.logs))
-            services.append(plane.controllers_service(record, control.logs))
+            services.append(plane.api_service(self.layout, record.plan.host, port, control.logs))
+            services.append(plane.controllers_service(self.layout, record, control.logs))
             report(f"started a stand-in Kubernetes API server and controllers: {record.api}")
         services += plane.storage_services(self.layout, record, control.logs)
         self.layout.disks.mkdir(exist_ok=True)
@@ -240,12 +261,6 @@ class Sandbox:
 
     def _start_node(self, record: Record, name: str) -> None:
         host = Host(self.layout, record, name)
-        host.home.mkdir(parents=True, exist_ok=True)
-        if record.options.kubeconfig:
-            shutil.copyfile(record.kubeconfig, host.home / "kubeconfig")
-        else:
-            server = plane.seen_from(record, name, record.api)
-            certs.redirected_kubeconfig(Path(record.kubeconfig), host.home / "kubeconfig", server)
         if record.options.hamgrd:
             settings = plane.hamgrd_settings(self.layout, record, name)
             (host.home / "hamgrd.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))

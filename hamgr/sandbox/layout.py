@@ -95,6 +95,12 @@ class Layout:
     def node(self, name: str) -> Path:
         return self.nodes / name
 
+    def node_kubeconfig(self, name: str) -> Path:
+        return self.node(name) / "kubeconfig"
+
+    def hamgrd_kubeconfig(self, name: str) -> Path:
+        return self.node(name) / "hamgrd.kubeconfig"
+
     def mounts(self, node: str) -> Path:
         """What `DiskStore.mounts_file` says."""
         return self.disks / f"mounts-{node}"

@@ -14,12 +14,13 @@ from hamgr.sandbox.client import ApiError, Client
 from hamgr.sandbox.layout import CLUSTER_NAME
 
 _PREFIX = f"/hamgr/{CLUSTER_NAME}/"
+_NOT_READY = "node.kubernetes.io/not-ready"
 _TIMEOUT = aiohttp.ClientTimeout(total=1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What answers right now. `nodes`: whether each is Ready. `members`: nodes whose hamgrd has joined."""
+    """What answers right now. `nodes`: whether each is Ready and taken by the scheduler for that. `members`: nodes whose hamgrd has joined."""
 
     etcd: bool = False
     api: bool = False
@@ -52,7 +53,10 @@ async def _nodes(kubeconfig: Path) -> dict[str, bool] | None:
 
 def _is_ready(node: dict[str, Any]) -> bool:
     conditions = node.get("status", {}).get("conditions", [])
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    taints = node.get("spec", {}).get("taints", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions) and not any(
+        taint["key"] == _NOT_READY for taint in taints
+    )
 
 
 async def _keys(endpoints: Sequence[str]) -> dict[str, dict[str, Any]] | None:

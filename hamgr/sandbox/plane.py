@@ -31,9 +31,10 @@ def etcd_services(layout: Layout, binary: EtcdBinary, members: Sequence[EtcdMemb
     ]
 
 
-def api_service(address: str, port: int, logs: Path) -> Service:
+def api_service(layout: Layout, address: str, port: int, logs: Path) -> Service:
     """The stand-in API server. It keeps its objects in memory, so starting it again by itself would hide a loss."""
-    return _python(API_SERVER, [f"--listen={address}:{port}"], logs, restart_s=None)
+    arguments = [f"--listen={address}:{port}", f"--tls-dir={layout.tls}", f"--token-file={layout.tokens}"]
+    return _python(API_SERVER, arguments, logs, restart_s=None)
 
 
 def storage_services(layout: Layout, record: Record, logs: Path) -> list[Service]:
@@ -55,9 +56,10 @@ def storage_services(layout: Layout, record: Record, logs: Path) -> list[Service
     ]
 
 
-def controllers_service(record: Record, logs: Path) -> Service:
+def controllers_service(layout: Layout, record: Record, logs: Path) -> Service:
     """The stand-ins for kube-controller-manager and kube-scheduler."""
-    return _python(CONTROLLERS, [f"--kubeconfig={record.kubeconfig}", *record.options.controllers_args], logs)
+    arguments = [f"--kubeconfig={record.kubeconfig}", f"--root-ca-file={layout.tls / 'ca.crt'}"]
+    return _python(CONTROLLERS, [*arguments, *record.options.controllers_args], logs)
 
 
 def proxy_service(cables: Path, logs: Path) -> Service:
@@ -93,7 +95,7 @@ def node_services(layout: Layout, record: Record, name: str) -> list[Service]:
     home = layout.node(name)
     number = record.node_number(name)
     agent = [
-        f"--kubeconfig={home / 'kubeconfig'}",
+        f"--kubeconfig={layout.node_kubeconfig(name)}",
         f"--name={name}",
         f"--root={home / 'kubelet'}",
         f"--disks={layout.disks}",
@@ -115,7 +117,7 @@ def hamgrd_settings(layout: Layout, record: Record, name: str) -> dict[str, obje
         "cluster": CLUSTER_NAME,
         "node": name,
         "etcd": {"endpoints": [seen_from(record, name, url) for url in record.etcd]},
-        "kubernetes": {"kubeconfig": str(layout.node(name) / "kubeconfig")},
+        "kubernetes": {"kubeconfig": str(layout.hamgrd_kubeconfig(name))},
         "log": {"format": "json"},
     }
     if record.loopback:  # no namespaces: what a node sees for itself elsewhere is a file of its own
