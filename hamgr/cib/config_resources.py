@@ -50,7 +50,7 @@ from hamgr.cib.config_values import (
 PrimitiveMeta = Annotated[ValueSets, AfterValidator(checked_names(PRIMITIVE_META, "meta-attribute"))]
 GroupMeta = Annotated[ValueSets, AfterValidator(checked_names(GROUP_META, "meta-attribute"))]
 CloneMeta = Annotated[ValueSets, AfterValidator(checked_names(CLONE_META, "meta-attribute"))]
-_QUALIFIED_AGENT = re.compile(r"(ocf:[^:]+:[^:]+|[a-z]+:[^:]+)\Z")
+_QUALIFIED_AGENT = re.compile(r"(ocf:[^:]+:[^:]+|(?!ocf:)[a-z]+:[^:]+)\Z")
 
 OperationDefaults = Annotated[ValueSets, AfterValidator(checked_names(OPERATION_META, "property of operations"))]
 
