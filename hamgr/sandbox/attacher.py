@@ -140,8 +140,6 @@ class Attacher:
                 delay = min(delay * 2, _RETRY_LAST_S)
         finally:
             del self._workers[name], self._news[name]
-            if ("", name) in self._attachments.items:  # gone and back again within one breath
-                self._changed("ADDED", self._attachments.items["", name], None)
 
     async def _step(self, va: Object) -> bool:
         """Do what this state of the object asks for; True when nothing is left to do until it changes."""
