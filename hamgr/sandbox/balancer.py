@@ -167,6 +167,8 @@ class Port:
         for gone in set(self._backends) - set(backends):
             cut = [half for half, backend in self._open.items() if backend == gone]
             for half in cut:
+                if half.peer is not None:
+                    half.peer.abort()
                 half.abort()
             log.info("%s:%d: %s:%d left, %d connections cut", *self.where, *gone, len(cut))
         for new in set(backends) - set(self._backends):
@@ -178,8 +180,6 @@ class Port:
             self._server.close()
         for task in self._tasks:
             task.cancel()
-        for half in list(self._open):
-            half.abort()
 
     def _accepted(self, client: ClientHalf) -> None:
         task = asyncio.get_running_loop().create_task(self._carry(client))
