@@ -298,7 +298,10 @@ def apply(kind: Kind, live: Obj, applied: Obj, manager: str, subresource: str, *
 def _conflicting(path: Path, live: Obj, applied: Obj) -> bool:
     if path[-1].startswith(("k:", "v:")):
         return False  # that an item exists is something all may say
-    return bool(_lookup(live, path) != _lookup(applied, path))
+    found, wanted = _lookup(live, path), _lookup(applied, path)
+    if wanted == {} and isinstance(found, dict):
+        return False  # an empty struct asks for nothing inside
+    return bool(found != wanted)
 
 
 def _conflict(others: list[Manager], conflicts: dict[int, set[Path]]) -> ApiFailure:

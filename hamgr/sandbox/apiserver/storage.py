@@ -195,6 +195,10 @@ class Storage:
             position -= 1
         return Follower(shelf, position)
 
+    def watchers(self) -> int:
+        """How many follow at the moment."""
+        return sum(len(shelf.watchers) for shelf in self._shelves.values())
+
     def wake_all(self) -> None:
         """Wake every watcher, so that it notices that the server stops."""
         for shelf in self._shelves.values():
