@@ -1,16 +1,19 @@
 """Carries out the effects that the state machine asks for. Each carries a precondition, so that a late one is void.
 
+Effects on pods and attachments name their UID; those on the node name the resourceVersion that the machine has seen: a
+leader that was frozen before its request and thawed after the node came back changes nothing.
+
 A subject that is gone, or whose name another object has taken, is no error: the next look tells the machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
-from hamgr.fencer.machine import Act, Effect
-from hamgr.fencer.records import FenceRecord, PodRef
+from hamgr.fencer.machine import Act, Effect, NodeSeen
+from hamgr.fencer.records import FenceRecord, PodRef, VolumeRef
 from hamgr.kube import nodes, pods, services, volumes
 from hamgr.kube.errors import Conflict, Invalid, NotFound
 from hamgr.kube.gateway import Kube
@@ -21,9 +24,13 @@ TAINT_VALUE = "hamgr"
 TAINT_EFFECT = "NoSchedule"  # the key alone releases volumes (FACTS 2.3); NoExecute would evict everybody's pods
 
 
-def carry_out(kube: Kube, record: FenceRecord, act: Act) -> None:
-    """Do it. Raises KubeError; power is not here but with the level's means."""
-    _EFFECTS[act.effect](kube, record, act)
+def carry_out(kube: Kube, record: FenceRecord, act: Act, node: NodeSeen) -> None:
+    """Do it, `node` being what the act was decided on. Raises KubeError; power is with the level's means, not here."""
+    if act.effect in _NODE_PATCHES:
+        with suppress(NotFound, Conflict, Invalid):
+            kube.patch_json(*_NODE_PATCHES[act.effect](kube, record, act, node))
+    else:
+        _EFFECTS[act.effect](kube, act)
 
 
 def remove_own_taint(kube: Kube, node: str, uid: str) -> None:
@@ -32,15 +39,13 @@ def remove_own_taint(kube: Kube, node: str, uid: str) -> None:
     kube.patch_merge(NODE.path(node), {"metadata": {"uid": uid, "annotations": {OWNER_ANNOTATION: None}}})
 
 
-def _cut_clients(kube: Kube, record: FenceRecord, act: Act) -> None:
-    del record
+def _cut_clients(kube: Kube, act: Act) -> None:
     for pod in act.pods:
         with suppress(NotFound, Conflict):
             services.deactivate(kube, pod.name, pod.namespace, pod.uid)
 
 
-def _stop_pods(kube: Kube, record: FenceRecord, act: Act) -> None:
-    del record
+def _stop_pods(kube: Kube, act: Act) -> None:
     for pod in act.pods:
         found = pods.find(kube, pod.name, pod.namespace)
         if found is not None:
@@ -48,61 +53,66 @@ def _stop_pods(kube: Kube, record: FenceRecord, act: Act) -> None:
                 kube.delete(_path(pod), uid=pod.uid, grace=max(pods.grace_of(found), 1))
 
 
-def _delete_pods(kube: Kube, record: FenceRecord, act: Act) -> None:
-    del record
+def _delete_pods(kube: Kube, act: Act) -> None:
     for pod in act.pods:
         with suppress(NotFound, Conflict):
             kube.delete(_path(pod), uid=pod.uid, grace=0)
 
 
-def _delete_attachments(kube: Kube, record: FenceRecord, act: Act) -> None:
-    del record
+def _delete_attachments(kube: Kube, act: Act) -> None:
     for volume in act.volumes:
         with suppress(NotFound, Conflict):
             volumes.delete_attachment(kube, volume.attachment, volume.attachment_uid)
 
 
-def _remove_in_use(kube: Kube, record: FenceRecord, act: Act) -> None:
-    for volume in act.volumes:
-        with suppress(NotFound):
-            volumes.remove_from_in_use(kube, record.target.node, volume.volume)
+def release_patch(node: NodeSeen, held: Sequence[VolumeRef]) -> list[dict[str, Any]]:
+    """JSON patch that takes these volumes, and no others, out of exactly this state of volumesInUse."""
+    names = {volume.volume.unique_name for volume in held}
+    found = [at for at, name in enumerate(node.in_use) if name in names]
+    edits: list[dict[str, Any]] = []
+    for at in reversed(found):  # from the end: the places of the others stay
+        path = f"/status/volumesInUse/{at}"
+        edits += [{"op": "test", "path": path, "value": node.in_use[at]}, {"op": "remove", "path": path}]
+    return [*_same_node(node), *edits]
 
 
-def _taint(kube: Kube, record: FenceRecord, act: Act) -> None:
-    """Taint the node, unless it is Ready; void when the node is written to in between, it may have become Ready."""
-    del act
-    with suppress(NotFound, Conflict, Invalid):
-        node = kube.get(NODE.path(record.target.node))
-        if nodes.ready(node) or nodes.has_taint(node, nodes.OUT_OF_SERVICE):
-            return
-        kube.patch_json(NODE.path(record.target.node), taint_patch(node, record.id))
-
-
-def taint_patch(node: Mapping[str, Any], owner: str) -> list[dict[str, Any]]:
-    """JSON patch that adds our taint and says whose it is, to exactly this state of the node."""
-    metadata = node["metadata"]
+def taint_patch(node: Mapping[str, Any], seen: NodeSeen, owner: str) -> list[dict[str, Any]]:
+    """JSON patch that adds our taint and says whose it is, to exactly that state of the node."""
     ours = {"key": nodes.OUT_OF_SERVICE, "value": TAINT_VALUE, "effect": TAINT_EFFECT}
     escaped = OWNER_ANNOTATION.replace("/", "~1")
     annotate: dict[str, Any] = {"op": "add", "path": f"/metadata/annotations/{escaped}", "value": owner}
-    if not metadata.get("annotations"):
+    if not node["metadata"].get("annotations"):
         annotate = {"op": "add", "path": "/metadata/annotations", "value": {OWNER_ANNOTATION: owner}}
+    return [*_same_node(seen), {"op": "add", "path": "/spec/taints", "value": [*nodes.taints(node), ours]}, annotate]
+
+
+def _same_node(node: NodeSeen) -> list[dict[str, Any]]:
     return [
-        {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
-        {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
-        {"op": "add", "path": "/spec/taints", "value": [*nodes.taints(node), ours]},
-        annotate,
+        {"op": "test", "path": "/metadata/uid", "value": node.uid},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": node.revision},
     ]
+
+
+def _release(kube: Kube, record: FenceRecord, act: Act, node: NodeSeen) -> tuple[str, list[dict[str, Any]]]:
+    del kube
+    return f"{NODE.path(record.target.node)}/status", release_patch(node, act.volumes)
+
+
+def _taint(kube: Kube, record: FenceRecord, act: Act, node: NodeSeen) -> tuple[str, list[dict[str, Any]]]:
+    del act
+    path = NODE.path(record.target.node)
+    return path, taint_patch(kube.get(path), node, record.id)
 
 
 def _path(pod: PodRef) -> str:
     return POD.path(pod.name, pod.namespace)
 
 
-_EFFECTS: Mapping[Effect, Callable[[Kube, FenceRecord, Act], None]] = {
+_EFFECTS: Mapping[Effect, Callable[[Kube, Act], None]] = {
     Effect.CUT_CLIENTS: _cut_clients,
     Effect.STOP_POD: _stop_pods,
     Effect.DELETE_POD: _delete_pods,
     Effect.DELETE_ATTACHMENT: _delete_attachments,
-    Effect.REMOVE_IN_USE: _remove_in_use,
-    Effect.TAINT: _taint,
 }
+_NodePatch: TypeAlias = Callable[[Kube, FenceRecord, Act, NodeSeen], tuple[str, list[dict[str, Any]]]]
+_NODE_PATCHES: Mapping[Effect, _NodePatch] = {Effect.REMOVE_IN_USE: _release, Effect.TAINT: _taint}

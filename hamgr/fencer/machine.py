@@ -85,10 +85,11 @@ class AttachmentSeen:
 
 @dataclass(frozen=True, slots=True)
 class NodeSeen:
-    """What is seen of the node; `in_use` is status.volumesInUse."""
+    """What is seen of the node; `in_use` is status.volumesInUse. `revision` dates it: effects on it are void later."""
 
     exists: bool = True
     uid: str = ""
+    revision: str = ""
     ready: bool | None = None
     boot_id: str = ""
     in_use: tuple[str, ...] = ()
@@ -198,7 +199,7 @@ def after_failure(record: FenceRecord, why: Reason, at: float) -> FenceRecord:
 _HOPELESS = frozenset(
     {
         *("driver-not-listed", "driver-does-not-attach", "volume-unprovable", "foreign-pod", "attachment-unguarded"),
-        *("no-device", "unknown-device", "no-self-fence", "not-confirmed"),
+        *("no-pod", "stop-unproved", "no-device", "unknown-device", "no-self-fence", "not-confirmed"),
     }
 )
 """Failures that another attempt of the same level cannot cure."""
@@ -219,6 +220,8 @@ def _cut(record: FenceRecord, seen: Seen) -> Step:
 
 
 def _stop(record: FenceRecord, seen: Seen) -> Step:
+    if not record.pods:
+        return Fail(reason("no-pod", node=record.target.node))
     running = tuple(pod for pod in record.pods if _pod(seen, pod).present)
     to_stop = tuple(pod for pod in running if not _pod(seen, pod).terminating)
     if to_stop:

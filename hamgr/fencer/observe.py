@@ -30,6 +30,7 @@ from hamgr.kube.objects import (
     labels_of,
     name_of,
     namespace_of,
+    revision_of,
     uid_of,
 )
 
@@ -105,6 +106,7 @@ def see_node(kube: Kube, name: str) -> NodeSeen:
         return NodeSeen(exists=False)
     return NodeSeen(
         uid=uid_of(node),
+        revision=revision_of(node),
         ready=nodes.ready(node),
         boot_id=nodes.boot_id(node),
         in_use=volumes.in_use(node),

@@ -31,6 +31,7 @@ _TEXTS = {
     "not-confirmed": "nobody has confirmed that node {node} is off: `hamgr fence --confirm {node}`",
     "node-alive": "node {node} still holds its member lease",
     "node-restarted": "node {node} has restarted since: boot id {boot_id}",
+    "no-pod": "there is no pod to stop on node {node}, so nothing shows how it ended",
     "stop-unproved": "pod {pod} is gone, but its kubelet never reported its containers ended",
     # what did not happen in time
     "timeout": "level {level} was not over after {seconds:g} s: {waiting}",

@@ -36,6 +36,7 @@ SAVE_RETRY_S = 0.2
 log = structlog.get_logger(__name__)
 
 _LOOKS_AT_PODS = frozenset({Phase.CUT, Phase.STOP, Phase.DELETE, Phase.DETACH})
+_NOTHING_SEEN = Seen()
 _LOOKS_AT_NODE = frozenset({Phase.TAINT, Phase.RELEASE})
 
 
@@ -125,7 +126,7 @@ class Run:
             if not self._delayed:
                 self._hold_back()
             seen = self._look()
-            self._take(machine.next_step(self.record, seen))
+            self._take(machine.next_step(self.record, seen), seen)
         except (NotOurs, Stopped):
             raise
         except Unavailable as error:
@@ -204,10 +205,10 @@ class Run:
                 seen[pod.uid] = replace(seen[pod.uid], ended=True)
         return seen
 
-    def _take(self, step: Step) -> None:
+    def _take(self, step: Step, seen: Seen = _NOTHING_SEEN) -> None:
         match step:
             case Act():
-                self._act(step)
+                self._act(step, seen)
             case Adopt():
                 self._adopt(step)
             case Advance():
@@ -218,7 +219,7 @@ class Run:
                 self._rest(self._pause_s)
                 self._pause_s = min(self._pause_s * 1.4, LONGEST_PAUSE_S)
 
-    def _act(self, act: Act) -> None:
+    def _act(self, act: Act, seen: Seen) -> None:
         self._check_still_ours()
         log.info("fence_effect", fence=self.record.id, effect=act.effect, node=self.record.target.node)
         if act.effect is Effect.POWER_OFF and self._means is not None:
@@ -226,7 +227,7 @@ class Run:
         elif act.effect is Effect.POWER_ON and self._means is not None:
             self._power_on()
         else:
-            effects.carry_out(self._around.kube, self.record, act)
+            effects.carry_out(self._around.kube, self.record, act, seen.node)
         if act.effect is Effect.REMOVE_IN_USE:
             self._rest(self._pause_s)  # a living kubelet may put it back: do not fight it in a tight loop
             self._pause_s = min(self._pause_s * 1.4, LONGEST_PAUSE_S)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hamgr.store.errors import CompareFailed, Deposed, LeaseLost, StoreError, StoreUnavailable
+from hamgr.store.errors import CompareFailed, Deposed, LeaseLost, StoreError
 from hamgr.store.store import Leased, Store, TxnResult
 from hamgr.store.values import Change, Json
 from hamgr.store.watch import Watch
@@ -119,13 +119,15 @@ class Leadership:
         if remaining <= 0:
             self._step_down()
             raise Deposed(f"leadership of {self.node} ran out: etcd did not answer for {self._ttl_s} s")
+        # Two members are tried, no more: the control loop has other things to do, and is back here soon.
+        budget_s = min(remaining, 2 * self._store.config.attempt_timeout_s)
         try:
-            sent = self._store.keep_alive(self._lease, budget_s=remaining)
-            leader = self._store.get(LEADER)
+            sent = self._store.keep_alive(self._lease, budget_s=budget_s)
+            leader = self._store.get(LEADER, budget_s=budget_s)
         except LeaseLost:
             self._step_down()
             raise Deposed(f"the leader lease of {self.node} has expired") from None
-        except StoreUnavailable:
+        except StoreError:
             return self.valid()
         if leader is None or leader.create_revision != token.revision:
             self._step_down()

@@ -77,9 +77,10 @@ class Store:
                 entries[key] = entry
         return Snapshot(prefix, response.header.revision, MappingProxyType(entries), tuple(malformed))
 
-    def get(self, key: str) -> Entry | None:
+    def get(self, key: str, *, budget_s: float | None = None) -> Entry | None:
         """One key; None when it is absent or no JSON. Raises StoreUnavailable, StoreAuthError."""
-        response, _ = self.connection.call(lambda client: client.get_response(self.full_key(key)))
+        full = self.full_key(key)
+        response, _ = self.connection.call(lambda client: client.get_response(full), budget_s=budget_s)
         return entry_of(response.kvs[0]) if response.kvs else None
 
     def compare_and_put(self, key: str, value: Json | Leased, mod_revision: int) -> int:

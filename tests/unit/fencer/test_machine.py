@@ -191,6 +191,11 @@ def test_stop_needs_the_kubelets_word() -> None:
     assert [proof.kind for proof in ended.proofs] == ["stopped"]
 
 
+def test_nothing_to_stop_is_no_proof() -> None:
+    step = next_step(a_record(Level.STOP, phase=Phase.STOP, pods=()), seen())
+    assert step == Fail(reason("no-pod", node="n1"))
+
+
 def test_reboot_switches_on_after_everything_else() -> None:
     level = LevelConfig(Level.NODE, ("d",), action="reboot")
     record = a_record(level, phase=Phase.RECOVER, proofs=(PROOF,))

@@ -1,0 +1,72 @@
+"""A leader frozen just before its request and thawed much later: its effects change nothing any more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fixtures.fence_world import OTHER_IN_USE, World
+from fixtures.fences import a_record
+
+from hamgr.fencer import FenceRecord, Level, observe
+from hamgr.fencer.effects import carry_out
+from hamgr.fencer.machine import Act, Effect, NodeSeen
+from hamgr.kube.objects import LABEL_ROLE, POD, VOLUME_ATTACHMENT
+
+
+@pytest.fixture
+def record(world: World) -> FenceRecord:
+    """What the frozen leader knew."""
+    pod = world.kube.get(POD.path("db-n1", "default"))
+    attachment = world.kube.get(VOLUME_ATTACHMENT.path(world.volume.attachment_name("n1")))
+    base = a_record(Level.VOLUME)
+    volume = replace(
+        base.volumes[0], attachment=attachment["metadata"]["name"], attachment_uid=attachment["metadata"]["uid"]
+    )
+    return replace(base, pods=(observe.pod_ref(pod),), volumes=(volume,))
+
+
+def recreate(world: World) -> None:
+    """Meanwhile another leader has fenced n1, and the resource has come back to it, under the same names."""
+    world.attacher.allowed.set()
+    pod = world.kube.get(POD.path("db-n1", "default"))
+    world.kube.delete(POD.path("db-n1", "default"), uid=pod["metadata"]["uid"], grace=0)
+    path = VOLUME_ATTACHMENT.path(world.volume.attachment_name("n1"))
+    found = world.kube.get(path)
+    world.kube.patch_merge(path, {"metadata": {"finalizers": None}})
+    world.kube.delete(path, uid=found["metadata"]["uid"], grace=0)
+    world.pod()
+    world.attach()
+    world.set_node("n1", ready="True", boot="boot-2")
+
+
+@pytest.mark.parametrize("effect", [Effect.CUT_CLIENTS, Effect.STOP_POD, Effect.DELETE_POD, Effect.DELETE_ATTACHMENT])
+def test_effects_on_objects_that_were_replaced(world: World, record: FenceRecord, effect: Effect) -> None:
+    recreate(world)
+    carry_out(world.kube, record, Act(effect, pods=record.pods, volumes=record.volumes), NodeSeen())
+    pod = world.kube.get(POD.path("db-n1", "default"))
+    assert pod["metadata"]["labels"][LABEL_ROLE] == "active"
+    attachment = world.kube.get(VOLUME_ATTACHMENT.path(world.volume.attachment_name("n1")))
+    assert "deletionTimestamp" not in pod["metadata"]
+    assert "deletionTimestamp" not in attachment["metadata"]
+
+
+def test_release_of_a_node_that_was_written_to_since(world: World, record: FenceRecord) -> None:
+    seen = observe.see_node(world.kube, "n1")
+    recreate(world)
+    carry_out(world.kube, record, Act(Effect.REMOVE_IN_USE, volumes=record.volumes), seen)
+    assert world.in_use() == [OTHER_IN_USE, world.volume.unique_name]
+    now = observe.see_node(world.kube, "n1")
+    carry_out(world.kube, record, Act(Effect.REMOVE_IN_USE, volumes=record.volumes), now)
+    assert world.in_use() == [OTHER_IN_USE]
+
+
+def test_taint_of_a_node_that_has_become_ready_since(world: World, record: FenceRecord) -> None:
+    world.set_node("n1", ready="Unknown")
+    seen = observe.see_node(world.kube, "n1")
+    world.set_node("n1", ready="True", boot="boot-2")
+    carry_out(world.kube, record, Act(Effect.TAINT), seen)
+    assert not world.get_node("n1")["spec"].get("taints")
+    world.set_node("n1", ready="Unknown", boot="boot-2")
+    carry_out(world.kube, record, Act(Effect.TAINT), observe.see_node(world.kube, "n1"))
+    assert [taint["key"] for taint in world.get_node("n1")["spec"]["taints"]] == ["node.kubernetes.io/out-of-service"]
