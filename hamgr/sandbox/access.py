@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -45,6 +46,27 @@ def write_tokens(path: Path, users: Sequence[User]) -> None:
     """Write the token file that kube-apiserver's --token-auth-file describes; readable for the owner alone."""
     path.touch(mode=0o600)
     path.write_text("".join(f'{user.token},{user.name},{user.name},"{",".join(user.groups)}"\n' for user in users))
+
+
+_FILES = {
+    "clusters": ("cluster", ("certificate-authority",)),
+    "users": ("user", ("client-certificate", "client-key", "tokenFile")),
+}
+
+
+def relayed_kubeconfig(source: Path, target: Path, server: str) -> None:
+    """A copy of a kubeconfig that reaches its API server by another address, and still checks the server's own name."""
+    config = yaml.safe_load(source.read_text())
+    for section, (entry, names) in _FILES.items():
+        for each in config.get(section) or []:
+            for name in set(names) & set(each[entry]):
+                each[entry][name] = str(source.absolute().parent / each[entry][name])
+    for each in config["clusters"]:
+        cluster = each["cluster"]
+        cluster.setdefault("tls-server-name", urlsplit(cluster["server"]).hostname)
+        cluster["server"] = server
+    target.touch(mode=0o600)
+    target.write_text(yaml.safe_dump(config, sort_keys=False))
 
 
 def write_kubeconfig(path: Path, server: str, authority: Path, user: User) -> None:

@@ -69,12 +69,16 @@ class KubeconfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the API server is and how to be let in, as one context of a kubeconfig says it."""
+    """Where the API server is and how to be let in, as one context of a kubeconfig says it.
+
+    ``server_name`` is what its certificate must name when that differs from the address (tls-server-name).
+    """
 
     server: str
     ssl_context: ssl.SSLContext | None = None
     token: str = ""
     token_file: Path | None = None
+    server_name: str = ""
 
 
 def load_kubeconfig(path: Path | None) -> Access:
@@ -107,6 +111,7 @@ def load_kubeconfig(path: Path | None) -> Access:
         _ssl_context(cluster, user, chosen) if server.startswith("https://") else None,
         str(user.get("token", "")),
         _beside(chosen, token_file) if token_file else None,
+        str(cluster.get("tls-server-name", "")),
     )
 
 
@@ -252,6 +257,7 @@ class Client:
                 params=dict(params or {}),
                 headers=sent,
                 ssl=self._access.ssl_context or True,
+                server_hostname=self._access.server_name or None,
                 timeout=self._timeout,
             ) as response:
                 text = await response.text()
@@ -275,6 +281,7 @@ class Client:
                 params=params,
                 headers={"Accept": "application/json", **self._authorization()},
                 ssl=self._access.ssl_context or True,
+                server_hostname=self._access.server_name or None,
                 timeout=aiohttp.ClientTimeout(total=None, connect=5.0),
             ) as response:
                 if response.status != 200:

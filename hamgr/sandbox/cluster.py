@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -187,14 +188,17 @@ class Sandbox:
         members = [] if options.etcd_endpoints else plan_members(options.etcd_members, plan.host)
         etcd = tuple(member.endpoint for member in members) or _as_urls(options.etcd_endpoints)
         port = free_port(plan.host, _API_PORT)
+        api = _server_of(Path(options.kubeconfig)) if options.kubeconfig else f"https://{plan.host}:{port}"
+        outside = [*([] if members else etcd), *([api] if options.kubeconfig else [])]
         record = Record(
             id=addresses.sandbox_id(self.layout.root),
             slot=plan.slot,
             loopback=plan.loopback,
             options=options,
             etcd=etcd,
-            api=_server_of(Path(options.kubeconfig)) if options.kubeconfig else f"https://{plan.host}:{port}",
+            api=api,
             kubeconfig=options.kubeconfig or str(self.layout.kubeconfig),
+            relays=_relay_ports(plan, [*etcd, api] if plan.loopback else outside),
         )
         record.save(self.layout.record)
         self._write_access(record)
@@ -210,8 +214,9 @@ class Sandbox:
             self.layout.node(name).mkdir(parents=True, exist_ok=True)
         if record.options.kubeconfig:
             for name in record.node_names:
-                shutil.copyfile(record.kubeconfig, self.layout.node_kubeconfig(name))
-                shutil.copyfile(record.kubeconfig, self.layout.hamgrd_kubeconfig(name))
+                server = record.seen_from(name, record.api)
+                for path in (self.layout.node_kubeconfig(name), self.layout.hamgrd_kubeconfig(name)):
+                    access.relayed_kubeconfig(Path(record.kubeconfig), path, server)
             return
         hosts = [record.plan.host, *(record.plan.node(record.node_number(name)) for name in record.node_names)]
         self.layout.tls.mkdir(mode=0o700)
@@ -219,7 +224,7 @@ class Sandbox:
         users = {self.layout.kubeconfig: access.administrator()}
         access.write_kubeconfig(self.layout.kubeconfig, record.api, authority, users[self.layout.kubeconfig])
         for name in record.node_names:
-            server = plane.seen_from(record, name, record.api)
+            server = record.seen_from(name, record.api)
             for path, user in (
                 (self.layout.node_kubeconfig(name), access.node(name)),
                 (self.layout.hamgrd_kubeconfig(name), access.daemon(name)),
@@ -246,7 +251,7 @@ class Sandbox:
         services += plane.storage_services(self.layout, record, control.logs)
         self.layout.disks.mkdir(exist_ok=True)
         control.home.mkdir(exist_ok=True)
-        if record.loopback:
+        if record.relays:
             cables = control.home / "cables.json"
             proxy.save(plane.cables(self.layout, record), cables)
             services.append(plane.proxy_service(cables, control.logs))
@@ -510,6 +515,15 @@ def _log_end(log: Path) -> str:
 
 def _as_urls(endpoints: Sequence[str]) -> tuple[str, ...]:
     return tuple(endpoint if "//" in endpoint else f"http://{endpoint}" for endpoint in endpoints)
+
+
+def _relay_ports(plan: addresses.AddressPlan, urls: Sequence[str]) -> dict[str, int]:
+    """A port of its own for each server, the server's own number where that is free."""
+    ports: dict[str, int] = {}
+    for url in urls:
+        wished = urlsplit(url).port or _API_PORT
+        ports[url] = free_port(plan.node(1) if plan.loopback else plan.host, 0 if wished in ports.values() else wished)
+    return ports
 
 
 def _server_of(kubeconfig: Path) -> str:

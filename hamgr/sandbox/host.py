@@ -81,7 +81,7 @@ class Host(Machine):
     def cuts(self) -> list[Cut]:
         """The partitions in force."""
         try:
-            listed = json.loads((self.home / "cuts.json").read_text())
+            listed = json.loads(self._layout.cuts(self.name).read_text())
         except (OSError, ValueError):
             return []
         return [Cut(Peer(peer), Direction(direction)) for peer, direction in listed]
@@ -93,9 +93,6 @@ class Host(Machine):
             raise SandboxError(
                 f"{text}: use --from etcd and --from api, or run the sandbox as root", Exit.NO_PERMISSION
             )
-        if self._record.loopback and peer == Peer.API and self._record.options.kubeconfig:
-            text = "without root a node cannot be cut off from an API server that the sandbox has not started"
-            raise SandboxError(text, Exit.NO_PERMISSION)
         self._set_cuts([*(cut for cut in self.cuts() if cut.peer != peer), Cut(peer, direction)])
 
     def heal(self) -> None:
@@ -107,12 +104,13 @@ class Host(Machine):
             self._apply(cuts)
         unfinished = self.home / "cuts.new"
         unfinished.write_text(json.dumps([[cut.peer, cut.direction] for cut in cuts]))
-        unfinished.rename(self.home / "cuts.json")
+        unfinished.rename(self._layout.cuts(self.name))
 
     def _apply(self, cuts: Sequence[Cut]) -> None:
         if self._network:
-            etcd = [_endpoint(url) for url in self._record.etcd]
-            self._network.partition(self.number, cuts, etcd, [_endpoint(self._record.api)])
+            etcd = [_endpoint(self._record.seen_from(self.name, url)) for url in self._record.etcd]
+            api = _endpoint(self._record.seen_from(self.name, self._record.api))
+            self._network.partition(self.number, cuts, etcd, [api])
 
 
 def _endpoint(url: str) -> Endpoint:

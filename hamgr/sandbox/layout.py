@@ -101,6 +101,9 @@ class Layout:
     def hamgrd_kubeconfig(self, name: str) -> Path:
         return self.node(name) / "hamgrd.kubeconfig"
 
+    def cuts(self, node: str) -> Path:
+        return self.node(node) / "cuts.json"
+
     def mounts(self, node: str) -> Path:
         """What `DiskStore.mounts_file` says."""
         return self.disks / f"mounts-{node}"
@@ -108,7 +111,11 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What `up` did, for all later commands. `etcd` are client URLs, `api` is the API server's URL."""
+    """What `up` did, for all later commands. `etcd` are client URLs, `api` is the API server's URL.
+
+    `relays` are those of them that nodes reach through a proxy, with the proxy's port: everything outside of the
+    sandbox, since its network is routed nowhere, and without root all, since proxies are the nodes' cables then.
+    """
 
     id: str
     slot: int
@@ -117,6 +124,7 @@ class Record:
     etcd: tuple[str, ...]
     api: str
     kubeconfig: str
+    relays: dict[str, int] = field(default_factory=dict)
 
     @property
     def plan(self) -> AddressPlan:
@@ -140,6 +148,13 @@ class Record:
         unfinished = path.with_suffix(".new")
         unfinished.write_text(json.dumps(asdict(self), indent=1))
         unfinished.rename(path)
+
+    def seen_from(self, node: str, url: str) -> str:
+        """The URL by which a node reaches etcd or the API server."""
+        if url not in self.relays:
+            return url
+        address = self.plan.node(self.node_number(node)) if self.loopback else self.plan.host
+        return f"{url.partition('://')[0]}://{address}:{self.relays[url]}"
 
     @classmethod
     def load(cls, path: Path) -> "Record":

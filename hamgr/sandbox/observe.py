@@ -20,7 +20,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=1.0)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What answers right now. `nodes`: whether each is Ready and taken by the scheduler for that. `members`: nodes whose hamgrd has joined."""
+    """What answers right now. `nodes`: whether each is of use to the scheduler. `members`: where hamgrd has joined."""
 
     etcd: bool = False
     api: bool = False

@@ -63,31 +63,24 @@ def controllers_service(layout: Layout, record: Record, logs: Path) -> Service:
 
 
 def proxy_service(cables: Path, logs: Path) -> Service:
-    """The nodes' cables, where there are no network namespaces."""
+    """The nodes' cables, where there are no network namespaces, and the way out, where there are."""
     return _python(PROXY, [f"--cables={cables}"], logs)
 
 
 def cables(layout: Layout, record: Record) -> list[Cable]:
-    """A proxy for each node to each member of etcd and to the API server, at the node's address and the same port."""
+    """The proxies: without root those of each node, which can be cut; otherwise one for each server outside."""
     made = []
-    for number, name in enumerate(record.node_names, start=1):
-        targets = [(Peer.ETCD, url) for url in record.etcd]
-        if not record.options.kubeconfig:
-            targets.append((Peer.API, record.api))
-        for peer, url in targets:
-            parts = urlsplit(url)
-            target = (parts.hostname or "", parts.port or 0)
-            listen = (record.plan.node(number), target[1])
-            made.append(Cable(listen, target, peer, str(layout.node(name) / "cuts.json")))
+    for url, port in record.relays.items():
+        parts = urlsplit(url)
+        target = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        if record.loopback:
+            peer = Peer.API if url == record.api else Peer.ETCD
+            for number, name in enumerate(record.node_names, start=1):
+                cuts = str(layout.cuts(name))
+                made.append(Cable((record.plan.node(number), port), target, peer, cuts))
+        else:
+            made.append(Cable((record.plan.host, port), target, "", ""))
     return made
-
-
-def seen_from(record: Record, name: str, url: str) -> str:
-    """The URL under which a node knows etcd or the API server: its own proxy's where there are proxies."""
-    if not record.loopback:
-        return url
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{record.plan.node(record.node_number(name))}:{parts.port}"
 
 
 def node_services(layout: Layout, record: Record, name: str) -> list[Service]:
@@ -116,7 +109,7 @@ def hamgrd_settings(layout: Layout, record: Record, name: str) -> dict[str, obje
     settings: dict[str, object] = {
         "cluster": CLUSTER_NAME,
         "node": name,
-        "etcd": {"endpoints": [seen_from(record, name, url) for url in record.etcd]},
+        "etcd": {"endpoints": [record.seen_from(name, url) for url in record.etcd]},
         "kubernetes": {"kubeconfig": str(layout.hamgrd_kubeconfig(name))},
         "log": {"format": "json"},
     }

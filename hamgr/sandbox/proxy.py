@@ -21,7 +21,7 @@ _CHUNK = 65536
 
 @dataclass(frozen=True, slots=True)
 class Cable:
-    """One proxy: where the node connects to, where that leads, and the file with the node's cuts."""
+    """One proxy: where nodes connect to, where that leads, and the file with the node's cuts (empty: never cut)."""
 
     listen: tuple[str, int]
     target: tuple[str, int]
@@ -60,7 +60,7 @@ def load(path: Path) -> list[Cable]:
 
 def directions_cut(path: Path, peer: str) -> frozenset[Direction]:
     """Which ways the node is cut off from this peer; none when the file is missing."""
-    with suppress(OSError, ValueError):
+    with suppress(FileNotFoundError, IsADirectoryError, ValueError):
         listed = json.loads(path.read_text())
         return frozenset(Direction(way) for whom, way in listed if whom in (peer, Peer.ALL))
     return frozenset()

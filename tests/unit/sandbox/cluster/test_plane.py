@@ -62,7 +62,12 @@ def test_etcd_and_the_api_server_stay_dead_when_killed() -> None:
 
 @pytest.mark.parametrize("loopback", [False, True])
 def test_the_daemon_accepts_its_settings(tmp_path: Path, loopback: bool) -> None:
-    record = replace(RECORD, loopback=loopback, options=replace(RECORD.options, hamgrd_settings={"workers": 4}))
+    record = replace(
+        RECORD,
+        loopback=loopback,
+        relays={RECORD.etcd[0]: 2379} if loopback else {},
+        options=replace(RECORD.options, hamgrd_settings={"workers": 4}),
+    )
     path = tmp_path / "hamgrd.yaml"
     path.write_text(yaml.safe_dump(plane.hamgrd_settings(LAYOUT, record, "n2")))
     settings = load_settings(path)
@@ -73,13 +78,24 @@ def test_the_daemon_accepts_its_settings(tmp_path: Path, loopback: bool) -> None
 
 
 def test_without_root_each_node_has_cables_of_its_own() -> None:
-    record = replace(RECORD, loopback=True, etcd=("http://127.64.0.1:2379",), api="http://127.64.0.1:6443")
+    etcd, api = "http://127.64.0.1:2379", "https://127.64.0.1:6443"
+    record = replace(RECORD, loopback=True, etcd=(etcd,), api=api, relays={etcd: 2379, api: 6443})
     cables = plane.cables(LAYOUT, record)
     assert len({cable.listen for cable in cables}) == len(cables) == 4
     assert {cable.peer for cable in cables} == {Peer.ETCD, Peer.API}
     assert {cable.target for cable in cables} == {("127.64.0.1", 2379), ("127.64.0.1", 6443)}
-    external = replace(record, options=replace(record.options, kubeconfig="/other"))
-    assert {cable.peer for cable in plane.cables(LAYOUT, external)} == {Peer.ETCD}
+    assert {cable.cuts for cable in cables} == {"/sandbox/nodes/n1/cuts.json", "/sandbox/nodes/n2/cuts.json"}
+    assert record.seen_from("n2", api) == f"https://{record.plan.node(2)}:6443"
+
+
+def test_a_cluster_outside_is_reached_through_the_machine() -> None:
+    api = "https://k8s.example.org"
+    record = replace(RECORD, api=api, relays={api: 6443})
+    assert [(cable.listen, cable.target) for cable in plane.cables(LAYOUT, record)] == [
+        (("198.18.0.1", 6443), ("k8s.example.org", 443))
+    ]
+    assert record.seen_from("n1", api) == "https://198.18.0.1:6443"
+    assert record.seen_from("n1", RECORD.etcd[0]) == RECORD.etcd[0]
 
 
 def test_a_cable_knows_its_cuts(tmp_path: Path) -> None:
