@@ -180,8 +180,9 @@ def test_every_kind_has_a_model_and_what_goes_is_always_known() -> None:
 
 
 def test_protobuf_of_kubectl() -> None:
-    # kubectl 1.32 create namespace demo, as sent
-    body = b'k8s\x00\n\x0f\n\x02v1\x12\tNamespace\x12\x16\n\x10\n\x04demo\x12\x00\x1a\x00"\x00*\x002\x00\x12\x00\x1a\x00\x1a\x00'
+    """A namespace as kubectl writes it, with the empty strings and structs that Go never leaves out."""
+    head = b"k8s\x00\n\x0f\n\x02v1\x12\tNamespace"
+    body = head + b'\x12\x16\n\x10\n\x04demo\x12\x00\x1a\x00"\x00*\x002\x00\x12\x00\x1a\x00\x1a\x00'
     assert protobuf.decode(body) == {
         "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo"}, "spec": {}, "status": {},
     }  # fmt: skip
