@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 from typing import Any, ClassVar
 
-from hamgr.executor.agent import ActionContext, ActionResult
+from hamgr.executor.agent import ActionContext
 from hamgr.executor.metadata import Metadata, Parameter
-from hamgr.executor.ocf import Ocf
 from hamgr.kube.errors import KubeError
 from hamgr.kube.objects import SECRET, Obj, name_of
 from hamgr.kube.pods import address_of
 from hamgr_agents.observation import access
-from hamgr_agents.pod import ACTIONS, PARAMETERS, PodAgent
+from hamgr_agents.pod import ACTIONS, PARAMETERS, Answer, PodAgent
 from hamgr_agents.pod_template import secret_behind
 
 _PASSWORD_VARIABLES = ("MARIADB_ROOT_PASSWORD", "MYSQL_ROOT_PASSWORD", "MARIADB_PASSWORD", "MYSQL_PASSWORD")
@@ -80,36 +79,26 @@ class MariaDbAgent(PodAgent):
         exactly_one_of=(("template", "template_from", "image"),),
     )
 
-    def serving(self, ctx: ActionContext, pod: Obj) -> ActionResult | str:
-        """Started: it answers a query, or says why it will not for us."""
-        silence, remark = self._ask(ctx, pod)
-        return silence or ActionResult(Ocf.OK, remark)
-
-    def trouble(self, ctx: ActionContext, pod: Obj) -> str:
-        """Why the server counts as silent."""
-        silence, _ = self._ask(ctx, pod)
-        return silence
-
-    def _ask(self, ctx: ActionContext, pod: Obj) -> tuple[str, str]:
-        """(why there was no answer, what a living server complained about); both empty when all is well."""
+    def ask(self, ctx: ActionContext, pod: Obj) -> Answer:
+        """Trouble is the server's silence; what a living server complains about is a remark."""
         import pymysql  # 50 ms of import, and only here
 
         where = f"MariaDB in pod {name_of(pod)}"
         try:
             password = self._password(ctx, pod)
         except (KubeError, KeyError, ValueError) as error:
-            return "", f"{where} is not asked in SQL: {_sentence(error)}"
+            return Answer(remark=f"{where} is not asked in SQL: {_sentence(error)}")
         try:
             self._query(ctx, address_of(pod), password)
         except pymysql.MySQLError as error:
             code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
             said = str(error.args[-1]) if error.args else type(error).__name__
             if code in _ALIVE:
-                return "", f"{where} {_ALIVE[code]}: {said}"
-            return f"{where} does not answer: {said}", ""
+                return Answer(remark=f"{where} {_ALIVE[code]}: {said}")
+            return Answer(trouble=f"{where} does not answer: {said}")
         except OSError as error:
-            return f"{where} does not answer: {error}", ""
-        return "", ""
+            return Answer(trouble=f"{where} does not answer: {error}")
+        return Answer()
 
     def _query(self, ctx: ActionContext, address: str, password: str) -> None:
         """One connection, one query, each step bounded: connect_timeout alone does not bound the handshake."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 from hamgr.executor.agent import ActionContext, ActionResult, Agent
@@ -95,6 +96,14 @@ ACTIONS = (
     Action("validate-all", timeout_s=20),
     Action("meta-data", timeout_s=5),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an application says: ``trouble`` counts against it, a ``remark`` is for people."""
+
+    trouble: str = ""
+    remark: str = ""
 
 
 class PodAgent(Agent):
@@ -208,17 +217,13 @@ class PodAgent(Agent):
 
     def _progress(self, ctx: ActionContext, pod: Obj, judged: Judgement) -> ActionResult | str:
         if judged.state is PodState.READY:
-            return self.serving(ctx, pod)
+            answer = self.ask(ctx, pod)
+            return answer.trouble or ActionResult(Ocf.OK, answer.remark)
         if judged.state in (PodState.BLOCKED, PodState.CRASHING, PodState.ENDED):
             return ActionResult(Ocf.ERR_GENERIC, judged.why)
         if judged.state is PodState.STARTING and (holder := self._volume_holder(ctx, pod)):
             return ActionResult(Ocf.ERR_GENERIC, f"pod {name_of(pod)} cannot get its volume: {holder}")
         return judged.why
-
-    def serving(self, ctx: ActionContext, pod: Obj) -> ActionResult | str:
-        """What a start says of a pod that its kubelet calls ready; agents that know the application ask it."""
-        del ctx, pod
-        return ActionResult(Ocf.OK)
 
     def _volume_holder(self, ctx: ActionContext, pod: Obj) -> str:
         """The pod that uses a single-writer claim of this one on another node, for good; empty: there is none."""
@@ -259,21 +264,16 @@ class PodAgent(Agent):
             return ActionResult(Ocf.NOT_RUNNING, judged.why)
         if judged.state is not PodState.READY:
             return self._within_grace(ctx, uid_of(pod), judged.why)
-        trouble = self.trouble(ctx, pod)
-        if trouble:
-            return self._within_grace(ctx, uid_of(pod), trouble)
+        answer = self.ask(ctx, pod)
+        if answer.trouble:
+            return self._within_grace(ctx, uid_of(pod), answer.trouble)
         self._forget_trouble(ctx)
-        return self.healthy(ctx, pod)
+        return ActionResult(Ocf.OK, answer.remark)
 
-    def trouble(self, ctx: ActionContext, pod: Obj) -> str:
-        """What is wrong with the application in a ready pod, for agents that know it; empty: nothing."""
+    def ask(self, ctx: ActionContext, pod: Obj) -> Answer:
+        """What the application in a ready pod says, for agents that know it."""
         del ctx, pod
-        return ""
-
-    def healthy(self, ctx: ActionContext, pod: Obj) -> ActionResult:
-        """What a monitor says when all is well."""
-        del ctx, pod
-        return ActionResult(Ocf.OK)
+        return Answer()
 
     def _within_grace(self, ctx: ActionContext, uid: str, why: str) -> ActionResult:
         """OK while the trouble, by our own clock, is younger than ``restart_grace``; the same pod's, that is."""
