@@ -14,14 +14,10 @@ mariadbd | mysqld) [ $# -eq 0 ] || shift ;;
 esac
 
 mkdir -p "$run" "$datadir"
-as_root=
 if [ "$(id -u)" = 0 ]; then
-    if setpriv --reuid=mysql --regid=mysql --init-groups true 2>/dev/null; then
-        chown mysql: "$run"
-        find "$datadir" ! -user mysql -exec chown mysql: '{}' +
-        exec setpriv --reuid=mysql --regid=mysql --init-groups /bin/sh "$0" mariadbd "$@"
-    fi
-    as_root=--user=root # the only user of a user namespace
+    chown mysql: "$run"
+    find "$datadir" ! -user mysql -exec chown mysql: '{}' +
+    exec setpriv --reuid=mysql --regid=mysql --init-groups /bin/sh "$0" mariadbd "$@"
 fi
 
 quoted() { # a string for SQL
@@ -61,7 +57,7 @@ if [ ! -d "$datadir/mysql" ]; then
     seed=$datadir/.seed
     rm -rf "$seed"
     cp -R "$MARIADB_TEMPLATE" "$seed"
-    users | mariadbd --no-defaults $as_root --bootstrap --datadir="$seed" --skip-name-resolve \
+    users | mariadbd --no-defaults --bootstrap --datadir="$seed" --skip-name-resolve \
         --innodb-buffer-pool-size=32M --innodb-log-file-size=32M
     for entry in "$seed"/*; do
         name=${entry##*/}
@@ -75,10 +71,13 @@ if [ ! -d "$datadir/mysql" ]; then
     sync -f "$datadir"
 fi
 
+socket=$run/mysqld.sock
+[ ${#socket} -lt 100 ] || socket=mysqld.sock # the kernel takes 107 characters; this one is in the data directory
+
 cat >"$run/my.cnf" <<EOF
 [mariadbd]
 datadir = $datadir
-socket = $run/mysqld.sock
+socket = $socket
 pid-file = $run/mysqld.pid
 bind-address = ${HAMGR_BIND_ADDRESS:-0.0.0.0}
 port = 3306
@@ -90,7 +89,7 @@ innodb-buffer-pool-size = 32M
 innodb-log-file-size = 32M
 innodb-temp-data-file-path = ibtmp1:4M:autoextend
 [client]
-socket = $run/mysqld.sock
+socket = $socket
 !includedir ${MARIADB_CONFIG_DIR:-/etc/mysql/conf.d}
 EOF
-exec mariadbd --defaults-file="$run/my.cnf" $as_root "$@"
+exec mariadbd --defaults-file="$run/my.cnf" "$@"

@@ -49,6 +49,15 @@ class Options:
     volume_interval_s: float = 0.1
 
 
+def may_isolate(disks: Path) -> bool:
+    """Whether containers may have mounts of their own: as root, over disks that are devices.
+
+    A disk that is a plain directory is pulled by finding and killing whoever has files of it open, by their paths. A
+    container with a mount of its own would hide from that, and go on writing.
+    """
+    return os.geteuid() == 0 and (disks / "kind").read_text() == "image"
+
+
 class Agent:
     """One node's agent; ``run`` until cancelled. Containers outlive it."""
 
@@ -58,13 +67,14 @@ class Agent:
         self._workers: dict[str, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._events = Recorder(client, options.name)
-        self._containers = Containers(options.root, self._exited)
+        disks = DiskStore(options.disks)
+        self._containers = Containers(options.root, self._exited, isolate=may_isolate(options.disks))
         lookup = Lookup(client)
         self._volumes = Volumes(
             options.root,
             options.name,
             options.address,
-            DiskStore(options.disks),
+            disks,
             lookup,
             self._mounted,
             lambda pod, reason, message: self._events.pod(pod, reason, message, warning=True),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hamgr.sandbox.node.isolation import Process
-from hamgr.sandbox.node.runtime import STATE, Container, short_path
+from hamgr.sandbox.node.runtime import ISOLATED, SHARED, STATE, Container, short_path
 
 log = logging.getLogger(__name__)
 _LINE_LIMIT = 16 * 1024 * 1024
@@ -38,10 +38,14 @@ class CommandResult:
 
 
 class Containers:
-    """A connection to the node's runtime, which is started when it does not run. ``on_exit`` hears each exit."""
+    """A connection to the node's runtime, which is started when it does not run. ``on_exit`` hears each exit.
 
-    def __init__(self, root: Path, on_exit: Callable[[Container], None]) -> None:
+    ``isolate`` is for a runtime that has to be started; ``isolated`` says what the running one does.
+    """
+
+    def __init__(self, root: Path, on_exit: Callable[[Container], None], *, isolate: bool) -> None:
         self._root = root
+        self._isolate = isolate
         self._on_exit = on_exit
         self._writer: asyncio.StreamWriter | None = None
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -77,6 +81,7 @@ class Containers:
                 "-m",
                 "hamgr.sandbox.node.runtime",
                 str(self._root),
+                ISOLATED if self._isolate else SHARED,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,6 @@ from typing import Any
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 0x1, 0x20, 0x1000, 0x4000, 0x80000
@@ -72,6 +73,14 @@ class Process:
         )
 
 
+def relocated(text: str, places: Mapping[str, str]) -> str:
+    """``text`` with the paths of a container replaced by the places on this machine (path in it -> place)."""
+    for target in sorted(places, key=len, reverse=True):
+        pattern = rf"(?<![\w./-]){re.escape(target.rstrip('/'))}(?![\w.-])"
+        text = re.sub(pattern, places[target].replace("\\", r"\\"), text)
+    return text
+
+
 class SetupFailed(OSError):
     """A step on the way into the container failed; the message names the step and what it was done to."""
 
@@ -105,15 +114,6 @@ def join_namespace(path: str) -> None:
         _checked(_libc.setns(descriptor, 0), f"enter namespace {path}")
     finally:
         os.close(descriptor)
-
-
-def become_root_of_user_namespace() -> None:
-    """Give an ordinary user the right to make mounts and process namespaces: root of a namespace of its own."""
-    uid, gid = os.getuid(), os.getgid()
-    unshare(CLONE_NEWUSER | CLONE_NEWNS)
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
 
 
 def enter_container(process: Process, scratch: Path) -> None:

@@ -1,8 +1,8 @@
 """From a container of a pod's spec to the process that is it: command, variables, mounts and identity, as values.
 
-Where containers cannot have mounts of their own (neither root nor user namespaces), volumes stay where the node mounted
-them. Then the mount paths in the command, its arguments and its variables are replaced by the places on this machine,
-and ``HAMGR_MOUNT_NAME`` gives the place of the volume NAME; programs that have a path built in do not find it.
+Where containers cannot have mounts of their own (without root), volumes stay where the node mounted them. Then the
+mount paths in the command, its arguments and its variables are replaced by the places on this machine, and
+``HAMGR_MOUNT_NAME`` gives the place of the volume NAME; programs that have a path built in do not find it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from hamgr.sandbox.images import Image
 from hamgr.sandbox.node.environment import expanded, expanded_all
-from hamgr.sandbox.node.isolation import Mount, Process
+from hamgr.sandbox.node.isolation import Mount, Process, relocated
 from hamgr.sandbox.node.podnetwork import PodAddress
 
 Json = dict[str, Any]
@@ -54,10 +54,9 @@ def process_for(
         mounts.append(Mount(str(around.directory / "etc-hosts"), "/etc/hosts"))
     else:
         places = {m.target: m.source for m in mounted} | {target: source for source, target in image.views}
-        argv = tuple(_relocated(word, places) for word in argv)
-        env = {name: _relocated(value, places) for name, value in env.items()}
-        cwd = _relocated(cwd, places) if container.get("workingDir") else str(around.directory / "work")
-        mounts = []
+        argv = tuple(relocated(word, places) for word in argv)
+        env = {name: relocated(value, places) for name, value in env.items()}
+        cwd = relocated(cwd, places) if container.get("workingDir") else str(around.directory / "work")
     uid, gid, groups = _identity(pod, container, around)
     hostname = pod["spec"].get("hostname") or pod["metadata"]["name"]
     return Process(argv, env, cwd, uid, gid, groups, around.address.netns, hostname[:63], tuple(mounts))
@@ -116,13 +115,6 @@ def _volume_mounts(container: Json, env: Mapping[str, str], image: Image, around
             source = source / below
         mounts.append(Mount(str(source), each["mountPath"], bool(each.get("readOnly"))))
     return tuple(sorted(mounts, key=lambda mount: len(Path(mount.target).parts)))
-
-
-def _relocated(text: str, places: Mapping[str, str]) -> str:
-    for target in sorted(places, key=len, reverse=True):
-        pattern = rf"(?<![\w./-]){re.escape(target.rstrip('/'))}(?![\w.-])"
-        text = re.sub(pattern, places[target].replace("\\", r"\\"), text)
-    return text
 
 
 def _identity(pod: Json, container: Json, around: Surroundings) -> tuple[int | None, int | None, tuple[int, ...]]:

@@ -1,9 +1,10 @@
 """The container runtime of a node: a small process that starts containers, sees them exit, and outlives the agent.
 
-``python -m hamgr.sandbox.node.runtime ROOT`` listens on ``ROOT/runtime.sock`` and keeps ``ROOT/containers.json``. It is
-apart from the agent for the reasons that a kubelet and containerd are apart: restarting the agent leaves containers
-alone, and a process that has one thread and few imports can fork a container in milliseconds. If the runtime itself
-dies, the kernel kills its containers, and what might have escaped that is killed when it starts again.
+``python -m hamgr.sandbox.node.runtime ROOT isolated`` listens on ``ROOT/runtime.sock`` and keeps
+``ROOT/containers.json``. It is apart from the agent for the reasons that a kubelet and containerd are apart: restarting
+the agent leaves containers alone, and a process that has one thread and few imports can fork a container in
+milliseconds. If the runtime itself dies, the kernel kills its containers, and what might have escaped that is killed
+when it starts again.
 
 The protocol is one JSON object a line. Requests carry ``op`` and ``request``; the answer repeats ``request`` and has
 ``error`` when it failed. ``{"event": "exit", "container": {...}}`` is told to every connection.
@@ -29,6 +30,7 @@ from typing import Any
 from hamgr.sandbox.node import isolation
 
 SOCKET, STATE = "runtime.sock", "containers.json"
+ISOLATED, SHARED = "isolated", "shared"
 _OUTPUT_LIMIT = 10_240
 TIMED_OUT = 124
 
@@ -262,9 +264,9 @@ class Runtime:
         process = self._processes.get(container.id)
         if not container.running or process is None:
             return {"error": "the container is not running"}
-        inside = isolation.Process(
-            tuple(request["argv"]), process.env, process.cwd, process.uid, process.gid, process.groups
-        )
+        places = {} if self._isolated else {mount.target: mount.source for mount in process.mounts}
+        argv = tuple(isolation.relocated(word, places) for word in request["argv"])
+        inside = isolation.Process(argv, process.env, process.cwd, process.uid, process.gid, process.groups)
         output, write_end = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
         if pid == 0:
@@ -435,21 +437,11 @@ def open_socket(root: Path) -> Iterator[socket.socket]:
         yield server
 
 
-def may_isolate() -> bool:
-    """Whether containers can have mounts and processes of their own: root can, others in a user namespace at best."""
-    if os.geteuid() == 0:
-        return True
-    try:
-        isolation.become_root_of_user_namespace()
-    except OSError:
-        return False
-    return True
-
-
 def main() -> None:
-    root = Path(sys.argv[1])
+    """``runtime ROOT isolated|shared``: whether containers have mounts and processes of their own."""
+    root, mode = Path(sys.argv[1]), sys.argv[2]
     root.mkdir(parents=True, exist_ok=True)
-    Runtime(root, isolated=may_isolate()).serve()
+    Runtime(root, isolated=mode == ISOLATED).serve()
 
 
 if __name__ == "__main__":
