@@ -308,13 +308,13 @@ def _fence(fence: FenceStatus, zone: tzinfo | None) -> Iterator[str]:
     asked = f" for {fence.requested_by}" if fence.requested_by else ""
     why = f": {fence.reason}" if fence.reason else ""
     if fence.executed_by:
-        yield f"    {fence.executed_by} (token {fence.token}){asked}{why}"
+        yield f"      {fence.executed_by} (token {fence.token}){asked}{why}"
     for step in fence.steps if fence.outcome != "succeeded" else ():
-        yield "    " + render_step(step.at_s, step.step, step.detail)
+        yield "      " + render_step(step.at_s, step.step, step.detail)
     if fence.proof:
-        yield f"    proof: {fence.proof}"
+        yield f"      proof: {fence.proof}"
     if fence.error:
-        yield f"    error: {fence.error}"
+        yield f"      error: {fence.error}"
 
 
 def render_step(at_s: float, step: str, detail: str) -> str:

@@ -1,5 +1,7 @@
 """Rules in pcs's notation: what they mean, what is refused and how, and that dumping loses nothing."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,9 +69,8 @@ def test_meaning(text, expressions, boolean_op):
     ],
 )
 def test_refusals_say_what_was_expected(text, complaint):
-    with pytest.raises(ValueError, match=".*") as raised:
+    with pytest.raises(ValueError, match=re.escape(complaint)):
         parse_rule(text)
-    assert complaint in str(raised.value)
 
 
 WORDS = st.text(alphabet="abcxyz-_#.09 ()", min_size=1, max_size=8).filter(lambda word: word.strip() == word)

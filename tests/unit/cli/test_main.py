@@ -1,0 +1,124 @@
+"""The command line itself: what it imports, how it refuses, what it exits with."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from hamgr.cli.main import VERBS, main
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch, tmp_path):
+    for name in ("HAMGR_CONFIG", "HAMGR_ETCD_ENDPOINTS", "HAMGR_CLUSTER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_overview_names_every_verb(capsys):
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n  {verb} " in shown for verb in [*VERBS, "simulate"])
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "sandbox"])
+def test_every_verb_can_be_loaded_and_says_what_it_does(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    help_text = capsys.readouterr().out
+    assert help_text.startswith(f"Usage: hamgr {verb}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["stats"], 64, "there is no command 'stats' (did you mean 'status'?)"),
+        (["status", "--colour"], 64, "No such option '--colour'"),
+        (["move", "db"], 64, "Missing argument 'NODE'"),
+        (["status"], 78, "no etcd endpoint is known: set HAMGR_ETCD_ENDPOINTS"),
+        (["--config", "gone.yaml", "status"], 66, "the settings file gone.yaml cannot be read"),
+        (["verify", "gone.yaml"], 66, "the cluster file gone.yaml cannot be read: No such file"),
+        (["fence", "n1"], 64, "Fence n1? Whatever runs there is cut off from its volumes. Say --yes"),
+        (["move", "db", "n1", "--lifetime", "soon"], 64, "--lifetime: 'soon' is not a duration"),
+    ],
+)
+def test_refusals_are_one_sentence_and_a_code(arguments, code, complaint, capsys):
+    assert main(arguments) == code
+    captured = capsys.readouterr()
+    assert complaint in captured.err
+    assert captured.err.splitlines()[-1].startswith("hamgr: ")
+    assert "Traceback" not in captured.err
+
+
+def test_wrong_settings_are_named(capsys, tmp_path):
+    (tmp_path / "bad.yaml").write_text("etcd: [")
+    assert main(["--config", "bad.yaml", "status"]) == 78
+    assert "bad.yaml:" in capsys.readouterr().err
+    (tmp_path / "bad.yaml").write_text("etcd: {endpoints: ['https://x'], ca: nowhere.crt}")
+    assert main(["--config", "bad.yaml", "status"]) == 78
+    assert "the etcd CA file" in capsys.readouterr().err
+
+
+def test_an_unreachable_etcd_is_one_sentence(capsys, monkeypatch):
+    monkeypatch.setenv("HAMGR_ETCD_ENDPOINTS", "http://127.0.0.1:1")
+    assert main(["status"]) == 69
+    assert "etcd endpoint http://127.0.0.1:1" in capsys.readouterr().err
+
+
+def test_a_bug_is_one_line_too(capsys, monkeypatch):
+    monkeypatch.setattr("hamgr.cli.status.open_store", lambda _target: 1 / 0)
+    assert main(["status"]) == 1
+    assert "this should not have happened (ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_verify_lists_every_problem(capsys, tmp_path):
+    (tmp_path / "c.yaml").write_text("cluster: c\nnodes: [n1]\nresources: [{id: a, agent: nonsense}, {id: b}]\n")
+    assert main(["verify", "c.yaml"]) == 78
+    error = capsys.readouterr().err
+    assert "2 problems in c.yaml:" in error
+    assert "c.yaml:3:28: resources[0].agent: there is no agent 'nonsense'" in error
+
+
+def test_verify_shows_what_was_filled_in(capsys, tmp_path):
+    (tmp_path / "c.yaml").write_text("cluster: c\nnodes: [n1]\nresources: [{id: a, agent: dummy}]\n")
+    assert main(["verify", "c.yaml", "--show"]) == 0
+    shown = capsys.readouterr().out
+    assert "c.yaml: valid (cluster c, 1 resource)" in shown
+    assert "  * a (dummy)" in shown
+    assert "monitor interval=10s timeout=20s" in shown
+    assert "* resource-stickiness=100" in shown
+
+
+@pytest.mark.parametrize(
+    ("verb", "forbidden"),
+    [
+        ("status", ("kubernetes", "pydantic", "hamgr.executor", "hamgr.kube")),
+        ("events", ("kubernetes", "pydantic", "hamgr.executor", "hamgr.kube")),
+        ("fence", ("kubernetes", "pydantic", "hamgr.executor")),
+    ],
+)
+def test_a_verb_imports_what_it_needs_and_nothing_slow(verb, forbidden):
+    code = f"""
+import json, sys
+from hamgr.cli.main import main
+main([{verb!r}, "--help"])
+print(json.dumps(sorted(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert "hamgr.cli." + verb in loaded
+    assert loaded.isdisjoint(forbidden)
+
+
+def test_simulate_does_without_click():
+    code = """
+import sys
+import types
+fake = types.ModuleType("hamgr.cli.simulate")
+fake.main = lambda argv: print("simulated", argv, "click" in sys.modules) or 7
+sys.modules["hamgr.cli.simulate"] = fake
+from hamgr.cli.main import main
+sys.exit(main(["simulate", "x.xml"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (7, "simulated ['x.xml'] False\n")

@@ -1,0 +1,284 @@
+"""crm_mon's layout, from documents made up here."""
+
+from dataclasses import replace
+from datetime import UTC
+
+import pytest
+
+from hamgr.cib.status import (
+    Ban,
+    FailCount,
+    FailedAction,
+    FenceStatus,
+    FenceStep,
+    NodeStatus,
+    ResourceStatus,
+    StatusDoc,
+    TicketStatus,
+    TransitionStatus,
+)
+from hamgr.cli.render import render_oneline, render_status, render_time
+
+
+def primitive(name, node="n1", **more):
+    nodes = (node,) if node else ()
+    return ResourceStatus(
+        name, agent="ocf:hamgr:dummy", role=more.pop("role", "Started" if node else "Stopped"), nodes=nodes, **more
+    )
+
+
+DOC = StatusDoc(
+    cluster="shop",
+    leader="n1",
+    version="0.1.0",
+    token=17,
+    quorum=True,
+    members=2,
+    updated_at="2026-11-22T21:00:00+00:00",
+    changed_at="2026-11-22T20:00:00+00:00",
+    changed_by="root@n1",
+    nodes=(
+        NodeStatus("n1", online=True, hamgrd=True, self_fence_s=4.0),
+        NodeStatus("n2", online=True, hamgrd=True, self_fence_s=4.0),
+        NodeStatus("n3"),
+    ),
+    resources=(
+        ResourceStatus(
+            "database", kind="group", children=(primitive("disk"), primitive("mariadb", note="parked on n2"))
+        ),
+    ),
+    instances=2,
+)
+
+
+def test_the_ordinary_picture_as_a_whole():
+    assert render_status(DOC, zone=UTC) == (
+        "Cluster Summary:\n"
+        "  * Cluster: shop\n"
+        "  * Current DC: n1 (version 0.1.0, token 17) - partition with quorum\n"
+        "  * Last updated: Sun Nov 22 21:00:00 2026\n"
+        "  * Last change:  Sun Nov 22 20:00:00 2026 by root@n1\n"
+        "  * 3 nodes configured (2 with hamgrd)\n"
+        "  * 2 resource instances configured\n"
+        "\n"
+        "Node List:\n"
+        "  * Online: [ n1 n2 ]\n"
+        "  * OFFLINE: [ n3 ]\n"
+        "\n"
+        "Full List of Resources:\n"
+        "  * Resource Group: database:\n"
+        "    * disk\t(ocf:hamgr:dummy):\t Started n1\n"
+        "    * mariadb\t(ocf:hamgr:dummy):\t Started n1 - parked on n2\n"
+        "\n"
+        "Self-Fencing:\n"
+        "  * [ n1 n2 ] stop their instances within 4 s of losing etcd"
+    )
+
+
+def test_without_a_leader_the_picture_says_that_it_is_old():
+    assert "Current DC: NONE (this is what n1 wrote before it left)" in render_status(DOC, led=False)
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ({"unclean": True}, "Node x: UNCLEAN (offline)"),
+        ({"unclean": True, "online": True}, "Node x: UNCLEAN (online)"),
+        ({"online": True, "standby": True}, "Node x: standby"),
+        ({"online": True, "standby": True, "standby_onfail": True}, "Node x: standby (on-fail)"),
+        ({"standby": True}, "Node x: OFFLINE (standby)"),
+        ({"online": True, "maintenance": True}, "Node x: maintenance"),
+        ({"online": True, "pending": True}, "Node x: pending"),
+        ({"online": True, "shutdown": True}, "Node x: online (shutting down)"),
+        ({"online": True, "health": "red"}, "Node x: online (health is RED)"),
+        ({"online": True, "health": "green"}, "Online: [ x ]"),
+    ],
+)
+def test_nodes(flags, line):
+    text = render_status(StatusDoc("c", nodes=(NodeStatus("x", **flags),)))
+    assert text.split("Node List:\n")[1].split("\n")[0] == f"  * {line}"
+
+
+@pytest.mark.parametrize(
+    ("resource", "state"),
+    [
+        (primitive("r"), "Started n1"),
+        (primitive("r", ""), "Stopped"),
+        (primitive("r", "", disabled=True), "Stopped (disabled)"),
+        (primitive("r", failed=True), "FAILED n1"),
+        (primitive("r", failed=True, role="Promoted"), "FAILED Promoted n1"),
+        (primitive("r", failed=True, blocked=True), "FAILED n1 (blocked)"),
+        (primitive("r", pending="Starting"), "Starting n1"),
+        (primitive("r", pending="Monitoring"), "Started n1 (Monitoring)"),
+        (primitive("r", managed=False), "Started n1 (unmanaged)"),
+        (primitive("r", managed=False, maintenance=True), "Started n1 (maintenance)"),
+        (primitive("r", orphaned=True), "ORPHANED Started n1"),
+        (replace(primitive("r"), nodes=("n1", "n2")), "Started [ n1 n2 ]"),
+    ],
+)
+def test_primitives(resource, state):
+    text = render_status(StatusDoc("c", resources=(resource,)))
+    assert f"  * r\t(ocf:hamgr:dummy):\t {state}" in text.split("\n")
+
+
+def clone(*children, **more):
+    return ResourceStatus("dbs", kind="clone", children=children, **more)
+
+
+def resource_lines(resource):
+    nodes = tuple(NodeStatus(name, online=True) for name in ("n1", "n2", "n3"))
+    text = render_status(StatusDoc("c", nodes=nodes, resources=(resource,)))
+    return text.split("Full List of Resources:\n")[1].split("\n\n")[0].split("\n")
+
+
+def test_a_clone_puts_ordinary_instances_together():
+    promotable = clone(
+        primitive("db:0", "n1", role="Promoted"), primitive("db:1", "n2", role="Unpromoted"), promotable=True
+    )
+    assert resource_lines(promotable) == [
+        "  * Clone Set: dbs [db] (promotable):",
+        "    * Promoted: [ n1 ]",
+        "    * Unpromoted: [ n2 ]",
+        "    * Stopped: [ n3 ]",
+    ]
+
+
+def test_an_instance_with_trouble_gets_its_own_line():
+    lines = resource_lines(clone(primitive("db", "n2"), primitive("db", "n1", failed=True)))
+    assert lines[1:] == [
+        "    * db\t(ocf:hamgr:dummy):\t FAILED n1",
+        "    * Started: [ n2 ]",
+        "    * Stopped: [ n3 ]",
+    ]
+
+
+def test_a_cloned_group_is_opened_only_where_it_is_not_whole():
+    whole = ResourceStatus("g:0", kind="group", children=(primitive("a", "n1"), primitive("b", "n1")))
+    half = ResourceStatus("g:1", kind="group", children=(primitive("a", "n2"), primitive("b", "")))
+    assert resource_lines(clone(whole, half))[1:] == [
+        "    * Resource Group: g:1:",
+        "      * a\t(ocf:hamgr:dummy):\t Started n2",
+        "      * b\t(ocf:hamgr:dummy):\t Stopped",
+        "    * Started: [ n1 ]",
+        "    * Stopped: [ n3 ]",
+    ]
+
+
+def test_failed_actions_and_fail_counts():
+    doc = replace(
+        DOC,
+        failed=(
+            FailedAction("mariadb", "monitor", "n1", 5000, 7, "not running", at="2026-11-22T21:00:00Z", took_ms=12),
+            FailedAction("disk", "start", "n2", rc=1, status="Timed Out", reason="no detach"),
+        ),
+        failcounts=(FailCount("mariadb", "n1", "1", "5", "Sun"),),
+    )
+    text = render_status(doc, full=True, zone=UTC)
+    assert "  * mariadb 5s-interval monitor on n1 returned 'not running' at Sun Nov 22 21:00:00 2026 after 12ms" in text
+    assert "  * disk start on n2 returned 'exit code 1' (Timed Out) because 'no detach'" in text
+    assert "  * Node: n1:\n    * mariadb: migration-threshold=5 fail-count=1 last-failure='Sun'" in text
+    assert "Migration Summary" not in render_status(doc)
+
+
+def fence(number, **more):
+    return (
+        FenceStatus(
+            f"f{number}",
+            "n2",
+            "succeeded",
+            level="volume",
+            executed_by="n1",
+            token=17,
+            requested_by="hamgr",
+            reason="node n2 fell silent",
+            took_s=2.14,
+            proof="gone",
+            steps=(FenceStep("intent", 0.0),),
+        )
+        if not more
+        else replace(fence(number), **more)
+    )
+
+
+def test_a_fence_is_one_readable_block():
+    text = render_status(replace(DOC, fencing=(fence(1),)))
+    assert (
+        "Fencing History:\n"
+        "  * reboot of n2 successful by level volume in 2.1 s\n"
+        "      n1 (token 17) for hamgr: node n2 fell silent\n"
+        "      proof: gone\n"
+    ) in text
+
+
+def test_failed_and_pending_fences_show_their_steps():
+    pending = fence(1, outcome="pending", proof="", took_s=None)
+    failed = fence(2, outcome="failed", proof="", error="timeout")
+    text = render_status(replace(DOC, fencing=(pending, failed)))
+    assert "Pending Fencing Actions:\n  * reboot of n2 pending by level volume\n" in text
+    assert "        0.00 s  intent" in text
+    assert "Failed Fencing Actions:\n  * reboot of n2 FAILED" in text
+    assert "      error: timeout" in text
+
+
+def test_a_long_history_is_cut_short_unless_asked_for():
+    doc = replace(DOC, fencing=tuple(fence(number) for number in range(8)))
+    assert render_status(doc).count("reboot of n2 successful") == 5
+    assert "... and 3 more (--full shows them)" in render_status(doc)
+    assert render_status(doc, full=True).count("reboot of n2 successful") == 8
+
+
+def test_everything_else_has_its_section():
+    doc = replace(
+        DOC,
+        disabled=1,
+        blocked=2,
+        maintenance=True,
+        stonith_enabled=False,
+        bans=(Ban("cli-ban-db-on-n1", "db", "n1"), Ban("b2", "db", "n2", promoted_only=True)),
+        tickets=(TicketStatus("t", granted=True),),
+        transition=TransitionStatus(4, 7, 2, ("disk_start_0 n1",)),
+        warnings=("look here",),
+        nodes=(NodeStatus("n1", online=True, attributes={"rack": "a"}),),
+    )
+    text = render_status(doc, full=True)
+    for line in (
+        "2 resource instances configured (1 DISABLED, 2 BLOCKED)",
+        "*** Resource management is DISABLED: maintenance-mode is on ***",
+        "*** Fencing is DISABLED: stonith-enabled is false, data on shared volumes is NOT safe ***",
+        "cli-ban-db-on-n1\tprevents db from running on n1",
+        "b2\tprevents db from running Promoted on n2",
+        "t\tgranted",
+        "4: 2 of 7 actions done: disk_start_0 n1",
+        "look here",
+        "Node: n1:\n    * rack\t: a",
+    ):
+        assert f"  * {line}" in text
+
+
+@pytest.mark.parametrize(
+    ("doc", "led", "line", "code"),
+    [
+        (replace(DOC, nodes=DOC.nodes[:2]), True, "CLUSTER OK: 2 nodes online, 2 resource instances configured", 0),
+        (DOC, True, "CLUSTER WARN: offline node: n3", 1),
+        (DOC, False, "CLUSTER CRIT: no leader", 2),
+        (replace(DOC, quorum=False), True, "CLUSTER CRIT: no quorum", 2),
+        (replace(DOC, nodes=(NodeStatus("n1", unclean=True),)), True, "CLUSTER CRIT: n1 UNCLEAN", 2),
+        (
+            replace(DOC, nodes=(NodeStatus("a", online=True), NodeStatus("b", online=True, standby=True)), instances=1),
+            True,
+            "CLUSTER OK: 1 node online, 1 standby node, 1 resource instance configured",
+            0,
+        ),
+        (replace(DOC, fencing=(fence(1, outcome="failed"),)), True, "CLUSTER CRIT: fencing of n2 failed", 2),
+    ],
+)
+def test_one_line_for_monitoring(doc, led, line, code):
+    assert render_oneline(doc, led=led) == (line, code)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("2026-11-22T21:00:00Z", "Sun Nov 22 21:00:00 2026"), ("", "never"), ("yesterday", "yesterday")],
+)
+def test_times(text, shown):
+    assert render_time(text, UTC) == shown
