@@ -13,7 +13,7 @@ setup: ## Debian packages and the virtual environment
 	@tools/setup
 
 demo: setup ## MariaDB on a ReadWriteOnce volume survives five faults, with the figures (BASELINE=1: plain Kubernetes beside it)
-	@$(BIN)/python -m demo $(if $(BASELINE),--baseline) $(DEMO_ARGS)
+	@$(BIN)/python -m hamgr.sandbox.demo $(if $(BASELINE),--baseline) $(DEMO_ARGS)
 
 test: setup lint ## everything .ci/run checks: lint, types, layers, tests
 	$(BIN)/pytest $(PYTEST_ARGS)

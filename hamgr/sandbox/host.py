@@ -16,6 +16,7 @@ from hamgr.sandbox.network import Cut, Direction, Endpoint, Network, Peer
 from hamgr.sandbox.processes import ProcessId
 
 _DEATH_TIMEOUT_S = 10.0
+_MOUNTS = ("plugins/kubernetes.io/csi/*/*/globalmount", "pods/*/volumes/kubernetes.io~csi/*/mount")
 
 
 class Host(Machine):
@@ -36,10 +37,8 @@ class Host(Machine):
         self.logs.mkdir(parents=True, exist_ok=True)
         (self.home / "boot_id").write_text(f"{uuid.uuid4()}\n")
         self.held_file.unlink(missing_ok=True)
-        self._layout.mounts(self.name).unlink(missing_ok=True)  # a kernel loses its mounts when it dies
         if self._record.loopback:
-            self._layout.disks.mkdir(exist_ok=True)
-            self._layout.mounts(self.name).touch()
+            self._forget_mounts()
         if self._network:
             self._network.add_node(self.number, self._record.options.nodes)
         self._apply(self.cuts())
@@ -54,6 +53,21 @@ class Host(Machine):
                 boot_id=str(self.home / "boot_id"),
             )
         )
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """The command as it is to be run to have the node's place in the network."""
+        if self._network is None:
+            return list(command)
+        return ["ip", "netns", "exec", self._network.node_namespace(self.number), *command]
+
+    def _forget_mounts(self) -> None:
+        """Without root mounts are symbolic links, which do not vanish with a kernel by themselves."""
+        for place in _MOUNTS:
+            for path in (self.home / "kubelet").glob(place):
+                if path.is_symlink():
+                    path.unlink()
+        self._layout.disks.mkdir(exist_ok=True)
+        self._layout.mounts(self.name).write_text("")
 
     def crash(self) -> None:
         """Pull the plug: everything on it ends at the same instant, and what its disks had not synced is gone.

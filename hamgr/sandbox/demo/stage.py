@@ -179,9 +179,9 @@ class Stage:
             port=port,
             user="root",
             password=self.password,
-            connect_timeout=CONNECT_TIMEOUT_S,  # type: ignore[arg-type]
-            read_timeout=ANSWER_TIMEOUT_S,  # type: ignore[arg-type]
-            write_timeout=ANSWER_TIMEOUT_S,  # type: ignore[arg-type]
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=ANSWER_TIMEOUT_S,
+            write_timeout=ANSWER_TIMEOUT_S,
         )
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
