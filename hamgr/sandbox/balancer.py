@@ -29,6 +29,7 @@ Backend: TypeAlias = tuple[str, int]  # address and port of a ready endpoint
 SERVICE_NAME = "kubernetes.io/service-name"
 CONNECT_TIMEOUT_S = 1.0
 _LISTEN_RETRY_S = 1.0
+_ADDRESS_RETRY_S = 10.0
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -267,7 +268,7 @@ class Balancer:
     def _slice_changed(self, _: str, item: Object, __: Object | None) -> None:
         namespace = item["metadata"]["namespace"]
         key = (namespace, (item["metadata"].get("labels") or {}).get(SERVICE_NAME, ""))
-        if key not in self._frontends:
+        if key not in self._frontends or key not in self._services.items:
             return
         # Backends change without waiting for the queue: a client must not be kept on a pod that is gone.
         self._set_backends(key)
@@ -290,7 +291,12 @@ class Balancer:
             return
         if key not in self._frontends:
             taken = [frontend.address for frontend in self._frontends.values()]
-            address = choose_address(service, [*taken, *self._promised(key)], self._pool)
+            try:
+                address = choose_address(service, [*taken, *self._promised(key)], self._pool)
+            except AddressesUsedUp as error:
+                log.warning("%s", error)
+                self._queue.add_after(key, _ADDRESS_RETRY_S)
+                return
             await self._put_address("add", address)
             self._frontends[key] = Frontend(address)
         frontend = self._frontends[key]
