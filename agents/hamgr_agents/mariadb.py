@@ -20,6 +20,7 @@ from hamgr_agents.pod_template import secret_behind
 
 _PASSWORD_VARIABLES = ("MARIADB_ROOT_PASSWORD", "MYSQL_ROOT_PASSWORD", "MARIADB_PASSWORD", "MYSQL_PASSWORD")
 _DEFAULT_PORT = 3306
+_ASK_S = 2.0
 
 # Server error codes that a living server gives (mysqld_error.h): the account or its rights are wrong, or it is full.
 _ALIVE = {
@@ -130,7 +131,7 @@ class MariaDbAgent(PodAgent):
         if source is None:
             return ""
         secret, key = source
-        found = access(ctx).kube.get(SECRET.path(secret, ctx.text("namespace")))
+        found = access(ctx).kube.get(SECRET.path(secret, ctx.text("namespace")), timeout_s=_ASK_S)
         data = found.get("data") or {}
         if key not in data:
             raise KeyError(f"Secret {ctx.text('namespace')}/{secret} has no key {key}")

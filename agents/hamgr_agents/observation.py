@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hamgr.kube.gateway import Kube
 
 _FRESH_S = 3.0
+_ASK_S = 2.0  # well below a monitor's timeout: a hung API server must not look like a hung resource
 _REREAD_S = 2.0
 _RETRY_S = 0.25
 
@@ -42,7 +43,7 @@ def look_up(ctx: ActionContext, kind: Kind, name: str, namespace: str = "") -> O
     if via.cache.staleness_s(kind) <= _FRESH_S:
         return via.cache.get(kind, name, namespace)
     try:
-        return via.kube.get(kind.path(name, namespace))
+        return via.kube.get(kind.path(name, namespace), timeout_s=max(min(_ASK_S, ctx.left_s() / 2), 0.1))
     except NotFound:
         return None
 

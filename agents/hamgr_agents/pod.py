@@ -208,11 +208,7 @@ class PodAgent(Agent):
 
     def _adopt(self, ctx: ActionContext, pod: Obj) -> None:
         """Make the parked pod the real one; the precondition keeps a late call from touching another pod."""
-        metadata = {
-            "uid": uid_of(pod),
-            "resourceVersion": revision_of(pod),
-            "annotations": {ANNOTATION_PARKED: None},
-        }
+        metadata = {"uid": uid_of(pod), "annotations": {ANNOTATION_PARKED: None}}
         access(ctx).kube.patch_merge(POD.path(name_of(pod), ctx.text("namespace")), {"metadata": metadata})
 
     def _progress(self, ctx: ActionContext, pod: Obj, judged: Judgement) -> ActionResult | str:

@@ -24,7 +24,7 @@ from hamgr.executor.agent import ActionContext, ActionResult, ActionTimeout, _un
 from hamgr.executor.ocf import ExecStatus, Ocf
 from hamgr.executor.operations import Op, OpResult
 from hamgr.executor.registry import Registry, UnknownAgent
-from hamgr.kube.errors import KubeError
+from hamgr.kube.errors import KubeError, Unavailable
 
 if TYPE_CHECKING:
     from hamgr.kube.cache import Cache
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 ENDS_MONITORS = frozenset({"stop", "promote", "demote", "migrate_to", "migrate_from"})
 _DEBOUNCE_S = 0.05
+_RETRY_S = 0.25
 _LONGEST_WAIT_S = 60.0
 
 log = structlog.get_logger(__name__)
@@ -269,21 +270,30 @@ class Executor:
             self._report(run, status, result, began)
 
     def _outcome(self, run: _Run) -> tuple[ExecStatus, ActionResult]:
+        """An API server that does not answer says nothing about the resource: actions are tried again until their
+        time is up, as they are safe to repeat; a recurring monitor waits for its next turn and reports nothing."""
         op = run.op
         try:
             agent = self._registry.get(op.agent)
         except UnknownAgent as error:
             return ExecStatus.NOT_INSTALLED, ActionResult(Ocf.ERR_INSTALLED, str(error))
-        try:
-            return ExecStatus.DONE, agent.perform(op.task, self._context(run))
-        except ActionTimeout as error:
-            return ExecStatus.TIMEOUT, ActionResult(Ocf.ERR_GENERIC, str(error))
-        except KubeError as error:
-            return ExecStatus.DONE, ActionResult(Ocf.ERR_GENERIC, error.message)
-        except Exception as error:
-            log.exception("agent_failed", agent=op.agent, task=op.task, resource=op.name, node=op.node)
-            what = f"agent {op.agent} failed in {op.task} of {op.name}: {type(error).__name__}: {error}"
-            return ExecStatus.ERROR, ActionResult(Ocf.ERR_GENERIC, what)
+        ctx = self._context(run)
+        while True:
+            try:
+                return ExecStatus.DONE, agent.perform(op.task, ctx)
+            except ActionTimeout as error:
+                return ExecStatus.TIMEOUT, ActionResult(Ocf.ERR_GENERIC, str(error))
+            except Unavailable as error:
+                if op.interval_ms:
+                    return ExecStatus.NOT_CONNECTED, ActionResult(Ocf.ERR_GENERIC, error.message)
+                if run.cancelled.wait(min(_RETRY_S, ctx.left_s())) or ctx.over():
+                    return ExecStatus.TIMEOUT, ActionResult(Ocf.ERR_GENERIC, error.message)
+            except KubeError as error:
+                return ExecStatus.DONE, ActionResult(Ocf.ERR_GENERIC, error.message)
+            except Exception as error:
+                log.exception("agent_failed", agent=op.agent, task=op.task, resource=op.name, node=op.node)
+                what = f"agent {op.agent} failed in {op.task} of {op.name}: {type(error).__name__}: {error}"
+                return ExecStatus.ERROR, ActionResult(Ocf.ERR_GENERIC, what)
 
     def _context(self, run: _Run) -> ActionContext:
         """The deadline that an agent sees comes a little before ours, so that its own explanation is heard."""
@@ -353,6 +363,9 @@ class Executor:
 
     def _report(self, run: _Run, status: ExecStatus, result: ActionResult, began: float) -> None:
         now = self._clock()
+        if status is ExecStatus.NOT_CONNECTED:
+            log.info("monitor_without_answer", resource=run.op.name, node=run.op.node, reason=result.reason)
+            return
         if run.op.interval_ms and not self._is_news(run, status, result):
             return
         for op in run.ops:

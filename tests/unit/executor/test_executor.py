@@ -15,7 +15,7 @@ from hamgr.executor.metadata import Action, Metadata, Parameter
 from hamgr.executor.ocf import ExecStatus, Ocf
 from hamgr.executor.operations import Op, OpResult
 from hamgr.executor.registry import Registry
-from hamgr.kube.errors import Unavailable
+from hamgr.kube.errors import Forbidden, Unavailable
 
 Behavior = Callable[[ActionContext], ActionResult]
 OK = ActionResult(Ocf.OK)
@@ -157,14 +157,14 @@ def test_an_agent_that_gives_up_in_time_explains_itself(bench: Bench) -> None:
 
 def test_failures_of_all_sorts_become_results(bench: Bench) -> None:
     def refuse(_: ActionContext) -> ActionResult:
-        raise Unavailable(0, "Refused", "the API server refuses connections")
+        raise Forbidden(403, "Forbidden", "pods is forbidden")
 
     def explode(_: ActionContext) -> ActionResult:
         raise ZeroDivisionError("oops")
 
     bench.agent.behaviors |= {"start": refuse, "stop": explode}
     for task, status, words in (
-        ("start", ExecStatus.DONE, "the API server refuses connections"),
+        ("start", ExecStatus.DONE, "pods is forbidden"),
         ("stop", ExecStatus.ERROR, "agent scripted failed in stop of r: ZeroDivisionError: oops"),
         ("promote", ExecStatus.DONE, "has no action 'promote'"),
     ):
@@ -176,6 +176,27 @@ def test_failures_of_all_sorts_become_results(bench: Bench) -> None:
     bench.executor.run(Op(resource="r", agent="nope", task="start", node="n1"))
     unknown = bench.result()
     assert (unknown.rc, unknown.exec_status) == (Ocf.ERR_INSTALLED, ExecStatus.NOT_INSTALLED)
+
+
+def test_an_api_server_that_does_not_answer_says_nothing_about_a_resource(bench: Bench) -> None:
+    down = threading.Event()
+    down.set()
+
+    def ask(_: ActionContext) -> ActionResult:
+        if down.is_set():
+            raise Unavailable(0, "Refused", "the API server refuses connections")
+        return OK
+
+    bench.agent.behaviors |= {"monitor": ask, "start": ask}
+    bench.executor.run(op("start", "short", timeout_ms=500))
+    given_up = bench.result()
+    assert (given_up.exec_status, given_up.reason) == (ExecStatus.TIMEOUT, "the API server refuses connections")
+    bench.executor.schedule_recurring(op("monitor", interval_ms=10))
+    bench.executor.run(op("start", "patient"))
+    wait_until(lambda: [call[1] for call in bench.agent.calls].count("r") > 3)
+    assert bench.silent()
+    down.clear()
+    assert {bench.result().rc for _ in range(2)} == {Ocf.OK}
 
 
 def test_actions_of_one_instance_run_one_after_another(bench: Bench) -> None:
