@@ -9,12 +9,14 @@ import asyncio
 import logging
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from hamgr.sandbox.apiserver import certificates
 from hamgr.sandbox.apiserver.auth import Authenticator, read_tokens
+from hamgr.sandbox.apiserver.journal import BadJournal
 from hamgr.sandbox.apiserver.server import ApiServer, Listener, Settings, running
 
 EX_USAGE = 64
@@ -40,7 +42,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def prepare(
-    addresses: tuple[str, ...], tls_dir: Path | None, token_file: Path | None, window: int
+    addresses: tuple[str, ...], tls_dir: Path | None, token_file: Path | None
 ) -> tuple[list[Listener], Settings]:
     """Listeners and settings from the command line; raises StartFailure."""
     parsed = [parse_address(one) for one in addresses]
@@ -54,7 +56,7 @@ def prepare(
         raise StartFailure(EX_NO_INPUT, f"{error}. Check --tls-dir and --token-file.") from error
     authenticator = Authenticator(tokens, certificates=tls_dir is not None)
     listeners = [Listener(host, port, context) for host, port in parsed]
-    return listeners, Settings(window=window, authenticator=authenticator, root_certificate=root)
+    return listeners, Settings(authenticator=authenticator, root_certificate=root)
 
 
 async def _serve(listeners: list[Listener], settings: Settings, ready_file: Path | None) -> None:
@@ -95,6 +97,11 @@ async def _serve(listeners: list[Listener], settings: Settings, ready_file: Path
     help='Bearer tokens, one a line: token,user,uid[,"group1,group2"]. Clients then need one of them.',
 )
 @click.option(
+    "--journal",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep the objects in this file, so that a server that was killed comes back with them.",
+)
+@click.option(
     "--ready-file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Written when the server listens: one URL a line.",
@@ -106,17 +113,21 @@ def main(
     addresses: tuple[str, ...],
     tls_dir: Path | None,
     token_file: Path | None,
+    journal: Path | None,
     ready_file: Path | None,
     watch_window: int,
 ) -> None:
-    """Run the stand-in Kubernetes API server: objects in memory, gone when it ends."""
+    """Run the stand-in Kubernetes API server; without --journal its objects are gone when it ends."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     try:
-        listeners, settings = prepare(addresses, tls_dir, token_file, watch_window)
-        asyncio.run(_serve(listeners, settings, ready_file))
+        listeners, settings = prepare(addresses, tls_dir, token_file)
+        asyncio.run(_serve(listeners, replace(settings, window=watch_window, journal=journal), ready_file))
     except StartFailure as failure:
         click.echo(f"apiserver: {failure}", err=True)
         raise SystemExit(failure.code) from failure
+    except BadJournal as error:
+        click.echo(f"apiserver: {error}. Move the file away, or name another --journal.", err=True)
+        raise SystemExit(EX_NO_INPUT) from error
     except OSError as error:
         listed = ", ".join(addresses)
         why = error.strerror or error

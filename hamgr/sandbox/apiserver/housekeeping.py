@@ -30,7 +30,16 @@ class Housekeeping:
         self._handlers = handlers
         self._pending: deque[tuple[str, Event]] = deque()
         self._scheduled = False
+        self._storage = storage
         storage.listeners.append(self._note)
+
+    def review(self) -> None:
+        """Look at every object as if it were new: after a restart, so that what was begun is ended."""
+        for stored_as in self._storage.kinds():
+            for obj in self._storage.items(stored_as):
+                metadata = obj["metadata"]
+                key = (metadata.get("namespace", ""), metadata["name"])
+                self._note(stored_as, Event(self._storage.revision, key, None, obj))
 
     def _note(self, stored_as: str, event: Event) -> None:
         self._call(self._first, stored_as, event)

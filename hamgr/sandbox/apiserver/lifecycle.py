@@ -40,10 +40,10 @@ class Lifecycle:
         """React to one change."""
         namespace = event.key[0]
         if stored_as == _NAMESPACES and event.new is not None:
-            if event.old is None:
-                self.furnish(event.key[1])
-            elif _deleted(event.new):
+            if _deleted(event.new):
                 self._empty(event.key[1])
+            elif event.old is None:
+                self.furnish(event.key[1])
         if event.new is None and namespace and _deleted(self._namespace(namespace)):
             self._empty(namespace)
         if stored_as in (_PODS, _CLAIMS):

@@ -8,6 +8,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -20,10 +21,12 @@ from hamgr.sandbox.apiserver.errors import ApiFailure, internal_error, path_not_
 from hamgr.sandbox.apiserver.garbage import GarbageCollector
 from hamgr.sandbox.apiserver.handlers import Handlers, answer, failure_answer
 from hamgr.sandbox.apiserver.housekeeping import Housekeeping
+from hamgr.sandbox.apiserver.journal import Journal
 from hamgr.sandbox.apiserver.kinds import Catalog
 from hamgr.sandbox.apiserver.lifecycle import Lifecycle
 from hamgr.sandbox.apiserver.registry import Registry, WriteOptions
 from hamgr.sandbox.apiserver.requests import accepted
+from hamgr.sandbox.apiserver.services import adopt
 from hamgr.sandbox.apiserver.storage import Storage, dumps
 
 Obj = dict[str, Any]
@@ -36,9 +39,11 @@ NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a server is run. `window` is how many events of each kind are kept for watches and paged lists;
-    `root_certificate` (PEM) is what pods are told to trust."""
+    `root_certificate` (PEM) is what pods are told to trust. `journal` is the file that keeps the objects over a
+    restart; without one they are in memory alone."""
 
     window: int = 5000
+    journal: Path | None = None
     authenticator: Authenticator = field(default_factory=Authenticator)
     authorizer: Authorizer = field(default_factory=AllowAll)
     root_certificate: str = ""
@@ -57,8 +62,24 @@ class ApiServer:
         self._handlers = Handlers(self.registry, settings.authorizer, lambda: self._stopping)
         self._authenticator = settings.authenticator
         self._lifecycle = Lifecycle(self.registry, settings.root_certificate)
-        self._seed()
-        Housekeeping(self.storage, Definitions(self.registry), (GarbageCollector(self.registry), self._lifecycle))
+        self._journal = Journal(settings.journal) if settings.journal else None
+        self._restored = self._journal is not None and self._journal.restore(self.storage)
+        if self._restored:
+            for service in self.storage.items("/services"):
+                adopt(service, self.registry.allocations)
+        else:
+            self._seed()
+        self.storage.begin_history()
+        if self._journal:
+            self._journal.follow(self.storage)
+        self._housekeeping = Housekeeping(
+            self.storage, Definitions(self.registry), (GarbageCollector(self.registry), self._lifecycle)
+        )
+
+    def start(self) -> None:
+        """Take up again what an earlier life has left; called in the event loop, before the first request."""
+        if self._restored:
+            self._housekeeping.review()
 
     def _seed(self) -> None:
         kind = self.registry.catalog.find("", "v1", "namespaces")
@@ -66,12 +87,13 @@ class ApiServer:
         for name in NAMESPACES:
             self.registry.create(kind, "", {"metadata": {"name": name}}, WriteOptions())
             self._lifecycle.furnish(name)
-        self.storage.begin_history()
 
     def stop(self) -> None:
         """End all watches, so that their connections can close."""
         self._stopping = True
         self.storage.wake_all()
+        if self._journal:
+            self._journal.close()
 
     def application(self) -> web.Application:
         """The HTTP application; every instance serves the same objects."""
@@ -162,6 +184,7 @@ async def running(server: ApiServer, listeners: Sequence[Listener] = (LOOPBACK,)
     """Serve while the context lasts; yields the URLs, one a listener."""
     runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
     await runner.setup()
+    server.start()
     urls = []
     try:
         for listener in listeners:

@@ -57,6 +57,13 @@ def _allocate(service: Obj, allocations: Allocations, *, keep: bool) -> None:
                 allocations.ports.add(port["nodePort"])
 
 
+def adopt(service: Obj, allocations: Allocations) -> None:
+    """Mark what a service of an earlier life uses as used."""
+    if service["spec"].get("clusterIP"):
+        allocations.addresses.add(service["spec"]["clusterIP"])
+    allocations.ports.update(port["nodePort"] for port in service["spec"].get("ports") or [] if port.get("nodePort"))
+
+
 def _defaults(service: Obj) -> None:
     spec = service["spec"]
     spec.setdefault("type", "ClusterIP")

@@ -167,6 +167,15 @@ class Storage:
         self._publish(kind, shelf, Event(self.revision, key, old, None, gone))
         return gone
 
+    def restore(self, kind: str, key: Key, obj: Obj | None, revision: int) -> None:
+        """Take over an object (or its absence) from an earlier life, as no event."""
+        objects = self._shelf(kind).objects
+        if obj is None:
+            objects.pop(key, None)
+        else:
+            objects[key] = obj
+        self.revision = max(self.revision, revision)
+
     def _stamp(self, obj: Obj) -> Obj:
         self.revision += 1
         return {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.revision)}}

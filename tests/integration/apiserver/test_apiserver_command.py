@@ -77,6 +77,23 @@ def test_https_with_client_certificates_and_tokens(tmp_path: Path) -> None:
         assert (tls / "ca.crt").read_bytes() == authority
 
 
+def test_a_killed_server_comes_back_with_its_objects(tmp_path: Path) -> None:
+    options = ("--listen", "127.0.0.1:0", "--journal", str(tmp_path / "journal"))
+    body = json.dumps({"metadata": {"name": "kept"}, "data": {"a": "b"}}).encode()
+    with server(tmp_path, *options) as ((url,), process):
+        request = urllib.request.Request(f"{url}/api/v1/namespaces/default/configmaps", data=body)
+        urllib.request.urlopen(request, timeout=10).close()
+        process.kill()
+    again = tmp_path / "again"
+    again.mkdir()
+    with server(again, *options) as ((url,), _):
+        assert get(f"{url}/api/v1/namespaces/default/configmaps/kept") == 200
+    (tmp_path / "journal").write_text("nonsense\n")
+    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 66
+    assert "line 1 is not a record" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
