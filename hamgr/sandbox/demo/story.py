@@ -67,7 +67,7 @@ def prepare(stage: Stage) -> None:
 def play(stage: Stage, act: Act, number: int, say: Say, patience_s: float) -> Result:
     """Play one act. Raises NotInTime when the cluster is not ready for it.
 
-    number: of the first row that the client writes. patience_s: how long the outage may last before the act ends with the database still away.
+    number: of the first row that the client writes. patience_s: when to give up waiting for the database.
     """
     if stage.hamgr:
         stage.wait(stage.quiet, 120, "the cluster to be whole, with a parked standby")
