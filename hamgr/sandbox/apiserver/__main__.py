@@ -15,8 +15,9 @@ from pathlib import Path
 import click
 
 from hamgr.sandbox.apiserver import certificates
-from hamgr.sandbox.apiserver.auth import Authenticator, read_tokens
+from hamgr.sandbox.apiserver.auth import Authenticator, allow_all, read_tokens
 from hamgr.sandbox.apiserver.journal import BadJournal
+from hamgr.sandbox.apiserver.rbac import RoleBased
 from hamgr.sandbox.apiserver.server import ApiServer, Listener, Settings, running
 
 EX_USAGE = 64
@@ -97,6 +98,14 @@ async def _serve(listeners: list[Listener], settings: Settings, ready_file: Path
     help='Bearer tokens, one a line: token,user,uid[,"group1,group2"]. Clients then need one of them.',
 )
 @click.option(
+    "--authorization",
+    type=click.Choice(["all", "rbac"]),
+    default="all",
+    show_default=True,
+    help="What known clients may do: everything, or what the roles bound to them allow (the group system:masters "
+    "everything).",
+)
+@click.option(
     "--journal",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Keep the objects in this file, so that a server that was killed comes back with them.",
@@ -113,6 +122,7 @@ def main(
     addresses: tuple[str, ...],
     tls_dir: Path | None,
     token_file: Path | None,
+    authorization: str,
     journal: Path | None,
     ready_file: Path | None,
     watch_window: int,
@@ -121,7 +131,9 @@ def main(
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     try:
         listeners, settings = prepare(addresses, tls_dir, token_file)
-        asyncio.run(_serve(listeners, replace(settings, window=watch_window, journal=journal), ready_file))
+        authorizer = RoleBased if authorization == "rbac" else allow_all
+        settings = replace(settings, window=watch_window, journal=journal, authorization=authorizer)
+        asyncio.run(_serve(listeners, settings, ready_file))
     except StartFailure as failure:
         click.echo(f"apiserver: {failure}", err=True)
         raise SystemExit(failure.code) from failure

@@ -1,8 +1,7 @@
 """Who a request comes from, and whether it may.
 
 Identity comes from a bearer token of the token file or from a client certificate; without either configured everybody
-is the administrator. What an identity may do is an authorizer's word; the stand-in's own lets everybody known do
-everything, and another one may be put in its place.
+is the administrator. What an identity may do is an authorizer's word: everything, or what its roles say (rbac.py).
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from hamgr.sandbox.apiserver.errors import unauthorized
+from hamgr.sandbox.apiserver.storage import Storage
 
 Obj = dict[str, Any]
 
@@ -55,7 +55,7 @@ class Attributes:
 
 
 class Authorizer(Protocol):
-    """Decides; `reason` of a refusal goes into its message."""
+    """Decides what somebody may do."""
 
     def allows(self, user: User, wanted: Attributes) -> bool: ...
 
@@ -65,6 +65,11 @@ class AllowAll:
 
     def allows(self, user: User, wanted: Attributes) -> bool:
         return user is not ANONYMOUS or wanted.path in _OPEN_PATHS
+
+
+def allow_all(storage: Storage) -> Authorizer:
+    """The authorizer of a sandbox that is not about permissions."""
+    return AllowAll()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from hamgr.sandbox.apiserver import discovery, openapi
-from hamgr.sandbox.apiserver.auth import AllowAll, Authenticator, Authorizer
+from hamgr.sandbox.apiserver.auth import Authenticator, Authorizer, allow_all
 from hamgr.sandbox.apiserver.catalog import BUILT_IN
 from hamgr.sandbox.apiserver.customresources import Definitions
 from hamgr.sandbox.apiserver.errors import ApiFailure, internal_error, path_not_found
@@ -38,14 +38,17 @@ NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a server is run. `window` is how many events of each kind are kept for watches and paged lists;
-    `root_certificate` (PEM) is what pods are told to trust. `journal` is the file that keeps the objects over a
-    restart; without one they are in memory alone."""
+    """How a server is run.
+
+    `window` is how many events of each kind are kept for watches and paged lists. `journal` is the file that keeps
+    the objects over a restart; without one they are in memory alone. `authorization` makes the authorizer, which may
+    look at the storage. `root_certificate` (PEM) is what pods are told to trust.
+    """
 
     window: int = 5000
     journal: Path | None = None
     authenticator: Authenticator = field(default_factory=Authenticator)
-    authorizer: Authorizer = field(default_factory=AllowAll)
+    authorization: Callable[[Storage], Authorizer] = allow_all
     root_certificate: str = ""
 
 
@@ -59,7 +62,7 @@ class ApiServer:
         self.storage = Storage(settings.window)
         self.registry = Registry(self.storage, Catalog(BUILT_IN))
         self._stopping = False
-        self._handlers = Handlers(self.registry, settings.authorizer, lambda: self._stopping)
+        self._handlers = Handlers(self.registry, settings.authorization(self.storage), lambda: self._stopping)
         self._authenticator = settings.authenticator
         self._lifecycle = Lifecycle(self.registry, settings.root_certificate)
         self._journal = Journal(settings.journal) if settings.journal else None

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from hamgr.sandbox.apiserver import ApiServer, Settings, running
 from hamgr.sandbox.apiserver.auth import Authenticator, User
+from hamgr.sandbox.apiserver.rbac import RoleBased
 
 Obj = dict[str, Any]
 
@@ -370,24 +371,43 @@ def test_tokens_are_checked_and_the_health_is_open() -> None:
     with_api(scenario, Settings(authenticator=Authenticator(tokens)))
 
 
-class ReadOnly:
-    """An authorizer in the place of the stand-in's own."""
+def test_roles_say_who_may_do_what() -> None:
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
 
-    def allows(self, user: User, wanted: Any) -> bool:
-        return wanted.verb in ("get", "list", "watch")
-
-
-def test_another_authorizer_may_refuse() -> None:
     async def scenario(api: Api) -> None:
-        assert (await api.send("GET", PODS))[0] == 200
-        code, refused = await api.send("POST", PODS, pod("a"))
-        assert (code, refused["reason"]) == (403, "Forbidden")
-        assert refused["message"] == (
-            'pods is forbidden: User "system:admin" cannot create resource "pods" in API group "" '
-            'in the namespace "default"'
-        )
+        async def code(who: str, method: str, path: str, body: Any = None) -> int:
+            return (await api.send(method, path, body, Authorization=f"Bearer {who}"))[0]
 
-    with_api(scenario, Settings(authorizer=ReadOnly()))
+        rules = [
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "delete"]},
+            {"apiGroups": [""], "resources": ["pods/eviction"], "verbs": ["create"], "resourceNames": ["a"]},
+        ]
+        reader = {"metadata": {"name": "reader"}, "rules": rules}
+        binding = {
+            "metadata": {"name": "reader"},
+            "roleRef": {"kind": "ClusterRole", "name": "reader"},
+            "subjects": [{"kind": "ServiceAccount", "name": "hamgr", "namespace": "kube-system"}],
+        }
+        assert await code("root", "POST", f"{rbac}/clusterroles", reader) == 201
+        assert await code("root", "POST", f"{rbac}/namespaces/default/rolebindings", binding) == 201
+        assert await code("root", "POST", PODS, pod("a")) == 201
+        assert await code("hamgr", "GET", PODS) == 200
+        assert await code("hamgr", "GET", "/api/v1/pods") == 403  # the binding is of one namespace
+        assert await code("hamgr", "GET", "/api/v1/namespaces/kube-system/pods") == 403
+        assert await code("hamgr", "POST", f"{PODS}/a/binding", {"target": {"name": "n1"}}) == 403
+        assert await code("hamgr", "POST", f"{PODS}/a/eviction?dryRun=All", {}) == 201
+        assert await code("hamgr", "GET", "/apis") == 200
+        refused = (await api.send("POST", PODS, pod("b"), Authorization="Bearer hamgr"))[1]
+        assert refused["reason"] == "Forbidden"
+        assert refused["message"] == (
+            'pods is forbidden: User "system:serviceaccount:kube-system:hamgr" cannot create resource "pods" '
+            'in API group "" in the namespace "default"'
+        )
+        assert await code("hamgr", "DELETE", f"{PODS}/a") == 200
+
+    account = User("system:serviceaccount:kube-system:hamgr")
+    tokens = {"hamgr": account, "root": User("root", ("system:masters",))}
+    with_api(scenario, Settings(authenticator=Authenticator(tokens), authorization=RoleBased))
 
 
 def test_logs_come_from_the_agent_of_the_node() -> None:
