@@ -44,7 +44,7 @@ def _level(level: FenceLevel, fencing: Fencing, node: str) -> LevelConfig:
 
 def _device(device: FenceDevice) -> DeviceConfig:
     params = {name: value for nvset in reversed(device.params) for name, value in nvset.values.items()}
-    return DeviceConfig(device.id, device.agent, params)
+    return DeviceConfig.from_params(device.id, device.agent, params, device.params_from or "")
 
 
 def _seconds(text: str | None, default: float) -> float:

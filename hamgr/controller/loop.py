@@ -165,6 +165,7 @@ class Controller:
         for event in events:
             self._dispatch(office, event)
         office.term.advance()
+        office.parking.clear_the_way()
         office.parking.advance()
         office.reporter.publish()
 

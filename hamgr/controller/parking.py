@@ -69,6 +69,21 @@ class Parking:
         self._now = now
         self._looked_at = float("-inf")
         self._looked_when: object = None
+        self._cleared = 0  # the number of the last transition whose way was cleared
+
+    def clear_the_way(self) -> None:
+        """When a transition begins: send away parked pods that would win a disk which is meant for another node."""
+        course = self._term.course
+        if course is None or course.number == self._cleared or self._cache is None:
+            return
+        self._cleared = course.number
+        for action in course.transition.actions:
+            if action.task != "start" or action.agent is None:
+                continue
+            labels = {LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: action.resource}
+            for pod in self._cache.list(POD, labels=labels):
+                if is_parked(pod) and node_of(pod) != action.node:
+                    self._order("unpark", node_of(pod), action)
 
     def advance(self) -> None:
         """Once things are quiet, and again every ten seconds: see that each parked pod is where it should be."""
@@ -101,15 +116,15 @@ class Parking:
         wanted = successor(self._term.cib(), primitive.id, active[0], datetime.fromtimestamp(self._now(), UTC))
         parked = {node_of(pod) for pod in pods if is_parked(pod)}
         for node in parked - {wanted.node if wanted else ""}:
-            self._order("unpark", node, primitive, wanted)
+            if wanted is not None:
+                self._order("unpark", node, wanted)
         if wanted is not None and wanted.node not in parked:
-            self._order("park", wanted.node, primitive, wanted)
+            self._order("park", wanted.node, wanted)
 
-    def _order(self, task: str, node: str, primitive: Primitive, start: Action | None) -> None:
-        if start is None:
-            return
-        log.info("parking", task=task, resource=primitive.id, node=node)
-        op = Op(
-            primitive.id, primitive.agent.type, task, node, timeout_ms=_TIMEOUT_MS, params=start.params, key=PARK
-        )  # fmt: skip
-        self._executor.run(op)
+    def _order(self, task: str, node: str, start: Action) -> None:
+        """Have an agent park or unpark; `start` is what tells agent and parameters."""
+        assert start.agent is not None
+        log.info("parking", task=task, resource=start.resource, node=node)
+        self._executor.run(
+            Op(start.resource, start.agent.type, task, node, timeout_ms=_TIMEOUT_MS, params=start.params, key=PARK)
+        )
