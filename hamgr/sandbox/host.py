@@ -16,7 +16,8 @@ from hamgr.sandbox.network import Cut, Direction, Endpoint, Network, Peer
 from hamgr.sandbox.processes import ProcessId
 
 _DEATH_TIMEOUT_S = 10.0
-_MOUNTS = ("plugins/kubernetes.io/csi/*/*/globalmount", "pods/*/volumes/kubernetes.io~csi/*/mount")
+# Where the node agent has links in place of mounts; apart from the name because glob skips links that lead nowhere.
+_MOUNTS = (("plugins/kubernetes.io/csi/*/*", "globalmount"), ("pods/*/volumes/kubernetes.io~csi/*", "mount"))
 
 
 class Host(Machine):
@@ -62,10 +63,10 @@ class Host(Machine):
 
     def _forget_mounts(self) -> None:
         """Without root mounts are symbolic links, which do not vanish with a kernel by themselves."""
-        for place in _MOUNTS:
-            for path in (self.home / "kubelet").glob(place):
-                if path.is_symlink():
-                    path.unlink()
+        for folders, name in _MOUNTS:
+            for folder in (self.home / "kubelet").glob(folders):
+                if (folder / name).is_symlink():
+                    (folder / name).unlink()
         self._layout.disks.mkdir(exist_ok=True)
         self._layout.mounts(self.name).write_text("")
 
