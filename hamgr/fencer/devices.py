@@ -7,12 +7,14 @@ on the command line, where every user of the machine could read it.
 
 from __future__ import annotations
 
+import base64
 import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from hamgr.fencer.levels.node import Device, DeviceError
 from hamgr.fencer.observe import see_node
@@ -20,10 +22,11 @@ from hamgr.fencer.topology import DeviceConfig, FencingConfig, FencingConfigErro
 from hamgr.kube import nodes
 from hamgr.kube.errors import KubeError, NotFound
 from hamgr.kube.gateway import Kube
-from hamgr.kube.objects import NODE
+from hamgr.kube.objects import NODE, SECRET
 
 STATUS_OFF = 2
 CLOUD = "cloud"
+ReadMore: TypeAlias = Callable[[str], Mapping[str, str]]
 _TOLD = 300
 
 
@@ -65,9 +68,12 @@ def parse_metadata(xml: str) -> Metadata:
     return Metadata(str(root.get("name")), parameters, actions)
 
 
-def check_parameters(config: DeviceConfig, metadata: Metadata) -> list[str]:
-    """What is wrong with a device's parameters by its agent's metadata, as sentences; empty when all is well."""
-    given = {*config.params, *config.secret_files}
+def check_parameters(config: DeviceConfig, more: Collection[str], metadata: Metadata) -> list[str]:
+    """What is wrong with a device's parameters by its agent's metadata, as sentences; empty when all is well.
+
+    `more`: the names of parameters that come from elsewhere.
+    """
+    given = {*config.params, *more}
     told = [
         f"fence device {config.name}: agent {config.agent} has no parameter {name!r}"
         for name in sorted(given - metadata.parameters.keys())
@@ -91,9 +97,11 @@ class AgentDevice:
 
     acts = True
 
-    def __init__(self, config: DeviceConfig) -> None:
+    def __init__(self, config: DeviceConfig, read_more: ReadMore) -> None:
+        """`read_more(params_from)` gives the parameters that are kept elsewhere; it is asked at each call."""
         self.config = config
         self.name = config.name
+        self._read_more = read_more
 
     def off(self, node: str) -> None:
         """The agent's `off`. Raises DeviceError."""
@@ -147,10 +155,10 @@ class AgentDevice:
             raise DeviceError(f"{self.config.agent} cannot be run: {error.strerror}") from None
         if done.returncode == 0:
             return 0, done.stdout
-        return done.returncode, self._without_secrets(done.stderr or done.stdout, action, done.returncode)
+        return done.returncode, _complaint(done.stderr or done.stdout, action, done.returncode, self._secrets())
 
     def _parameters(self, action: str, node: str) -> dict[str, str]:
-        given = {"action": action, **self.config.params, **self._secrets()}
+        given = {**self.config.params, **self.more(), "action": action}
         if node:
             given[self.config.plug_param] = self.config.port_map.get(node, node)
         for name, value in given.items():
@@ -158,22 +166,23 @@ class AgentDevice:
                 raise DeviceError(f"parameter {name} holds a line break, which fence agents cannot take")
         return given
 
-    def _secrets(self) -> dict[str, str]:
-        found = {}
-        for name, path in self.config.secret_files.items():
-            try:
-                found[name] = Path(path).read_text().rstrip("\n")
-            except OSError as error:
-                raise DeviceError(f"secret file {path} of parameter {name}: {error.strerror}") from None
-        return found
+    def more(self) -> Mapping[str, str]:
+        """The parameters that are kept elsewhere. Raises DeviceError."""
+        return self._read_more(self.config.params_from) if self.config.params_from else {}
 
-    def _without_secrets(self, told: str, action: str, code: int) -> str:
-        last = [line for line in told.strip().splitlines() if line.strip()][-1:]
-        text = last[0].strip() if last else f"{action} ended with exit code {code}"
-        hidden = {*self._secrets().values(), *(v for k, v in self.config.params.items() if "passw" in k.lower())}
-        for secret in hidden:
-            text = text.replace(secret, "***") if secret else text
-        return text[:_TOLD]
+    def _secrets(self) -> set[str]:
+        """Values that no log may show: all that are kept elsewhere, and whatever is called a password."""
+        passwords = {value for name, value in self.config.params.items() if "pass" in name.lower()}
+        return {*self.more().values(), *passwords}
+
+
+def _complaint(told: str, action: str, code: int, secrets: Collection[str]) -> str:
+    """The agent's last line, without secrets; what it was doing when it said nothing."""
+    last = [line for line in told.strip().splitlines() if line.strip()][-1:]
+    text = last[0].strip() if last else f"{action} ended with exit code {code}"
+    for secret in secrets:
+        text = text.replace(secret, "***") if secret else text
+    return text[:_TOLD]
 
 
 class CloudDevice:
@@ -213,25 +222,53 @@ class CloudDevice:
             raise DeviceError(error.message) from None
 
 
-def make_devices(config: FencingConfig, kube: Kube) -> dict[str, Device]:
-    """All configured devices by name."""
-    make: Callable[[DeviceConfig], Device]
-    found: dict[str, Device] = {}
-    for name, device in config.devices.items():
-        make = (lambda entry: CloudDevice(entry, kube)) if device.agent == CLOUD else AgentDevice
-        found[name] = make(device)
-    return found
+def make_devices(config: FencingConfig, kube: Kube, namespace: str) -> dict[str, Device]:
+    """All configured devices by name; Secrets are looked for in `namespace`."""
+
+    def read_more(source: str) -> Mapping[str, str]:
+        kind, _, name = source.partition("/")
+        return _secret(kube, namespace, name) if kind == "secret" else _file(source.removeprefix("file:"))
+
+    return {
+        name: CloudDevice(device, kube) if device.agent == CLOUD else AgentDevice(device, read_more)
+        for name, device in config.devices.items()
+    }
 
 
-def verify_devices(config: FencingConfig) -> None:
+def verify_devices(devices: Iterable[Device]) -> None:
     """Check every agent's parameters against its metadata. Raises FencingConfigError with all that is wrong."""
     told: list[str] = []
-    for device in config.devices.values():
-        if device.agent == CLOUD:
+    for device in devices:
+        if not isinstance(device, AgentDevice):
             continue
         try:
-            told += check_parameters(device, AgentDevice(device).metadata())
+            told += check_parameters(device.config, device.more().keys(), device.metadata())
         except DeviceError as error:
             told.append(f"fence device {device.name}: {error}")
     if told:
         raise FencingConfigError("; ".join(told))
+
+
+def _file(path: str) -> dict[str, str]:
+    """`name=value` lines; empty ones and comments (#) are skipped."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError as error:
+        raise DeviceError(f"parameter file {path}: {error.strerror}") from None
+    found = {}
+    for number, line in enumerate(lines, start=1):
+        name, equals, value = line.partition("=")
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if not equals:
+            raise DeviceError(f"parameter file {path}, line {number}: write name=value")
+        found[name.strip()] = value
+    return found
+
+
+def _secret(kube: Kube, namespace: str, name: str) -> dict[str, str]:
+    try:
+        data = kube.get(SECRET.path(name, namespace)).get("data") or {}
+    except KubeError as error:
+        raise DeviceError(f"Secret {namespace}/{name}: {error.message}") from None
+    return {key: base64.b64decode(value).decode().rstrip("\n") for key, value in data.items()}

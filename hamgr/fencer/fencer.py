@@ -10,6 +10,7 @@ from dataclasses import replace
 import structlog
 
 from hamgr.fencer.devices import make_devices
+from hamgr.fencer.levels.node import DeviceError
 from hamgr.fencer.plan import Plan, plan
 from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import Confirmation, FenceRecord, NotOurs, Outcome, Phase, Target, new_record
@@ -30,7 +31,7 @@ class Fencer:
 
     def __init__(self, around: Surroundings, workers: int = DEFAULT_WORKERS) -> None:
         if not around.devices and around.config.devices:
-            around = replace(around, devices=make_devices(around.config, around.kube))
+            around = replace(around, devices=make_devices(around.config, around.kube, around.namespace))
         self._around = around
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fence")
         self._reports = ThreadPoolExecutor(1, thread_name_prefix="fence events")
@@ -79,6 +80,17 @@ class Fencer:
         """What a fence would do and prove, without doing any of it. Raises KubeError."""
         chosen = tuple(levels) if levels else self._around.config.levels_for(target.node)
         return plan(self._around.kube, self._around.config, self._around.cluster, target, chosen)
+
+    def monitor_devices(self) -> dict[str, str]:
+        """Ask every device whether it works: name to what is wrong, empty when nothing is. Blocks for a while."""
+        found = {}
+        for name, device in self._around.devices.items():
+            try:
+                device.monitor()
+                found[name] = ""
+            except DeviceError as error:
+                found[name] = str(error)
+        return found
 
     def close(self) -> None:
         """Let go of all fences between two steps (stepping down, or the end); what runs is not waited for."""

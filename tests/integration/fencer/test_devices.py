@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fixtures.fence_world import MemoryRecords, World
@@ -75,14 +78,20 @@ def pdu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     agent.write_text(AGENT.format(python=sys.executable))
     agent.chmod(agent.stat().st_mode | stat.S_IXUSR)
     (folder / "metadata.xml").write_text(METADATA)
-    (folder / "secret").write_text("open sesame\n")
+    (folder / "secret").write_text("# of the rack\npasswd=open sesame\n\n")
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return folder
 
 
-def device(pdu: Path, **fields: object) -> DeviceConfig:
-    settings = {"agent": "fence_testpdu", "params": {"ip": "10.0.0.9"}, "secret_files": {"passwd": str(pdu / "secret")}}
-    return DeviceConfig.from_json("pdu", settings | fields)
+def device(pdu: Path, **fields: Any) -> DeviceConfig:
+    base = DeviceConfig("pdu", "fence_testpdu", {"ip": "10.0.0.9"}, f"file:{pdu / 'secret'}")
+    return replace(base, **fields)
+
+
+def agent(config: DeviceConfig, kube: Any = None) -> AgentDevice:
+    made = make_devices(FencingConfig(devices={config.name: config}), kube, "default")[config.name]
+    assert isinstance(made, AgentDevice)
+    return made
 
 
 def calls(pdu: Path) -> list[dict[str, object]]:
@@ -90,7 +99,7 @@ def calls(pdu: Path) -> list[dict[str, object]]:
 
 
 def test_off_status_on_monitor(pdu: Path) -> None:
-    switch = AgentDevice(device(pdu, port_map={"n1": "7"}))
+    switch = agent(device(pdu, port_map={"n1": "7"}))
     switch.monitor()
     assert switch.state("n1") == "on"
     switch.off("n1")
@@ -102,7 +111,7 @@ def test_off_status_on_monitor(pdu: Path) -> None:
 
 
 def test_nothing_is_ever_passed_on_the_command_line(pdu: Path) -> None:
-    switch = AgentDevice(device(pdu))
+    switch = agent(device(pdu))
     switch.off("n1")
     switch.state("n1")
     assert [call["argv"] for call in calls(pdu)] == [[], []]
@@ -110,9 +119,9 @@ def test_nothing_is_ever_passed_on_the_command_line(pdu: Path) -> None:
 
 
 def test_an_agents_complaint_is_told_without_the_secret(pdu: Path) -> None:
-    (pdu / "secret").write_text("wrong sesame")
+    (pdu / "secret").write_text("passwd=wrong sesame")
     with pytest.raises(DeviceError) as error:
-        AgentDevice(device(pdu)).off("n1")
+        agent(device(pdu)).off("n1")
     assert str(error.value) == "Unable to connect/login with password ***"
 
 
@@ -120,28 +129,49 @@ def test_an_agents_complaint_is_told_without_the_secret(pdu: Path) -> None:
     ("fields", "sentence"),
     [
         ({"agent": "fence_missing"}, "there is no program fence_missing: install the package fence-agents"),
-        ({"secret_files": {"passwd": "/nonexistent"}}, "secret file /nonexistent of parameter passwd: No such file"),
+        ({"params_from": "file:/nonexistent"}, "parameter file /nonexistent: No such file"),
         ({"params": {"ip": "a\nb"}}, "parameter ip holds a line break"),
     ],
 )
 def test_what_cannot_be_run_is_told(pdu: Path, fields: dict[str, object], sentence: str) -> None:
     with pytest.raises(DeviceError, match=sentence):
-        AgentDevice(device(pdu, **fields)).off("n1")
+        agent(device(pdu, **fields)).off("n1")
 
 
 def test_an_agent_that_hangs_is_cut_short(pdu: Path) -> None:
     (pdu / "fence_testpdu").write_text("#!/bin/sh\nexec sleep 60\n")
     with pytest.raises(DeviceError, match=r"off was not over after 0\.2 s"):
-        AgentDevice(device(pdu, timeout_s=0.2)).off("n1")
+        agent(device(pdu, timeout_s=0.2)).off("n1")
 
 
 def test_parameters_are_checked_against_the_agents_metadata(pdu: Path) -> None:
-    verify_devices(FencingConfig(devices={"pdu": device(pdu)}))
-    wrong = device(pdu, params={"adress": "10.0.0.9"})
+    verify_devices([agent(device(pdu))])
     with pytest.raises(FencingConfigError) as error:
-        verify_devices(FencingConfig(devices={"pdu": wrong}))
+        verify_devices([agent(device(pdu, params={"adress": "10.0.0.9"}))])
     assert "has no parameter 'adress'" in str(error.value)
     assert "needs parameter 'ip'" in str(error.value)
+
+
+def test_parameters_from_a_secret(world: World, pdu: Path) -> None:
+    data = {"passwd": base64.b64encode(b"open sesame").decode()}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pdu"}, "data": data}
+    made = world.kube.post("/api/v1/namespaces/default/secrets", secret)
+    switch = agent(device(pdu, params_from="secret/pdu"), world.kube)
+    switch.off("n1")
+    assert switch.state("n1") == "off"
+    world.kube.delete("/api/v1/namespaces/default/secrets/pdu", uid=made["metadata"]["uid"], grace=0)
+    with pytest.raises(DeviceError, match="Secret default/pdu"):
+        switch.state("n1")
+
+
+def test_devices_are_monitored(world: World, pdu: Path) -> None:
+    broken = device(pdu, name="broken", agent="fence_missing")
+    config = FencingConfig(devices={"pdu": device(pdu), "broken": broken, "ccm": DeviceConfig("ccm", "cloud")})
+    fencer = Fencer(Surroundings(world.kube, MemoryRecords(), config, "t", "n2", {}))
+    found = fencer.monitor_devices()
+    fencer.close()
+    assert (found["pdu"], found["ccm"]) == ("", "")
+    assert "no program fence_missing" in found["broken"]
 
 
 def test_metadata_that_is_none_is_refused() -> None:
@@ -207,7 +237,7 @@ def test_a_device_that_is_not_configured_is_named_before_any_effect(world: World
 
 
 def test_the_clouds_word(world: World) -> None:
-    cloud = make_devices(FencingConfig(devices={"ccm": DeviceConfig("ccm", "cloud")}), world.kube)["ccm"]
+    cloud = make_devices(FencingConfig(devices={"ccm": DeviceConfig("ccm", "cloud")}), world.kube, "default")["ccm"]
     assert isinstance(cloud, CloudDevice)
     cloud.monitor()
     assert cloud.state("n1") == "unknown"

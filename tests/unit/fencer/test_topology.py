@@ -1,41 +1,36 @@
-"""Fencing settings: what they mean, and what is said of wrong ones."""
-
-from typing import Any
+"""Which levels hold for a node, and devices as Pacemaker configures them."""
 
 import pytest
 
-from hamgr.fencer.topology import DEFAULT_LEVELS, Delay, FencingConfig, FencingConfigError, Level
+from hamgr.fencer.topology import (
+    DEFAULT_LEVELS,
+    Delay,
+    DeviceConfig,
+    FencingConfig,
+    FencingConfigError,
+    Level,
+    LevelConfig,
+    TopologyEntry,
+)
 
-SETTINGS = {
-    "drivers": ["disk.example.com"],
-    "devices": {
-        "pdu": {"agent": "fence_apc", "params": {"ip": "10.0.0.9"}, "secret_files": {"password": "/etc/hamgr/pdu"}},
-        "ccm": {"agent": "cloud"},
-    },
-    "topology": [
-        {
-            "nodes": "db-*",
-            "levels": ["volume", {"level": "node", "devices": ["pdu"], "timeout_s": 20, "attempts": 2, "delay": 1.5}],
-        },
-        {"nodes": "*", "levels": [{"level": "node", "devices": ["ccm"], "action": "reboot"}, "manual"]},
-    ],
-}
+POWER = LevelConfig(Level.NODE, ("pdu",), timeout_s=20.0)
+CONFIG = FencingConfig(
+    topology=(
+        TopologyEntry("db-*", (LevelConfig(Level.VOLUME), POWER)),
+        TopologyEntry("*", (LevelConfig(Level.MANUAL),)),
+    )
+)
 
 
 def test_the_first_entry_that_matches_holds() -> None:
-    config = FencingConfig.from_json(SETTINGS)
-    assert [level.level for level in config.levels_for("db-1")] == [Level.VOLUME, Level.NODE]
-    assert [level.level for level in config.levels_for("web-1")] == [Level.NODE, Level.MANUAL]
+    assert [level.level for level in CONFIG.levels_for("db-1")] == [Level.VOLUME, Level.NODE]
+    assert [level.level for level in CONFIG.levels_for("web-1")] == [Level.MANUAL]
     assert FencingConfig().levels_for("any") == DEFAULT_LEVELS
-    pdu = config.levels_for("db-1")[1]
-    assert (pdu.timeout_s, pdu.attempts, pdu.delay, pdu.action) == (20.0, 2, Delay(1.5), "off")
-    assert config.drivers == {"disk.example.com"}
 
 
 def test_a_level_by_name_keeps_its_settings() -> None:
-    config = FencingConfig.from_json(SETTINGS)
-    assert config.levels_named("db-1", Level.NODE)[0].devices == ("pdu",)
-    assert config.levels_named("db-1", Level.MANUAL)[0].level is Level.MANUAL
+    assert CONFIG.levels_named("db-1", Level.NODE) == (POWER,)
+    assert CONFIG.levels_named("db-1", Level.MANUAL) == (LevelConfig(Level.MANUAL),)
 
 
 def test_delays_add_up() -> None:
@@ -44,23 +39,23 @@ def test_delays_add_up() -> None:
     assert delay.seconds(0.0, target_is_more_important=True) == 11.0
 
 
-@pytest.mark.parametrize(
-    ("settings", "sentence"),
-    [
-        (["volume"], "fencing must be a table"),
-        ({"colour": 1}, "fencing has no setting 'colour'; allowed are devices, drivers"),
-        ({"topology": [{"nodes": "*"}]}, "fencing.topology[0].levels must be a list"),
-        ({"topology": [{"levels": ["nuke"]}]}, "there is no level 'nuke'; the levels are stop, volume"),
-        ({"topology": [{"levels": ["node"]}]}, "level node needs devices"),
-        ({"topology": [{"levels": [{"level": "node", "devices": ["x"]}]}]}, "names device 'x', which is not in"),
-        ({"topology": [{"levels": [{"level": "volume", "timeout_s": 0}]}]}, "timeout_s must be a number above 0"),
-        ({"topology": [{"levels": [{"level": "volume", "action": "pull"}]}]}, "must be off or reboot"),
-        ({"topology": [{"levels": [{"level": "volume", "delay": {"base_s": -1}}]}]}, "delay.base_s must be a number"),
-        ({"devices": {"pdu": {}}}, "fencing.devices.pdu.agent is missing"),
-        ({"devices": {"pdu": {"agent": "a", "params": []}}}, "fencing.devices.pdu.params must be a table"),
-    ],
-)
-def test_complaints(settings: Any, sentence: str) -> None:
-    with pytest.raises(FencingConfigError) as error:
-        FencingConfig.from_json(settings)
-    assert sentence in str(error.value)
+def test_pacemakers_parameters_are_the_fencers_and_the_rest_the_agents() -> None:
+    params = {
+        "ip": "10.0.0.9",
+        "pcmk_host_map": "n1:7;n2:8 n3:9",
+        "pcmk_host_argument": "plug",
+        "pcmk_off_timeout": "2min",
+        "pcmk_delay_max": "5s",
+    }
+    device = DeviceConfig.from_params("pdu", "fence_apc", params, "secret/pdu")
+    assert device == DeviceConfig(
+        "pdu", "fence_apc", {"ip": "10.0.0.9"}, "secret/pdu", {"n1": "7", "n2": "8", "n3": "9"}, "plug", 120.0
+    )
+    plain = DeviceConfig.from_params("pdu", "fence_apc", {})
+    assert (plain.plug_param, plain.timeout_s, plain.port_map) == ("port", 30.0, {})
+
+
+@pytest.mark.parametrize("params", [{"pcmk_host_map": "n1=7"}, {"pcmk_host_map": "n1:"}, {"pcmk_off_timeout": "soon"}])
+def test_wrong_parameters_of_pacemaker_are_named(params: dict[str, str]) -> None:
+    with pytest.raises(FencingConfigError, match=f"fence device pdu: {next(iter(params))}"):
+        DeviceConfig.from_params("pdu", "fence_apc", params)
