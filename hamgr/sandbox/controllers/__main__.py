@@ -16,10 +16,8 @@ from hamgr.sandbox.client import Client, KubeconfigError, all_synced
 from hamgr.sandbox.controllers import (
     attachdetach,
     deployments,
-    disruption,
     endpoints,
     garbage,
-    namespaces,
     nodehealth,
     nodelifecycle,
     podgc,
@@ -60,7 +58,6 @@ class Known:
 CONTROLLERS = (
     Known("attach-detach", attachdetach.AttachDetach, attachdetach.Timings),
     Known("deployment", deployments.Deployments),
-    Known("disruption", disruption.Disruption),
     Known("endpointslice", endpoints.EndpointSlices),
     Known("garbage-collector", garbage.GarbageCollector),
     Known("persistentvolume-binder", volumes.VolumeBinder),
@@ -71,15 +68,13 @@ CONTROLLERS = (
     Known("statefulset", statefulsets.StatefulSets),
     Known("taint-eviction", tainteviction.TaintEviction),
 )
-NAMESPACES = "namespace"
 
 
 def parser() -> argparse.ArgumentParser:
     """Every timing of every controller is an option, in seconds; the defaults are Kubernetes' own."""
     result = argparse.ArgumentParser(prog="python -m hamgr.sandbox.controllers", description=__doc__)
     result.add_argument("--kubeconfig", type=Path, help="default: $KUBECONFIG, then ~/.kube/config")
-    result.add_argument("--root-ca-file", type=Path, help="certificate that pods find beside their token")
-    names = [*(known.name for known in CONTROLLERS), NAMESPACES]
+    names = [known.name for known in CONTROLLERS]
     result.add_argument("--disable", action="append", default=[], choices=names, help="may be given several times")
     for known in CONTROLLERS:
         for field in dataclasses.fields(known.timings) if known.timings else ():
@@ -105,8 +100,6 @@ def make_controllers(cluster: Cluster, options: argparse.Namespace) -> dict[str,
             fields = dataclasses.fields(known.timings)
             arguments.append(known.timings(**{f.name: getattr(options, f"{known.name} {f.name}") for f in fields}))
         made[known.name] = known.make(*arguments)
-    if NAMESPACES not in options.disable:
-        made[NAMESPACES] = namespaces.Namespaces(cluster, namespaces.Contents.from_file(options.root_ca_file))
     return made
 
 
@@ -157,8 +150,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(_until_told(options))
     except KubeconfigError as error:
         parser().exit(78, f"{error}\n")
-    except OSError as error:
-        parser().exit(66, f"--root-ca-file: {error}\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Bind claims to volumes, and keep either from going while it is in use: kube-controller-manager's part of storage.
+"""Bind claims to volumes and keep the phases of both: kube-controller-manager's part of storage.
 
 New volumes are made by whoever provisions for the claim's StorageClass, here ``hamgr.sandbox.provisioner``.
 """
@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from hamgr.sandbox.client import Key, Object, key_of
 from hamgr.sandbox.controllers import objects
-from hamgr.sandbox.controllers.cluster import Cluster, path
+from hamgr.sandbox.controllers.cluster import Cluster
 from hamgr.sandbox.controllers.workqueue import WorkQueue
 
 SOURCE = "persistentvolume-controller"
@@ -20,8 +20,6 @@ _BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 _BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
 PROVISIONER = "volume.kubernetes.io/storage-provisioner"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-_CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
-_VOLUME_PROTECTION = "kubernetes.io/pv-protection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +141,11 @@ class VolumeBinder:
         self._claims = cluster.watch("PersistentVolumeClaim")
         self._volumes = cluster.watch("PersistentVolume")
         self._classes = cluster.watch("StorageClass")
-        self._pods = cluster.watch("Pod")
         self._claim_queue: WorkQueue[Key] = WorkQueue("claims", self._reconcile_claim)
         self._volume_queue: WorkQueue[Key] = WorkQueue("volumes", self._reconcile_volume)
         self._claims.listeners.append(self._claim_changed)
         self._volumes.listeners.append(self._volume_changed)
         self._classes.listeners.append(lambda *_: self._look_at_pending())
-        self._pods.listeners.append(self._pod_changed)
 
     async def run(self) -> None:
         await asyncio.gather(self._claim_queue.run(), self._volume_queue.run())
@@ -166,11 +162,6 @@ class VolumeBinder:
         if reference := volume["spec"].get("claimRef"):
             self._claim_queue.add((reference.get("namespace", ""), reference.get("name", "")))
 
-    def _pod_changed(self, kind: str, pod: Object, _: Object | None) -> None:
-        if kind == "DELETED" or objects.is_finished(pod):
-            for claim in objects.claims_of(pod):
-                self._claim_queue.add(claim)
-
     def _look_at_pending(self) -> None:
         for key, claim in self._claims.items.items():
             if _phase(claim) != "Bound":
@@ -178,11 +169,9 @@ class VolumeBinder:
 
     async def _reconcile_claim(self, key: Key) -> None:
         claim = self._claims.items.get(key)
-        if claim is None:
+        if claim is None or objects.is_terminating(claim):
             return
-        if objects.is_terminating(claim):
-            await self._let_go(claim, _CLAIM_PROTECTION, in_use=self._is_used(key))
-        elif _phase(claim) == "Bound" or (claim["metadata"].get("annotations") or {}).get(_BIND_COMPLETED):
+        if _phase(claim) == "Bound" or (claim["metadata"].get("annotations") or {}).get(_BIND_COMPLETED):
             await self._check_bound(claim)
         else:
             await self._settle(claim)
@@ -240,27 +229,11 @@ class VolumeBinder:
         volume = self._volumes.items.get(key)
         if volume is None:
             return
-        phase = volume_phase(volume, self._claims.items)
-        await self._set_phase(volume, phase)
-        if objects.is_terminating(volume):
-            await self._let_go(volume, _VOLUME_PROTECTION, in_use=phase == "Bound")
+        await self._set_phase(volume, volume_phase(volume, self._claims.items))
 
     async def _set_phase(self, volume: Object, phase: str) -> None:
         if _phase(volume) != phase:
             await self._cluster.patch(volume, {"status": {"phase": phase}}, "status")
-
-    async def _let_go(self, item: Object, finalizer: str, *, in_use: bool) -> None:
-        finalizers = item["metadata"].get("finalizers") or []
-        if finalizer in finalizers and not in_use:
-            rest = [entry for entry in finalizers if entry != finalizer]
-            # Not through the cache: an object that loses its last finalizer is gone with this answer.
-            await self._cluster.client.patch(path(item), {"metadata": {"finalizers": rest or None}})
-
-    def _is_used(self, claim: Key) -> bool:
-        return any(
-            claim in objects.claims_of(pod) and objects.node_of(pod) and not objects.is_finished(pod)
-            for pod in self._pods.items.values()
-        )
 
 
 def _phase(item: Object) -> str:

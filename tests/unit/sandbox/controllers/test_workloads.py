@@ -1,10 +1,10 @@
-"""ReplicaSets, Deployments, StatefulSets, disruption budgets and the garbage collector, by values."""
+"""ReplicaSets, Deployments, StatefulSets and the garbage collector, by values."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from hamgr.sandbox.controllers import deployments, disruption, garbage, replicasets, statefulsets
+from hamgr.sandbox.controllers import deployments, garbage, replicasets, statefulsets
 from hamgr.sandbox.controllers.deployments import Create, Scale, rollout
 from hamgr.sandbox.controllers.statefulsets import CreatePod, DeletePod
 
@@ -150,25 +150,6 @@ def test_a_pod_mounts_the_claim_of_its_own_name() -> None:
     assert item["metadata"]["name"] == item["spec"]["hostname"] == "db-3"
     assert item["spec"]["volumes"] == [{"name": "data", "persistentVolumeClaim": {"claimName": "data-db-3"}}]
     assert [entry["metadata"]["name"] for entry in statefulsets.claims(stateful_set(1), 3)] == ["data-db-3"]
-
-
-def budget(**spec: Any) -> Item:
-    return {"metadata": {"generation": 2}, "spec": spec}
-
-
-def test_a_budget_allows_what_is_above_its_minimum() -> None:
-    pods = [pod("a"), pod("b"), pod("c", ready=False)]
-    told = disruption.status(budget(minAvailable=1), pods, 3, "now")
-    assert (told["currentHealthy"], told["desiredHealthy"], told["disruptionsAllowed"]) == (2, 1, 1)
-    assert disruption.status(budget(maxUnavailable=1), pods, 3, "now")["disruptionsAllowed"] == 0
-    assert disruption.status(budget(minAvailable="50%"), pods, 3, "now")["desiredHealthy"] == 2
-
-
-def test_pods_let_go_by_eviction_do_not_count_as_healthy() -> None:
-    item = budget(minAvailable=1) | {"status": {"disruptedPods": {"a": "then", "gone": "then"}}}
-    told = disruption.status(item, [pod("a"), pod("b")], 2, "now")
-    assert told["disruptedPods"] == {"a": "then"}
-    assert told["disruptionsAllowed"] == 0
 
 
 def dependent(*owners: str) -> Item:
