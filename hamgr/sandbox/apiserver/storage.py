@@ -71,10 +71,14 @@ class Follower:
     def close(self) -> None:
         self._shelf.watchers.discard(self._wake)
 
+    def behind(self) -> bool:
+        """Whether something has happened that `next` has not yet told."""
+        return self._position < self._shelf.base + len(self._shelf.events)
+
     async def next(self, timeout: float) -> list[Event]:
         """The events since the last call; waits up to `timeout` seconds for the first. Raises TooOld when too slow."""
         shelf = self._shelf
-        if self._position == shelf.base + len(shelf.events):
+        if not self.behind():
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), timeout)

@@ -6,6 +6,7 @@ matching state with the new revision, as a real API server does.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
@@ -15,12 +16,11 @@ from hamgr.sandbox.apiserver import schema
 from hamgr.sandbox.apiserver.errors import ApiFailure, expired
 from hamgr.sandbox.apiserver.kinds import Kind
 from hamgr.sandbox.apiserver.registry import ListOptions, Registry
-from hamgr.sandbox.apiserver.storage import Event, TooOld, dumps
+from hamgr.sandbox.apiserver.storage import Event, Follower, TooOld, dumps
 
 Obj = dict[str, Any]
 Render = Callable[[Obj], Obj]
 
-BOOKMARK_INTERVAL_S = 60.0
 _BOOKMARK_BEFORE_END_S = 2.0
 
 
@@ -33,6 +33,7 @@ class WatchOptions:
     timeout_s: float
     bookmarks: bool = False
     initial_events: bool | None = None
+    bookmark_interval_s: float = 60.0
     render: Render = lambda obj: obj
     form: str = "json"
 
@@ -96,35 +97,29 @@ class Watch:
             found.append(self._bookmark(revision, annotations))
         return found
 
-    async def _changes(self, follower: Any, revision: int) -> AsyncIterator[bytes]:
-        options = self._options
-        end = time.monotonic() + options.timeout_s
+    async def _changes(self, follower: Follower, revision: int) -> AsyncIterator[bytes]:
+        end = time.monotonic() + self._options.timeout_s
         bookmark_at = self._next_bookmark(end)
-        last_seen = revision
-        while (now := time.monotonic()) < end and not self.stopped():
-            events: list[Event] = await follower.next(max(0.001, min(end, bookmark_at) - now))
+        delivered = revision
+        while (now := time.monotonic()) < end:
+            events = await follower.next(max(0.001, min(end, bookmark_at) - now))
             if self.stopped():
                 return
-            lines = []
-            for event in events:
-                last_seen = event.revision
-                if event.revision > revision and (line := self._event_line(event)):
-                    lines.append(line)
+            lines = [line for event in events if event.revision > revision and (line := self._event_line(event))]
+            delivered = max([delivered, *(event.revision for event in events)])
             if lines:
                 yield b"".join(lines)
-            if options.bookmarks and time.monotonic() >= bookmark_at:
-                yield self._bookmark(max(last_seen, self._registry.storage.revision))
+            if time.monotonic() >= bookmark_at:
+                # More may have happened while the client took the lines above: a promise must not pass that.
+                yield self._bookmark(delivered if follower.behind() else self._registry.storage.revision)
                 bookmark_at = self._next_bookmark(end)
 
     def _next_bookmark(self, end: float) -> float:
         """Every minute, and once shortly before the end, so that a client can go on where it was."""
-        if not self._options.bookmarks:
-            return end
-        now = time.monotonic()
-        last = end - _BOOKMARK_BEFORE_END_S
-        if now >= last:
-            return end + 1 if now > last + 0.001 or self._options.timeout_s > _BOOKMARK_BEFORE_END_S else end - 0.001
-        return min(now + BOOKMARK_INTERVAL_S, last)
+        now, before_end = time.monotonic(), end - _BOOKMARK_BEFORE_END_S
+        if not self._options.bookmarks or now >= before_end:
+            return math.inf
+        return min(now + self._options.bookmark_interval_s, before_end)
 
     def _bookmark(self, revision: int, annotations: Obj | None = None) -> bytes:
         metadata: Obj = {"resourceVersion": str(revision)}
