@@ -246,7 +246,7 @@ class Sandbox:
             report(f"started etcd {version} ({binary.path}): {' '.join(record.etcd)}")
         if not record.options.kubeconfig:
             services.append(plane.api_service(self.layout, record.plan.host, port, control.logs))
-            services.append(plane.controllers_service(self.layout, record, control.logs))
+            services.append(plane.controllers_service(record, control.logs))
             report(f"started a stand-in Kubernetes API server and controllers: {record.api}")
         services += plane.storage_services(self.layout, record, control.logs)
         self.layout.disks.mkdir(exist_ok=True)

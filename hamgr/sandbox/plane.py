@@ -56,10 +56,9 @@ def storage_services(layout: Layout, record: Record, logs: Path) -> list[Service
     ]
 
 
-def controllers_service(layout: Layout, record: Record, logs: Path) -> Service:
+def controllers_service(record: Record, logs: Path) -> Service:
     """The stand-ins for kube-controller-manager and kube-scheduler."""
-    arguments = [f"--kubeconfig={record.kubeconfig}", f"--root-ca-file={layout.tls / 'ca.crt'}"]
-    return _python(CONTROLLERS, [*arguments, *record.options.controllers_args], logs)
+    return _python(CONTROLLERS, [f"--kubeconfig={record.kubeconfig}", *record.options.controllers_args], logs)
 
 
 def proxy_service(cables: Path, logs: Path) -> Service:

@@ -55,7 +55,7 @@ def test_etcd_and_the_api_server_stay_dead_when_killed() -> None:
     logs = Path("/logs")
     assert plane.api_service(LAYOUT, "198.18.0.1", 6443, logs).restart_s is None
     assert all(service.restart_s for service in plane.storage_services(LAYOUT, RECORD, logs))
-    controllers = plane.controllers_service(LAYOUT, RECORD, logs)
+    controllers = plane.controllers_service(RECORD, logs)
     assert controllers.restart_s
     assert "--node-monitor-grace-period=10" in controllers.argv
 
