@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from hamgr.sandbox.node.isolation import Process
-from hamgr.sandbox.node.runtime import ISOLATED, SHARED, STATE, Container, short_path
+from hamgr.sandbox.node.runtime import ISOLATED, SHARED, STATE, TIMED_OUT, Container, short_path
 
 log = logging.getLogger(__name__)
 _LINE_LIMIT = 16 * 1024 * 1024
+_KILL_S = 1.0
 
 
 class RuntimeFailed(Exception):
@@ -159,7 +160,12 @@ class Containers:
 
     async def run(self, container_id: str, argv: list[str], timeout_s: float) -> CommandResult:
         """Run a command in a running container. Raises RuntimeFailed when the container is not running."""
-        answer = await self._call("exec", id=container_id, argv=argv, timeout_s=timeout_s)
+        try:
+            # The runtime kills the command in time; one that waits for a hung disk does not die, and is not waited for.
+            async with asyncio.timeout(timeout_s + _KILL_S):
+                answer = await self._call("exec", id=container_id, argv=argv, timeout_s=timeout_s)
+        except TimeoutError:
+            return CommandResult(TIMED_OUT, "")
         return CommandResult(answer["exit_code"], answer["output"])
 
     async def forget(self, container_ids: list[str]) -> None:

@@ -15,6 +15,7 @@ import os
 import platform
 import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ Json = dict[str, Any]
 log = logging.getLogger(__name__)
 KUBELET_VERSION = "v1.36.2"
 _FULL_REPORT_S = 300.0
-_RETRIES = 5
+_RETRIES, _RETRY_S = 5, 0.2
 _REGISTER_RETRY_S = 0.5
 _LEASE_SECONDS = 40
 _PRESSURES = (
@@ -212,21 +213,25 @@ class Heartbeat:
     # Status
 
     async def run_status(self, interval_s: float) -> None:
-        """Report the node's status every ``interval_s`` until cancelled; each report is tried five times."""
+        """Report the node's status every ``interval_s`` until cancelled."""
         due = time.monotonic()
         while True:
-            for _ in range(_RETRIES):
-                try:
-                    await self.report()
-                    break
-                except ApiError as error:
-                    log.warning("the status of node %s cannot be written: %s", self._machine.name, error)
-                    await asyncio.sleep(0.2)
-                except Exception:
-                    log.exception("the status of node %s cannot be written", self._machine.name)
-                    break
+            await self._tried("status", self.report)
             due = max(due + interval_s, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
+
+    async def _tried(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
+        """Write, up to five times in a row; a failure is logged and never ends the agent."""
+        for _ in range(_RETRIES):
+            try:
+                await write()
+                return
+            except ApiError as error:
+                log.warning("the %s of node %s cannot be written: %s", what, self._machine.name, error)
+                await asyncio.sleep(_RETRY_S)
+            except Exception:
+                log.exception("the %s of node %s cannot be written", what, self._machine.name)
+                return
 
     async def report(self) -> None:
         """One report: read the node, write what has changed. Raises ApiError."""
@@ -254,13 +259,7 @@ class Heartbeat:
     async def run_lease(self, interval_s: float) -> None:
         """Renew the node's Lease every ``interval_s`` (and up to 4 % more) until cancelled."""
         while True:
-            for _ in range(_RETRIES):
-                try:
-                    await self._renew()
-                    break
-                except ApiError as error:
-                    log.warning("the lease of node %s cannot be renewed: %s", self._machine.name, error)
-                    await asyncio.sleep(0.2)
+            await self._tried("lease", self._renew)
             await asyncio.sleep(interval_s * random.uniform(1.0, 1.04))
 
     async def _renew(self) -> None:

@@ -55,6 +55,8 @@ class Container:
     finished_at: float | None = None
     exit_code: int | None = None
     signal: int | None = None
+    lost: bool = False
+    """It ended with its node or its runtime, and nobody saw how; the exit code is then 255."""
 
     @property
     def running(self) -> bool:
@@ -139,7 +141,7 @@ class Runtime:
                 if container.running:
                     if _started_ticks(container.pid) == container.started_ticks:
                         os.kill(container.pid, signal.SIGKILL)
-                    container.exit_code, container.finished_at = 137, time.time()
+                    container.exit_code, container.finished_at, container.lost = 255, time.time(), True
                 self._containers[container.id] = container
         self._save()
 

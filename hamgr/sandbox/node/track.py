@@ -14,6 +14,8 @@ from hamgr.sandbox.node.runtime import Container
 from hamgr.sandbox.node.status import ContainerReport, Running, Terminated, Waiting, seconds_of
 
 Json = dict[str, Any]
+UNKNOWN = "Unknown"
+"""The reason of an end that nobody saw."""
 
 
 @dataclass
@@ -84,7 +86,8 @@ class Track:
         run = self.current
         if self.failure is not None or run is None or run.exit_code is None:
             return self.failure
-        return Terminated(run.exit_code, run.started_at, run.finished_at or run.started_at, container_id(run))
+        finished, reason = run.finished_at or run.started_at, UNKNOWN if run.lost else ""
+        return Terminated(run.exit_code, run.started_at, finished, container_id(run), reason)
 
     def began(self, run: Container) -> None:
         """A new run: everything that was known of the one before is history."""
@@ -119,6 +122,12 @@ class Track:
         if after.verdict is False and probe.kind != "readiness" and not self.stopping:
             self.failed_probe = probe.kind
         return before.verdict != after.verdict
+
+    @property
+    def was_lost(self) -> bool:
+        """The container's last run ended with its node; it has not run since."""
+        end = self.ended() or self.last
+        return not self.running and end is not None and end.reason == UNKNOWN
 
     def view(self) -> ContainerView:
         return ContainerView(
@@ -193,7 +202,7 @@ def tracks_of(pod: Json, runs: Iterable[Container], now: float) -> dict[str, Tra
 
 def _lost(status: Json) -> Terminated:
     """How a run ended whose end nobody saw, because the node went down with it."""
-    return Terminated(255, 0.0, 0.0, status["containerID"], "Unknown")
+    return Terminated(255, 0.0, 0.0, status["containerID"], UNKNOWN)
 
 
 def _end(status: Json, field_name: str) -> Terminated | None:

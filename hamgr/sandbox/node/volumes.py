@@ -349,10 +349,14 @@ class Volumes:
     # After a restart of the agent
 
     def _recall_global_mounts(self) -> None:
+        """Mounted disks are in use from the first report on; a node that crashed has left files and no mounts."""
         for path in self._root.glob("plugins/kubernetes.io/csi/*/*/vol_data.json"):
             with suppress(OSError, ValueError, TypeError, KeyError):
                 disk = Disk(**json.loads(path.read_text())["disk"])
-                self._staged[disk.unique_name] = disk
+                if mounts.is_mounted(disk.global_mount(self._root)):
+                    self._staged[disk.unique_name] = disk
+                else:
+                    path.unlink()
 
     def _recall(self, uid: str, volume: _Volume) -> None:
         """Take over what an earlier agent mounted for this pod."""

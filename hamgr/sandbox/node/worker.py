@@ -173,7 +173,11 @@ class Worker:
         (directory / "pod.json").write_text(json.dumps(self._pod))
         self._node.volumes.admit(self._pod)
         self._note_deletion()
-        if not self.terminating:
+        over = (self._pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        if not self.terminating and not over:
+            if any(track.was_lost for track in self._tracks.values()):
+                text = "Pod sandbox changed, it will be killed and re-created."
+                self._node.events.pod(self._pod, "SandboxChanged", text)
             self._spawn(self._prepare())
         for track in self._tracks.values():
             for probe in track.probes:
@@ -192,8 +196,8 @@ class Worker:
         now = time.monotonic()
         view = {name: track.view() for name, track in self._tracks.items()}
         self._plan = plan(PodView(self._pod["spec"], view, self.terminating, self._prepared), now)
-        self._note_backing_off()
         self._report()
+        self._note_backing_off()
         for name, failed_probe in self._plan.stop.items():
             track = self._tracks[name]
             track.stopping = True
@@ -211,6 +215,7 @@ class Worker:
             self._spawn(self._settle())
 
     def _note_backing_off(self) -> None:
+        """A container that has to wait is first seen as ended, then as waiting."""
         for name in self._plan.backing_off:
             track = self._tracks[name]
             if track.backoff is None or track.phase is not Phase.EXITED or track.not_before > time.monotonic():
@@ -221,6 +226,7 @@ class Worker:
                 track.waiting = Waiting(
                     "CrashLoopBackOff", f"back-off {delay} restarting failed container={name} pod={title}"
                 )
+                self._wake.set()
                 text = f"Back-off restarting failed container {name} in pod {title}"
                 self._node.events.pod(self._pod, "BackOff", text, warning=True, container=name)
 

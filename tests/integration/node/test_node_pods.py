@@ -201,8 +201,9 @@ def test_a_node_that_crashed_starts_its_pods_again(node: Cluster) -> None:
     node.crash("n1")
     node.start_agent("n1")
     status = node.await_status("p", lambda s: restarts(s) == 1 and "running" in state(s), "running again")
-    assert status["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] in (137, 255)
+    assert status["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 255
     node.await_status("once", lambda s: s.get("phase") == "Failed", "Failed, since it may not run again")
+    assert "SandboxChanged" in node.api.reasons("p")
     eventually(lambda: node.boot_id("n1") != boot_id, "a new boot id")
 
 
