@@ -165,7 +165,8 @@ _REST = (
     Kind("flowcontrol.apiserver.k8s.io", "v1", "PriorityLevelConfiguration", "prioritylevelconfigurations", False,
          "V1PriorityLevelConfiguration", strategy=_GENERATION, has_status=True),
     Kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False,
-         "V1CustomResourceDefinition", ("crd", "crds"), ("api-extensions",), strategy=_GENERATION, has_status=True),
+         "V1CustomResourceDefinition", ("crd", "crds"), ("api-extensions",), strategy=cluster.DEFINITION,
+         has_status=True),
 )  # fmt: skip
 
 BUILT_IN: tuple[Kind, ...] = tuple(

@@ -170,6 +170,27 @@ def _binding(obj: Obj, context: Context) -> None:
     obj.get("roleRef", {}).setdefault("apiGroup", "rbac.authorization.k8s.io")
 
 
+def _definition_causes(definition: Obj) -> list[Cause]:
+    """A CustomResourceDefinition that names everything by which its kind is found."""
+    spec = definition.get("spec") or {}
+    names = spec.get("names") or {}
+    causes = [required(f"spec.{part}") for part in ("group", "scope", "versions") if not spec.get(part)]
+    causes += [required(f"spec.names.{part}") for part in ("plural", "kind") if not names.get(part)]
+    causes += [
+        required(f"spec.versions[{i}].name") for i, one in enumerate(spec.get("versions") or []) if not one.get("name")
+    ]
+    wanted = f"{names.get('plural')}.{spec.get('group')}"
+    if not causes and definition["metadata"].get("name") != wanted:
+        why = "must be spec.names.plural+'.'+spec.group"
+        causes.append(invalid("metadata.name", validation.quoted(definition["metadata"].get("name")), why))
+    return causes
+
+
+def _definition_update(new: Obj, old: Obj) -> list[Cause]:
+    return _definition_causes(new)
+
+
+DEFINITION = Strategy(validate=_definition_causes, validate_update=_definition_update, generation=True)
 NODE = Strategy(prepare_create=_node, validate=_node_causes, validate_update=_node_update, status_on_create=True)
 NAMESPACE = Strategy(
     prepare_create=_namespace,

@@ -85,7 +85,7 @@ def from_object(selector: Obj | None) -> LabelSelector | None:
     found = [Requirement(key, "in", frozenset({value})) for key, value in (selector.get("matchLabels") or {}).items()]
     for expression in selector.get("matchExpressions") or []:
         operator = _OBJECT_OPERATORS.get(expression.get("operator", ""), "exists")
-        found.append(Requirement(expression["key"], operator, frozenset(expression.get("values") or ())))
+        found.append(Requirement(expression.get("key", ""), operator, frozenset(expression.get("values") or ())))
     return LabelSelector(tuple(found))
 
 

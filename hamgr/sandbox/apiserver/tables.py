@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hamgr.sandbox.apiserver.kinds import Kind
+from hamgr.sandbox.apiserver.columns import UNKNOWN
+from hamgr.sandbox.apiserver.kinds import Column, Kind
 
 Obj = dict[str, Any]
 
@@ -24,7 +25,7 @@ def table(kind: Kind, objects: list[Obj], metadata: Obj, version: str, include: 
         }
         for one in kind.columns
     ]
-    rows = [{"cells": [one.cell(obj) for one in kind.columns], "object": _carried(obj, include)} for obj in objects]
+    rows = [{"cells": [_cell(one, obj) for one in kind.columns], "object": _carried(obj, include)} for obj in objects]
     return {
         "kind": "Table",
         "apiVersion": f"meta.k8s.io/{version}",
@@ -32,6 +33,13 @@ def table(kind: Kind, objects: list[Obj], metadata: Obj, version: str, include: 
         "columnDefinitions": columns if headed else None,
         "rows": rows,
     }
+
+
+def _cell(column: Column, obj: Obj) -> Any:
+    try:
+        return column.cell(obj)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return UNKNOWN  # one odd object must not hide all others
 
 
 def _carried(obj: Obj, include: str) -> Any:

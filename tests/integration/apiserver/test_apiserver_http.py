@@ -302,6 +302,32 @@ def test_custom_resources_while_their_definition_exists() -> None:
     with_api(scenario)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        (
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            {"metadata": {"name": "a"}, "spec": {}},
+            "spec.group",
+        ),
+        ("/apis/apps/v1/namespaces/default/deployments", {"metadata": {"name": "a"}}, "spec.selector"),
+        ("/api/v1/namespaces/default/services", {"metadata": {"name": "a"}}, "spec.ports"),
+        ("/api/v1/persistentvolumes", {"metadata": {"name": "a"}}, "spec.accessModes"),
+        ("/api/v1/nodes", {"metadata": {"name": "a"}, "spec": {"taints": [{"key": "k"}]}}, "spec.taints[0].effect"),
+        ("/apis/storage.k8s.io/v1/volumeattachments", {"metadata": {"name": "a"}}, "spec.attacher"),
+        ("/api/v1/namespaces/default/secrets", {"metadata": {"name": "a"}, "data": {"k": "?"}}, "data[k]"),
+        ("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "a", "labels": {"-": "x"}}}, "metadata.labels"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(path: str, body: Obj, field: str) -> None:
+    async def scenario(api: Api) -> None:
+        code, refused = await api.send("POST", path, body)
+        assert (code, refused["reason"]) == (422, "Invalid")
+        assert field in {cause["field"] for cause in refused["details"]["causes"]}
+
+    with_api(scenario)
+
+
 def test_both_event_groups_show_the_same_events() -> None:
     async def scenario(api: Api) -> None:
         body = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hamgr.sandbox.apiserver import apply, columns, deletion, protobuf, schema, selectors, subresources
+from hamgr.sandbox.apiserver import apply, columns, deletion, protobuf, schema, selectors, subresources, tables
 from hamgr.sandbox.apiserver.catalog import BUILT_IN
 from hamgr.sandbox.apiserver.deletion import DeleteOptions
 from hamgr.sandbox.apiserver.errors import ApiFailure
@@ -220,3 +220,10 @@ def test_the_status_word_of_a_pod() -> None:
     )
     gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
     assert columns.pod_status({**base, "status": {"phase": "Pending", "conditions": [gated]}}) == "SchedulingGated"
+
+
+def test_one_odd_object_does_not_hide_the_others_in_a_table() -> None:
+    odd = {"metadata": {"name": "odd"}, "status": {"addresses": [{"bogus": 1}], "conditions": [{}]}}
+    fine = {"metadata": {"name": "fine"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    found = tables.table(KINDS["", "nodes"], [odd, fine], {}, "v1", "None")
+    assert [row["cells"][:2] for row in found["rows"]] == [["odd", "<unknown>"], ["fine", "Ready"]]
