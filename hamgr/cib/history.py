@@ -1,278 +1,292 @@
-"""How what was observed becomes recorded history: pure functions from a node's state to its next one.
+"""How results become recorded history: what Pacemaker's controller and attribute manager would write.
 
-Implements what Pacemaker's controller and attribute manager write into the status section ("Pacemaker Explained",
-chapter *Status -- Here be dragons*): one entry for the last operation of a resource, one for its last failure, one for
-each recurring operation, and the fail counts among the transient node attributes. The scheduler sees nothing else.
-
-Times are whole seconds since the epoch; durations are milliseconds.
+Pure functions from a `NodeState` (or a whole `Cib`) to a new one. The scheduler sees nothing of an operation but this, so
+the controller and the simulator both record through here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
-from hamgr.cib.model import Agent, NodeState, OpRecord, ResourceHistory
+from hamgr.cib import scores
+from hamgr.cib.model import Agent, Cib, NodeState, OpRecord, ResourceHistory
 from hamgr.cib.scores import INFINITY
 
-T = TypeVar("T")
-
-PENDING = -1
-DONE = 0
-CRM_FEATURE_SET = "3.17.4"  # of Pacemaker 2.1.5: tells the scheduler which way of writing to expect
-
-_COUNTED_ONCE = {"promote", "demote"}
-_DEGRADED = {190, 191}
+# Execution statuses (Pacemaker's PCMK_EXEC_*).
+PENDING, DONE, CANCELLED, TIMEOUT, NOT_SUPPORTED, ERROR = -1, 0, 1, 2, 3, 4
+CRM_FEATURE_SET = "3.16.2"
 
 
 @dataclass(frozen=True, slots=True)
-class Executed:
-    """One operation that was carried out, or (`status` PENDING) is being carried out."""
+class Result:
+    """The outcome of an executed operation, as the executor reports it."""
 
-    resource: str  # the id under which it is recorded
+    resource: str  # under which history is kept: without ":N" for anonymous clone instances
     agent: Agent
-    task: str
-    key: str
-    transition_key: str
-    target_rc: int
-    call_id: int
+    operation: str
+    node: str
     interval_ms: int = 0
     rc: int = 0
+    target_rc: int = 0
     status: int = DONE
-    exit_reason: str = ""
-    changed_at: int = 0
-    exec_ms: int = 0
-    queue_ms: int = 0
+    call_id: int = 0
+    transition: int = -1  # number of the transition; -1: not part of any
+    action: int = -1  # id of the action in it
+    controller: str = "hamgr"  # id of the controller that asked for it
+    last_rc_change: int = 0  # seconds since the epoch
+    exec_time: int = 0  # milliseconds
+    queue_time: int = 0  # milliseconds
     op_digest: str = ""
     op_restart_digest: str = ""
     op_force_restart: str = ""
+    exit_reason: str = ""
     migrate_source: str = ""
     migrate_target: str = ""
+    notify_type: str = ""  # of a notify: pre, post
+    notify_operation: str = ""
 
     @property
     def failed(self) -> bool:
-        """Whether it ended otherwise than expected. A probe that finds a resource active has not failed."""
-        if self.status == PENDING:
+        """Whether it did something else than expected; cancelled and pending operations did not fail."""
+        if self.status in (CANCELLED, PENDING):
             return False
         if self.status != DONE:
             return True
-        if self.rc in _DEGRADED:
-            return False
-        if self.task == "monitor" and self.interval_ms == 0 and self.rc in (0, 7, 8):
-            return False
         return self.rc != self.target_rc
 
 
-def record(state: NodeState, executed: Executed, *, start_failure_is_fatal: bool = True) -> NodeState:
-    """Give the state of a node after an operation on it, fail count included."""
-    history = _history_of(state, executed)
-    entries = {entry.id: entry for entry in history.ops}
-    for entry_id in _entry_ids(executed):
-        entries[entry_id] = _entry(executed, entry_id, state.name)
-    state = _with_history(state, replace(history, ops=tuple(entries.values())))
-    return _count_failure(state, executed, start_failure_is_fatal) if executed.failed else state
+def op_key(resource: str, operation: str, interval_ms: int) -> str:
+    return f"{resource}_{operation}_{interval_ms}"
 
 
-def forget_operation(state: NodeState, resource: str, task: str, interval_ms: int) -> NodeState:
-    """Give the state without one operation of a resource: it was cancelled, or its result is not to count."""
-    return _filter_ops(
-        state, lambda owner, op: owner != resource or (op.operation, op.interval_ms) != (task, interval_ms)
-    )
-
-
-def forget_recurring(state: NodeState) -> NodeState:
-    """Give the state without any record of recurring operations: they ended with the leader that ran them."""
-    return _filter_ops(state, lambda _owner, op: op.interval_ms == 0 or op.id.endswith("_last_failure_0"))
-
-
-def forget_pending(state: NodeState) -> tuple[NodeState, tuple[str, ...]]:
-    """Give the state without resources that have an operation in flight, and their ids.
-
-    A new leader does not know how they ended: without history the scheduler probes them.
-    """
-    unsure = tuple(
-        history.id
-        for history in state.resources
-        if any(op.op_status == PENDING and op.interval_ms == 0 for op in history.ops)
-    )
-    return replace(state, resources=tuple(h for h in state.resources if h.id not in unsure)), unsure
-
-
-def forget_resource(state: NodeState, resource: str) -> NodeState:
-    """Give the state without a resource's history (a probe will follow); its fail counts stay."""
-    return replace(state, resources=tuple(history for history in state.resources if history.id != resource))
-
-
-def clear_failures(state: NodeState, resource: str, task: str = "", interval_ms: int | None = None) -> NodeState:
-    """Give the state without a resource's fail counts and the records of its failures; of one operation if named."""
-    wanted = f"{task}_{interval_ms or 0}" if task else ""
-
-    def keeps_attribute(name: str) -> bool:
-        for prefix in (f"fail-count-{resource}", f"last-failure-{resource}"):
-            rest = name.removeprefix(prefix)
-            if rest != name and (rest == "" or (rest.startswith("#") and (not wanted or rest[1:] == wanted))):
-                return False
-        return True
-
-    def keeps_op(owner: str, op: OpRecord) -> bool:
-        if owner != resource or not op.id.endswith("_last_failure_0"):
-            return True
-        return bool(task) and (op.operation, op.interval_ms) != (task, interval_ms or 0)
-
-    attributes = {name: value for name, value in state.attributes.items() if keeps_attribute(name)}
-    return _filter_ops(replace(state, attributes=attributes), keeps_op)
-
-
-def fail_counts(state: NodeState) -> dict[str, int]:
-    """Give each resource's failures on the node, summed over its operations and clamped to INFINITY."""
-    counts: dict[str, int] = {}
-    for name, value in state.attributes.items():
-        if name.startswith("fail-count-"):
-            resource = name.removeprefix("fail-count-").split("#")[0]
-            counts[resource] = min(counts.get(resource, 0) + _number(value), INFINITY)
-    return counts
-
-
-def set_attributes(state: NodeState, values: Mapping[str, str | None]) -> NodeState:
-    """Give the state with transient attributes set; None removes one."""
-    merged = {**state.attributes, **values}
-    return replace(state, attributes={name: value for name, value in merged.items() if value is not None})
-
-
-def member_up(state: NodeState) -> NodeState:
-    """Give the state of a node that is a full member now."""
-    return replace(state, in_ccm=True, crmd=True, join="member", expected="member")
-
-
-def member_lost(state: NodeState) -> NodeState:
-    """Give the state of a member that fell silent: the scheduler will call it unclean and want it fenced."""
-    return replace(state, in_ccm=False, crmd=False, expected="member")
-
-
-def member_left(state: NodeState) -> NodeState:
-    """Give the state of a node that said goodbye, or was fenced: nothing is active there and nothing is remembered."""
-    return replace(
-        state, in_ccm=False, crmd=False, join="down", expected="down", attributes={}, resources=(), shutdown=""
-    )
-
-
-def to_json(value: NodeState | ResourceHistory) -> dict[str, Any]:
-    """Give plain JSON values, what is at its default left out."""
-    return _lean(asdict(value), value)
-
-
-def node_state_from_json(raw: Mapping[str, Any]) -> NodeState:
-    """Read `to_json`'s answer; unknown keys are skipped. Raises ValueError when it is no node's state."""
-    resources = tuple(resource_history_from_json(entry) for entry in raw.get("resources", ()))
-    return _build(NodeState, {**raw, "resources": resources})
-
-
-def resource_history_from_json(raw: Mapping[str, Any]) -> ResourceHistory:
-    """Read `to_json`'s answer; unknown keys are skipped. Raises ValueError when it is no resource's history."""
-    ops = tuple(_build(OpRecord, entry) for entry in raw.get("ops", ()))
-    return _build(ResourceHistory, {**raw, "agent": _build(Agent, raw.get("agent", {})), "ops": ops})
-
-
-def _history_of(state: NodeState, executed: Executed) -> ResourceHistory:
-    for history in state.resources:
-        if history.id == executed.resource:
-            return replace(history, agent=executed.agent)
-    return ResourceHistory(executed.resource, executed.agent)
-
-
-def _with_history(state: NodeState, history: ResourceHistory) -> NodeState:
-    others = [entry for entry in state.resources if entry.id != history.id]
-    place = next((i for i, entry in enumerate(state.resources) if entry.id == history.id), len(others))
-    return replace(state, resources=(*others[:place], history, *others[place:]))
-
-
-def _entry_ids(executed: Executed) -> list[str]:
-    """The entries that an operation is written to (a failed one-time operation replaces the last one as well)."""
-    last, failure = f"{executed.resource}_last_0", f"{executed.resource}_last_failure_0"
-    if executed.task in ("migrate_to", "migrate_from"):
-        return [executed.key]
-    if executed.failed:
-        return [failure] if executed.interval_ms else [failure, last]
-    return [executed.key] if executed.interval_ms else [last]
-
-
-def _entry(executed: Executed, entry_id: str, node: str) -> OpRecord:
+def to_record(result: Result) -> OpRecord:
+    """The entry for a result, with the id under which it replaces an older one."""
+    key = op_key(result.resource, result.operation, result.interval_ms)
+    if result.operation == "notify":
+        entry = f"{result.resource}_{result.notify_type}_notify_{result.notify_operation}_0"
+    elif result.operation in ("migrate_to", "migrate_from") or result.interval_ms:
+        entry = key
+    else:
+        entry = f"{result.resource}_last_0"
+    transition_key = f"{result.action}:{result.transition}:{result.target_rc}:{result.controller}"
     return OpRecord(
-        id=entry_id,
-        operation=executed.task,
-        operation_key=executed.key,
-        interval_ms=executed.interval_ms,
-        call_id=executed.call_id,
-        rc=executed.rc,
-        op_status=executed.status,
-        transition_key=executed.transition_key,
-        transition_magic=f"{executed.status}:{executed.rc};{executed.transition_key}",
-        last_rc_change=executed.changed_at,
-        exec_time=executed.exec_ms,
-        queue_time=executed.queue_ms,
-        op_digest=executed.op_digest,
-        op_restart_digest=executed.op_restart_digest,
-        op_force_restart=executed.op_force_restart,
-        on_node=node,
-        exit_reason=executed.exit_reason,
-        migrate_source=executed.migrate_source,
-        migrate_target=executed.migrate_target,
+        operation=result.operation,
+        id=entry,
+        operation_key=key,
+        interval_ms=result.interval_ms,
+        call_id=result.call_id,
+        rc=result.rc,
+        op_status=result.status,
+        transition_key=transition_key,
+        transition_magic=f"{result.status}:{result.rc};{transition_key}",
+        last_rc_change=result.last_rc_change,
+        exec_time=result.exec_time,
+        queue_time=result.queue_time,
+        op_digest=result.op_digest,
+        op_restart_digest=result.op_restart_digest,
+        op_force_restart=result.op_force_restart,
+        on_node=result.node,
+        exit_reason=result.exit_reason if result.failed else "",
+        migrate_source=result.migrate_source,
+        migrate_target=result.migrate_target,
         crm_feature_set=CRM_FEATURE_SET,
     )
 
 
-def _count_failure(state: NodeState, executed: Executed, start_failure_is_fatal: bool) -> NodeState:
-    """Count as Pacemaker's controller does: a failed stop, and by default a failed start, count INFINITY."""
-    fatal = executed.task == "stop" or (executed.task == "start" and start_failure_is_fatal)
-    counted = executed.interval_ms > 0 or executed.task in _COUNTED_ONCE or executed.task == "start"
-    if not (fatal or counted):
+# --- one node -----------------------------------------------------------------------------------------
+
+
+def record_result(state: NodeState, result: Result, start_failure_is_fatal: bool = True) -> NodeState:
+    """A node's state after an operation: last result per operation, last failure, fail counts."""
+    if result.operation == "cancel":
         return state
-    operation = f"{executed.resource}#{executed.task}_{executed.interval_ms}"
-    before = _number(state.attributes.get(f"fail-count-{operation}", "0"))
-    count = "INFINITY" if fatal or before + 1 >= INFINITY else str(before + 1)
-    return set_attributes(
-        state, {f"fail-count-{operation}": count, f"last-failure-{operation}": str(executed.changed_at)}
+    record = to_record(result)
+    entries = [record]
+    if result.failed and result.operation not in ("migrate_to", "migrate_from", "notify"):
+        failure = replace(record, id=f"{result.resource}_last_failure_0")
+        entries = [failure] if result.interval_ms else [record, failure]
+    state = _with_entries(state, result.resource, result.agent, entries)
+    if result.failed and result.status != PENDING and not _is_probe(result):
+        state = _count_failure(state, result, start_failure_is_fatal)
+    return state
+
+
+def _is_probe(result: Result) -> bool:
+    return result.operation == "monitor" and result.interval_ms == 0
+
+
+def _with_entries(state: NodeState, resource: str, agent: Agent, entries: list[OpRecord]) -> NodeState:
+    ids = {entry.id for entry in entries}
+    found = False
+    histories = []
+    for history in state.resources:
+        if history.id == resource:
+            found = True
+            kept = tuple(op for op in history.ops if op.id not in ids)
+            history = replace(history, agent=agent, ops=(*kept, *entries))
+        histories.append(history)
+    if not found:
+        histories.append(ResourceHistory(resource, agent, tuple(entries)))
+    return replace(state, resources=tuple(histories))
+
+
+def _count_failure(state: NodeState, result: Result, start_failure_is_fatal: bool) -> NodeState:
+    """What attrd keeps: how often an operation failed, and when last; a failed start or stop may count as infinitely often."""
+    suffix = f"{result.resource}#{result.operation}_{result.interval_ms}"
+    name = f"fail-count-{suffix}"
+    fatal = result.operation == "stop" or (result.operation == "start" and start_failure_is_fatal)
+    count = INFINITY if fatal else scores.add(scores.parse(state.attributes.get(name)), 1)
+    attributes = dict(state.attributes)
+    attributes[name] = scores.text(count)
+    attributes[f"last-failure-{suffix}"] = str(result.last_rc_change)
+    return replace(state, attributes=attributes)
+
+
+def forget_operation(state: NodeState, resource: str, operation: str, interval_ms: int) -> NodeState:
+    """A node's state after a recurring operation was cancelled."""
+    key = op_key(resource, operation, interval_ms)
+    return _map_history(
+        state,
+        resource,
+        lambda h: replace(
+            h, ops=tuple(op for op in h.ops if (op.operation_key or op.id) != key or "last_failure" in op.id)
+        ),
     )
 
 
-def _filter_ops(state: NodeState, keeps: Callable[[str, OpRecord], bool]) -> NodeState:
-    resources = tuple(
-        replace(history, ops=tuple(op for op in history.ops if keeps(history.id, op))) for history in state.resources
+def forget_resource(state: NodeState, resource: str) -> NodeState:
+    """A node's state after a resource's history was deleted (lrm_delete): as if it had never been there."""
+    return replace(state, resources=tuple(h for h in state.resources if h.id != resource))
+
+
+def clear_failures(state: NodeState, resource: str, operation: str = "", interval_ms: int = 0) -> NodeState:
+    """A node's state after clear_failcount: of one operation, or of all operations of a resource."""
+    suffixes = [f"{resource}#{operation}_{interval_ms}"] if operation else [f"{resource}#"]
+    if not operation:
+        suffixes.append(resource)
+    prefixes = [f"{kind}-{suffix}" for kind in ("fail-count", "last-failure") for suffix in suffixes]
+
+    def kept(name: str) -> bool:
+        return not any(name == p or (p.endswith("#") and name.startswith(p)) for p in prefixes)
+
+    state = replace(state, attributes={k: v for k, v in state.attributes.items() if kept(k)})
+    failure = f"{resource}_last_failure_0"
+
+    def without_failure(history: ResourceHistory) -> ResourceHistory:
+        def gone(op: OpRecord) -> bool:
+            return op.id == failure and (not operation or (op.operation, op.interval_ms) == (operation, interval_ms))
+
+        return replace(history, ops=tuple(op for op in history.ops if not gone(op)))
+
+    return _map_history(state, resource, without_failure)
+
+
+def _map_history(state: NodeState, resource: str, change: Any) -> NodeState:
+    return replace(state, resources=tuple(change(h) if h.id == resource else h for h in state.resources))
+
+
+def next_call_id(state: NodeState) -> int:
+    """A call id newer than all that are recorded for a node."""
+    return max((op.call_id for history in state.resources for op in history.ops), default=0) + 1
+
+
+# --- node membership ----------------------------------------------------------------------------------
+
+
+def member_up(state: NodeState) -> NodeState:
+    """A node that has joined."""
+    return replace(state, in_ccm=True, crmd=True, join="member", expected="member")
+
+
+def member_lost(state: NodeState) -> NodeState:
+    """A node that has vanished: it is still expected, so it will have to be fenced."""
+    return replace(state, in_ccm=False, crmd=False)
+
+
+def member_left(state: NodeState) -> NodeState:
+    """A node that has left cleanly, after stopping everything: its transient attributes go with it."""
+    return replace(state, in_ccm=False, crmd=False, join="down", expected="down", attributes={})
+
+
+def member_fenced(state: NodeState) -> NodeState:
+    """A node that has been fenced: nothing that was recorded about it holds any more."""
+    return replace(state, in_ccm=False, crmd=False, join="down", expected="down", attributes={}, resources=())
+
+
+# --- the whole CIB ------------------------------------------------------------------------------------
+
+
+def node_state(cib: Cib, node: str) -> NodeState:
+    """The recorded state of a node, an empty one if there is none."""
+    for state in cib.node_states:
+        if state.name == node:
+            return state
+    known = next((n for n in cib.nodes if n.name == node), None)
+    return NodeState(name=node, id=known.id if known else node)
+
+
+def with_node_state(cib: Cib, state: NodeState) -> Cib:
+    """A CIB in which a node's state has been replaced (or added)."""
+    states = [state if s.name == state.name else s for s in cib.node_states]
+    if all(s is not state for s in states):
+        states.append(state)
+    return replace(cib, node_states=tuple(states))
+
+
+def record(cib: Cib, result: Result, start_failure_is_fatal: bool = True) -> Cib:
+    """A CIB after an operation was executed; see `record_result`."""
+    return with_node_state(cib, record_result(node_state(cib, result.node), result, start_failure_is_fatal))
+
+
+# --- JSON ---------------------------------------------------------------------------------------------
+
+
+def to_json(state: NodeState) -> dict[str, Any]:
+    """A node's state as plain values for storing; fields at their defaults are left out."""
+    plain = {f.name: getattr(state, f.name) for f in fields(state) if f.name not in ("resources", "attributes")}
+    document = {k: v for k, v in plain.items() if v not in ("", None, False)}
+    document["attributes"] = dict(state.attributes)
+    document["resources"] = [history_to_json(history) for history in state.resources]
+    return document
+
+
+def history_to_json(history: ResourceHistory) -> dict[str, Any]:
+    """One resource's history as plain values."""
+    default = OpRecord("")
+    return {
+        "id": history.id,
+        "agent": asdict(history.agent),
+        "container": history.container,
+        "shutdown_lock": history.shutdown_lock,
+        "ops": [
+            {f.name: v for f in fields(op) if (v := getattr(op, f.name)) != getattr(default, f.name)}
+            for op in history.ops
+        ],
+    }
+
+
+def from_json(document: Mapping[str, Any]) -> NodeState:
+    """The inverse of `to_json`; unknown keys are skipped. Raises ValueError when it is no node state."""
+    names = {f.name for f in fields(NodeState)} - {"resources", "attributes"}
+    if not isinstance(document.get("name"), str):
+        raise ValueError("A node state needs a name.")
+    return NodeState(
+        **{k: v for k, v in document.items() if k in names},
+        attributes=dict(document.get("attributes", {})),
+        resources=tuple(history_from_json(h) for h in document.get("resources", ())),
     )
-    return replace(state, resources=resources)
 
 
-def _number(text: str) -> int:
-    if text.strip().lstrip("+").upper() == "INFINITY":
-        return INFINITY
-    try:
-        return int(text)
-    except ValueError:
-        return 0
-
-
-def _lean(plain: dict[str, Any], value: Any) -> dict[str, Any]:
-    out = {}
-    for item in fields(value):
-        entry, original = plain[item.name], getattr(value, item.name)
-        if entry == item.default or (not entry and entry is not False and item.default is not None):
-            continue
-        if isinstance(original, tuple) and original and hasattr(original[0], "__dataclass_fields__"):
-            entry = [_lean(part, whole) for part, whole in zip(entry, original, strict=True)]
-        out[item.name] = entry
-    return out
-
-
-def _build(kind: type[T], raw: Any) -> T:
-    if not isinstance(raw, Mapping):
-        raise ValueError(f"recorded state has {raw!r} where a {kind.__name__} belongs")  # noqa: TRY004
-    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
-    try:
-        return kind(**{name: _frozen(value) for name, value in raw.items() if name in known})
-    except TypeError as error:
-        raise ValueError(f"recorded {kind.__name__} is incomplete: {error}") from None
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else value
+def history_from_json(document: Mapping[str, Any]) -> ResourceHistory:
+    """The inverse of `history_to_json`."""
+    names = {f.name for f in fields(OpRecord)}
+    agent = document.get("agent", {})
+    return ResourceHistory(
+        id=document["id"],
+        agent=Agent(agent.get("standard", ""), agent.get("type", ""), agent.get("provider", "")),
+        ops=tuple(OpRecord(**{k: v for k, v in op.items() if k in names}) for op in document.get("ops", ())),
+        container=document.get("container", ""),
+        shutdown_lock=document.get("shutdown_lock", 0),
+    )

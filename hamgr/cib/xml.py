@@ -128,7 +128,7 @@ def _required(element: Element, name: str) -> str:
     return value
 
 
-# --- name-value sets and rules ------------------------------------------------------------------------------------------
+# --- name-value sets and rules -----------------------------------------------------------------------
 
 
 def _rule(element: Element, depth: int = 0) -> Rule:

@@ -1,0 +1,50 @@
+"""What the kinds of resources do each in their own way: the table through which stages call primitives, groups, ..."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from hamgr.scheduler.state import Act, Colocation, LocationRt, NodeRt, NodeScores, Rsc, Variant, Work
+
+
+class Behavior(Protocol):
+    """The operations in which primitives, groups, clones and bundles differ."""
+
+    def assign(self, work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
+        """Choose nodes for a resource; the node (of its first part) or None."""
+
+    def create_actions(self, work: Work, rsc: Rsc) -> None:
+        """Make the actions that bring the resource from its present to its next state."""
+
+    def create_probe(self, work: Work, rsc: Rsc, node: NodeRt) -> bool:
+        """Probe what is not yet known on a node; whether anything is probed."""
+
+    def internal_constraints(self, work: Work, rsc: Rsc) -> None:
+        """Add the orderings and colocations within the resource."""
+
+    def apply_colocation(
+        self, work: Work, dependent: Rsc, primary: Rsc, colocation: Colocation, for_dependent: bool
+    ) -> None:
+        """Apply a colocation to the dependent's scores, on behalf of the dependent or of the primary."""
+
+    def add_scores(
+        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, positive: bool
+    ) -> NodeScores:
+        """Add a dependent's preferences to a primary's table of scores; the new table."""
+
+    def apply_location(self, work: Work, rsc: Rsc, constraint: LocationRt) -> None:
+        """Apply a location constraint."""
+
+    def action_flags(self, action: Act, node: NodeRt | None) -> int:
+        """An action's flags, for collections as their parts have it."""
+
+    def update_ordered(
+        self, work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int
+    ) -> int:
+        """Spread what an ordering between two actions implies; which of the two changed."""
+
+    def add_to_graph(self, work: Work, rsc: Rsc) -> None:
+        """Choose which actions belong into the graph."""
+
+
+BEHAVIORS: dict[Variant, Behavior] = {}

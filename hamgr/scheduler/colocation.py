@@ -1,0 +1,349 @@
+"""Colocation: resources that want (or refuse) to be where another one is.
+
+Implements "Colocation Constraints" of Pacemaker Explained. A colocation acts twice: the dependent's scores follow from
+where the primary went, and, before that, the primary takes the preferences of its dependents into account.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from struct import pack, unpack
+
+from hamgr.cib import model, scores
+from hamgr.cib.scores import INFINITY
+from hamgr.cib.xml import is_true
+from hamgr.scheduler import actions
+from hamgr.scheduler.state import (
+    O_ANTI_COLOCATION,
+    PROMOTED,
+    ROLES_BY_NAME,
+    STARTED,
+    UNKNOWN,
+    UNPROMOTED,
+    Colocation,
+    NodeRt,
+    NodeScores,
+    Rsc,
+    Variant,
+    Work,
+)
+
+# Marks a node whose score would have become negative while only non-negative results are wanted.
+_SPENT = -100 * INFINITY
+
+
+@cache
+def float32(value: float) -> float:
+    """Round to single precision, in which Pacemaker computes a colocation's factor."""
+    result: float = unpack("f", pack("f", value))[0]
+    return result
+
+
+# --- constraints --------------------------------------------------------------------------------------
+
+
+def add(
+    work: Work,
+    name: str,
+    dependent: Rsc,
+    primary: Rsc,
+    score: int,
+    dependent_role: str = "",
+    primary_role: str = "",
+    attribute: str = "",
+    influence: bool | None = None,
+) -> None:
+    """Add a colocation; one with score 0 has no effect."""
+    if score == 0:
+        return
+    roles = [ROLES_BY_NAME.get(role, UNKNOWN) for role in (dependent_role, primary_role)]
+    roles = [UNKNOWN if role == STARTED else role for role in roles]
+    constraint = Colocation(name, dependent, primary, score, roles[0], roles[1], attribute, influence)
+    dependent.with_primaries.append(constraint)
+    primary.with_dependents.append(constraint)
+    work.colocations.append(constraint)
+    if score <= -INFINITY:
+        _order_apart(work, dependent, roles[0], primary, roles[1])
+        _order_apart(work, primary, roles[1], dependent, roles[0])
+
+
+def _order_apart(work: Work, first: Rsc, first_role: int, then: Rsc, then_role: int) -> None:
+    """Where two must not be together, one leaves a node before the other comes."""
+    losing = ("demote",) if first_role == PROMOTED else ("stop", "promote") if first_role == UNPROMOTED else ("stop",)
+    gaining = ("promote",) if then_role == PROMOTED else ("start", "demote") if then_role == UNPROMOTED else ("start",)
+    for first_task in losing:
+        for then_task in gaining:
+            actions.order_tasks(work, first, first_task, then, then_task, O_ANTI_COLOCATION)
+
+
+def _influence(constraint: model.Colocation) -> bool | None:
+    return is_true(constraint.influence) if constraint.influence else None
+
+
+def unpack_constraint(work: Work, constraint: model.Colocation, sets: tuple[model.ResourceSet, ...]) -> None:
+    """Make the runtime colocations of a configured one; ``sets`` are its resource sets, tags expanded."""
+    if not sets:
+        dependent, primary = work.by_id.get(constraint.rsc), work.by_id.get(constraint.with_rsc)
+        if dependent is None or primary is None:
+            missing = constraint.rsc if dependent is None else constraint.with_rsc
+            work.warn(f'Colocation "{constraint.id}" is ignored: there is no resource "{missing}".')
+            return
+        add(
+            work,
+            constraint.id,
+            dependent,
+            primary,
+            constraint.score,
+            constraint.rsc_role,
+            constraint.with_rsc_role,
+            constraint.node_attribute,
+            _influence(constraint),
+        )
+        return
+    last: model.ResourceSet | None = None
+    for current in sets:
+        _within_set(work, constraint, current)
+        if last is not None:
+            _between_sets(work, constraint, last, current)
+        last = current
+
+
+def _members(work: Work, constraint: model.Colocation, group: model.ResourceSet) -> list[Rsc]:
+    found = []
+    for name in group.members:
+        rsc = work.by_id.get(name)
+        if rsc is None:
+            work.warn(f'Colocation "{constraint.id}": there is no resource "{name}".')
+        else:
+            found.append(rsc)
+    return found
+
+
+def _within_set(work: Work, constraint: model.Colocation, group: model.ResourceSet) -> None:
+    if not group.sequential:
+        return
+    members = _members(work, constraint, group)
+    score = constraint.score if group.score is None else group.score
+    influence = _influence(constraint)
+    if score > 0:
+        pairs = list(zip(members[1:], members, strict=False))
+        if group.ordering not in ("", "group"):
+            pairs = [(b, a) for a, b in pairs]
+    else:
+        pairs = [(later, earlier) for i, later in enumerate(members) for earlier in members[:i]]
+    for dependent, primary in pairs:
+        add(work, group.id or constraint.id, dependent, primary, score, group.role, group.role, "", influence)
+
+
+def _between_sets(
+    work: Work, constraint: model.Colocation, dependents: model.ResourceSet, primaries: model.ResourceSet
+) -> None:
+    first = _members(work, constraint, dependents)
+    second = _members(work, constraint, primaries)
+    if dependents.sequential:
+        first = first[:1]
+    if primaries.sequential:
+        second = second[-1:]
+    influence = _influence(constraint)
+    for dependent in first:
+        for primary in second:
+            add(
+                work,
+                constraint.id,
+                dependent,
+                primary,
+                constraint.score,
+                dependents.role,
+                primaries.role,
+                "",
+                influence,
+            )
+
+
+def _sort_key(other: Rsc, name: str) -> tuple[int, int, bool, str]:
+    return (-other.priority, -int(other.variant), other.variant == Variant.CLONE and not other.promotable, name)
+
+
+def with_primaries(rsc: Rsc) -> list[Colocation]:
+    """Colocations of which a resource is the dependent, in the order in which they are applied."""
+    found = rsc.with_primaries
+    return found if len(found) < 2 else sorted(found, key=lambda c: _sort_key(c.primary, c.id))
+
+
+def with_dependents(rsc: Rsc) -> list[Colocation]:
+    """Colocations of which a resource is the primary, in the order in which they are applied."""
+    found = rsc.with_dependents
+    return found if len(found) < 2 else sorted(found, key=lambda c: _sort_key(c.dependent, c.id))
+
+
+def has_influence(constraint: Colocation, rsc: Rsc | None = None) -> bool:
+    """Whether a dependent's preferences count for its primary."""
+    primary = rsc or constraint.primary
+    if constraint.dependent.is_bundle_connection and not primary.failed and len(primary.running_on) == 1:
+        # Moving a bundle's connection is cheap, moving its container is not.
+        return False
+    return constraint.influence or not primary.running_on
+
+
+# --- the dependent follows the primary ----------------------------------------------------------------
+
+NOTHING, ROLE, LOCATION = range(3)
+
+
+def affects(dependent: Rsc, primary: Rsc, constraint: Colocation, preview: bool = False) -> int:
+    """Whether a colocation now affects the dependent's location, its role or nothing."""
+    if not preview and primary.provisional:
+        return NOTHING
+    parent = dependent.parent
+    if (
+        constraint.dependent_role >= UNPROMOTED
+        and parent is not None
+        and parent.promotable
+        and not dependent.provisional
+    ):
+        return ROLE
+    if not preview and not dependent.provisional:
+        return NOTHING
+    for role, next_role in (
+        (constraint.dependent_role, dependent.next_role),
+        (constraint.primary_role, primary.next_role),
+    ):
+        if role != UNKNOWN and (role != next_role) is (constraint.score > 0):
+            return NOTHING
+    return LOCATION
+
+
+def apply_to_primitive(work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
+    """Apply a colocation with a primitive that has been assigned."""
+    effect = affects(dependent, primary, constraint)
+    if effect == ROLE:
+        _apply_to_priority(dependent, primary, constraint)
+    elif effect == LOCATION:
+        _apply_to_scores(work, dependent, primary, constraint)
+
+
+def same_value(attribute: str, node: NodeRt, other: NodeRt) -> bool:
+    """Whether two nodes are the same to a colocation by node attribute."""
+    if attribute == "#uname":
+        return node is other
+    return (node.attributes.get(attribute) or "").lower() == (other.attributes.get(attribute) or "").lower()
+
+
+def _apply_to_scores(work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
+    from hamgr.scheduler import placement
+
+    where = primary.assigned_to
+    score = constraint.score
+    if where is None and score < 0:
+        return
+    table = dict(dependent.allowed)
+    for node, weight in table.items():
+        if where is None:
+            table[node] = scores.add(-score, weight)
+        elif same_value(constraint.attribute, node, where):
+            if score < INFINITY:
+                table[node] = scores.add(score, weight)
+        elif score >= INFINITY:
+            table[node] = scores.add(-score, weight)
+    if abs(score) >= INFINITY or placement.any_available(table):
+        dependent.allowed = table
+        work.because("colocated", dependent, where, primary=primary.id, score=score, constraint=constraint.id)
+
+
+def _apply_to_priority(dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
+    if primary.assigned_to is None or dependent.assigned_to is None:
+        return
+    if not same_value(constraint.attribute, dependent.assigned_to, primary.assigned_to):
+        if constraint.score == INFINITY and constraint.dependent_role == PROMOTED:
+            dependent.priority = -INFINITY
+        return
+    if constraint.primary_role not in (UNKNOWN, primary.next_role):
+        return
+    sign = -1 if constraint.dependent_role == UNPROMOTED else 1
+    dependent.priority = scores.add(sign * constraint.score, dependent.priority)
+
+
+# --- the primary listens to its dependents ------------------------------------------------------------
+
+
+def add_dependent_scores(work: Work, rsc: Rsc, constraint: Colocation, positive: bool = False) -> None:
+    """Merge a dependent's preferences into a primary's scores, unless no node would remain."""
+    dependent = constraint.dependent
+    rsc.allowed = dependent.behavior.add_scores(
+        work, dependent, rsc.allowed, constraint.attribute, float32(constraint.score / INFINITY), positive
+    )
+
+
+def add_scores(
+    work: Work,
+    rsc: Rsc,
+    table: NodeScores,
+    attribute: str,
+    factor: float,
+    positive: bool,
+    constraints: list[Colocation] | None = None,
+) -> NodeScores:
+    """A table of scores plus a resource's own preferences and (recursively) those of its dependents."""
+    from hamgr.scheduler import placement
+
+    if rsc.merging:
+        return table
+    rsc.merging = True
+    work_table = _matching(rsc, table, attribute, factor, positive)
+    if placement.any_available(work_table):
+        sign = -1 if factor < 0 else 1
+        for constraint in with_dependents(rsc) if constraints is None else constraints:
+            if has_influence(constraint, rsc):
+                dependent = constraint.dependent
+                work_table = dependent.behavior.add_scores(
+                    work,
+                    dependent,
+                    work_table,
+                    constraint.attribute,
+                    float32(sign * constraint.score / INFINITY),
+                    positive,
+                )
+        if positive:
+            for node, score in work_table.items():
+                if score == _SPENT:
+                    work_table[node] = 1
+    else:
+        work_table = table
+    rsc.merging = False
+    return work_table
+
+
+def _matching(rsc: Rsc, table: NodeScores, attribute: str, factor: float, positive: bool) -> NodeScores:
+    result = dict(table)
+    best = _best_by_value(rsc, attribute)
+    for node, weight in table.items():
+        if attribute == "#uname":
+            score = best.get(node, -INFINITY)
+        else:
+            score = best.get((node.attributes.get(attribute) or "").lower(), -INFINITY)
+        if (factor < 0 and score < 0) or weight == _SPENT:
+            continue
+        product = float32(factor * score)
+        delta = int(product - 0.5) if product < 0 else int(product + 0.5)
+        if delta == 0 and score != 0:
+            delta = (factor > 0) - (factor < 0)
+        total = scores.add(delta, weight)
+        if positive and total < 0:
+            if weight > 0:
+                result[node] = _SPENT
+            if weight >= 0:
+                continue
+        result[node] = total
+    return result
+
+
+def _best_by_value(rsc: Rsc, attribute: str) -> dict[object, int]:
+    from hamgr.scheduler import placement
+
+    best: dict[object, int] = {}
+    for node, score in rsc.allowed.items():
+        if placement.available(node):
+            key: object = node if attribute == "#uname" else (node.attributes.get(attribute) or "").lower()
+            if score > best.get(key, -INFINITY):
+                best[key] = score
+    return best

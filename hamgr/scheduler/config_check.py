@@ -1,0 +1,176 @@
+"""Compares recorded operations with the present configuration: what has to be restarted, reloaded or rescheduled.
+
+Parameters are compared by the digests that were recorded with the operations ("Resource Parameter Changes" and
+"agent reload" of Pacemaker Explained).
+"""
+
+from __future__ import annotations
+
+from hamgr.cib import digest
+from hamgr.cib.model import OpRecord, ResourceHistory
+from hamgr.scheduler import actions, failures, operations, placement, recorded, resources
+from hamgr.scheduler.state import (
+    O_OPTIONAL,
+    O_THEN_CANCELS_FIRST,
+    RESCHEDULE,
+    NodeRt,
+    Rsc,
+    Variant,
+    Work,
+)
+
+MATCH, ALL, RESTART, UNKNOWN = range(4)
+
+
+def needs_remote_name(rsc: Rsc) -> bool:
+    """Whether a parameter of this resource depends on where its bundle's container will be."""
+    return rsc.is_bundle_connection and resource_address(rsc) == "#uname"
+
+
+def compare(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> int:
+    """Whether an operation would be run with the parameters with which it was."""
+    params = dict(operations.op_params(work, config := operations.find_op(rsc, op.operation, op.interval_ms), node))
+    extra = bool(params)
+    for name, value in resources.params(work, rsc, node).items():
+        params.setdefault(name, value)
+    if op.op_restart_digest and op.op_force_restart:
+        if digest.restart_digest(params, op.op_force_restart) != op.op_restart_digest:
+            return RESTART
+    if not op.op_digest:
+        return UNKNOWN
+    meta = operations.op_meta(work, rsc, config, op.operation, op.interval_ms)
+    timeout = operations.timeout_ms(work, rsc, config, meta, op.operation, op.interval_ms)
+    if digest.op_digest(params, op.interval_ms, timeout) == op.op_digest:
+        return MATCH
+    if (
+        op.op_secure_digest
+        and digest.secure_digest(_public(rsc, params, op), op.op_secure_params) == op.op_secure_digest
+    ):
+        # Only parameters that are masked in saved configurations differ.
+        return MATCH
+    return RESTART if op.interval_ms == 0 and extra else ALL
+
+
+def _public(rsc: Rsc, params: dict[str, str], op: OpRecord) -> dict[str, str]:
+    if rsc.fence_device and failures.version(op.crm_feature_set) < (3, 16, 0):
+        special = ("provides", "stonith-timeout")
+        return {k: v for k, v in params.items() if not k.startswith("pcmk_") and k not in special}
+    return params
+
+
+def check_all(work: Work) -> None:
+    """Check the active operations of all resources against the configuration."""
+    from hamgr.scheduler import status
+
+    for state in work.cib.node_states:
+        node = status.node_of(work, state)
+        if node is None or not (node.maintenance or placement.available(node)):
+            continue
+        for history in state.resources:
+            if history.ops:
+                for rsc in _resources_for(work, history.id):
+                    _check_history(work, rsc, node, history)
+
+
+def _resources_for(work: Work, history_id: str) -> list[Rsc]:
+    found = [rsc for rsc in work.by_history.get(recorded.strip_instance(history_id), ())]
+    exact = work.by_id.get(history_id)
+    if exact is not None and exact not in found and exact.variant == Variant.PRIMITIVE:
+        found.append(exact)
+    return found
+
+
+def _agent_changed(rsc: Rsc, history: ResourceHistory) -> bool:
+    return rsc.primitive is not None and rsc.primitive.agent != history.agent
+
+
+def _check_history(work: Work, rsc: Rsc, node: NodeRt, history: ResourceHistory) -> None:
+    from hamgr.scheduler import primitives
+
+    if rsc.orphan:
+        return
+    active = node in rsc.running_on
+    if _agent_changed(rsc, history):
+        if active:
+            actions.make(work, rsc, actions.key_of(rsc, "stop"), "stop", node, False)
+        primitives.schedule_cleanup(work, rsc, node, False)
+    if not active:
+        return
+    ops = recorded.sorted_ops(history.ops)
+    start, stop = recorded.active_range(ops)
+    if start < stop:
+        return
+    for index, op in enumerate(ops):
+        if index < start:
+            continue
+        if op.interval_ms and (rsc.maintenance or node.maintenance):
+            _cancel(work, rsc, op, node, "maintenance mode")
+        elif op.interval_ms or op.operation in ("monitor", "start", "promote", "migrate_from"):
+            if needs_remote_name(rsc):
+                work.param_check.append((rsc, node, op))
+            elif check_op(work, rsc, node, op) and failures.fail_count(work, rsc, node, effective=True)[0]:
+                failures.clear(work, rsc, node, "action definition changed")
+
+
+def cancel_action(work: Work, rsc: Rsc, task: str, interval_ms: int, node: NodeRt) -> actions.Act:
+    """An action that cancels a recurring operation."""
+    key = operations.op_key(rsc.id, task, interval_ms)
+    cancel = actions.make(work, rsc, key, "cancel", node, False, interval_ms)
+    cancel.task = "cancel"
+    cancel.cancel_task = task
+    cancel.cancel_interval_ms = interval_ms
+    return cancel
+
+
+def _cancel(work: Work, rsc: Rsc, op: OpRecord, node: NodeRt, reason: str) -> None:
+    cancel = cancel_action(work, rsc, op.operation, op.interval_ms, node)
+    cancel.reason = reason
+    actions.new_ordering(work, rsc, actions.key_of(rsc, "stop"), None, rsc, "", cancel, O_OPTIONAL)
+
+
+def check_op(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> bool:
+    """Act on one operation's difference from the configuration; whether there was one."""
+    task, interval = op.operation, op.interval_ms
+    if interval and operations.find_op(rsc, task, interval, include_disabled=False) is None:
+        if work.options.stop_orphan_actions:
+            _cancel(work, rsc, op, node, "orphan")
+        return True
+    key = operations.op_key(rsc.id, task, interval)
+    result = RESTART if id(op) in work.expired_recurring else compare(work, rsc, node, op)
+    if result == MATCH:
+        return False
+    if result != RESTART and interval:
+        action = actions.make(work, rsc, key, task, node, True, interval)
+        action.flags |= RESCHEDULE
+    elif result != RESTART and op.op_restart_digest:
+        _reload(work, rsc, node)
+    else:
+        action = actions.make(work, rsc, key, task, None, False, interval)
+        action.reason = "resource definition change"
+    from hamgr.scheduler import unfencing
+
+    unfencing.trigger(work, rsc, node, "Device parameters changed")
+    return True
+
+
+def _reload(work: Work, rsc: Rsc, node: NodeRt) -> None:
+    if not rsc.managed or rsc.failed:
+        return
+    if rsc.start_pending:
+        actions.make(work, rsc, actions.key_of(rsc, "stop"), "stop", node, False)
+        return
+    rsc.reload = True
+    reload = actions.make(work, rsc, actions.key_of(rsc, "reload-agent"), "reload-agent", node, False)
+    reload.reason = "resource definition change"
+    flags = O_OPTIONAL | O_THEN_CANCELS_FIRST
+    for task in ("stop", "demote"):
+        actions.new_ordering(work, None, "", reload, rsc, actions.key_of(rsc, task), None, flags)
+
+
+def resource_address(rsc: Rsc) -> str:
+    """The configured address of a connection resource."""
+    for nvset in rsc.own_params:
+        for name, value in nvset.pairs:
+            if name == "addr":
+                return value
+    return ""

@@ -1,0 +1,410 @@
+"""Configured constraints: location and order, unpacked from the CIB (colocations and tickets have modules of their own).
+
+Implements "Resource Constraints" of Pacemaker Explained, sets, tags and templates included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from hamgr.cib import model, rules, scores
+from hamgr.cib.model import ResourceSet
+from hamgr.scheduler import actions, colocation, tickets
+from hamgr.scheduler.state import (
+    O_ASYMMETRICAL,
+    O_IMPLIES_FIRST,
+    O_IMPLIES_THEN,
+    O_IMPLIES_THEN_PRINTED,
+    O_ONE_OR_MORE,
+    O_OPTIONAL,
+    O_RUNNABLE_LEFT,
+    O_SERIALIZE_ONLY,
+    REQUIRES_ANY,
+    ROLES_BY_NAME,
+    STARTED,
+    UNKNOWN,
+    UNPROMOTED,
+    LocationRt,
+    NodeRt,
+    Rsc,
+    Work,
+)
+
+SYMMETRIC, ASYMMETRIC, INVERSE = range(3)
+MANDATORY, OPTIONAL_KIND, SERIALIZE = range(3)
+
+
+def unpack(work: Work) -> None:
+    """Make the runtime constraints, in document order."""
+    for constraint in work.cib.constraints:
+        if constraint.lifetime is not None and not rules.holds(constraint.lifetime, rules.Context(now=work.now)):
+            continue
+        if isinstance(constraint, model.Location):
+            _location(work, constraint)
+        elif isinstance(constraint, model.Order):
+            _order(work, constraint)
+        elif isinstance(constraint, model.Colocation):
+            pair = ((constraint.rsc, constraint.rsc_role), (constraint.with_rsc, constraint.with_rsc_role))
+            colocation.unpack_constraint(work, constraint, _as_sets(work, constraint.sets, pair))
+        else:
+            pair = ((constraint.rsc, constraint.rsc_role),)
+            tickets.unpack_constraint(work, constraint, _as_sets(work, constraint.sets, pair))
+
+
+# --- tags and templates -------------------------------------------------------------------------------
+
+
+def _referenced(work: Work, name: str) -> tuple[str, ...] | None:
+    """What a tag or template stands for; None when the name is neither."""
+    if name in work.by_id:
+        return None
+    return work.cib.templates.get(name) or work.cib.tags.get(name)
+
+
+def _as_sets(work: Work, sets: tuple[ResourceSet, ...], names: Iterable[tuple[str, str]]) -> tuple[ResourceSet, ...]:
+    """A constraint's sets with tags and templates expanded; sets also where a plain name is a tag or template."""
+    if sets:
+        return tuple(_expanded(work, s) for s in sets)
+    pairs = list(names)
+    if all(_referenced(work, name) is None for name, _ in pairs):
+        return ()
+    made = []
+    for name, role in pairs:
+        members = _referenced(work, name)
+        made.append(ResourceSet(members or (name,), id=name, sequential=members is None, role=role))
+    return tuple(made)
+
+
+def _expanded(work: Work, group: ResourceSet) -> ResourceSet:
+    members: list[str] = []
+    for name in group.members:
+        members.extend(_referenced(work, name) or (name,))
+    return replace(group, members=tuple(members)) if len(members) != len(group.members) else group
+
+
+def _resource(work: Work, constraint_id: str, name: str) -> Rsc | None:
+    rsc = work.by_id.get(name)
+    if rsc is None:
+        work.warn(f'Constraint "{constraint_id}" is ignored: there is no resource "{name}".')
+    return rsc
+
+
+# --- location -----------------------------------------------------------------------------------------
+
+
+def _location(work: Work, constraint: model.Location) -> None:
+    if constraint.sets:
+        for group in constraint.sets:
+            for name in _expanded(work, group).members:
+                rsc = _resource(work, constraint.id, name)
+                if rsc is not None:
+                    score = constraint.score if group.score is None else group.score
+                    _locate(work, rsc, constraint, group.role or constraint.role, score)
+    elif constraint.rsc_pattern:
+        _locate_matching(work, constraint)
+    else:
+        for name in _referenced(work, constraint.rsc) or (constraint.rsc,):
+            rsc = _resource(work, constraint.id, name)
+            if rsc is not None:
+                _locate(work, rsc, constraint, constraint.role, constraint.score)
+
+
+def _locate_matching(work: Work, constraint: model.Location) -> None:
+    pattern, inverted = constraint.rsc_pattern, constraint.rsc_pattern.startswith("!")
+    try:
+        regex = re.compile(pattern[1:] if inverted else pattern)
+    except re.error as error:
+        work.warn(f'Location "{constraint.id}" is ignored: "{pattern}" is no regular expression: {error}.')
+        return
+    for rsc in list(work.resources):
+        match = regex.search(rsc.id)
+        if (match is None) is inverted:
+            groups = [] if match is None else [match.group(0), *match.groups()]
+            _locate(work, rsc, constraint, constraint.role, constraint.score, groups)
+
+
+def _locate(
+    work: Work,
+    rsc: Rsc,
+    constraint: model.Location,
+    role: str,
+    score: int,
+    groups: list[str] | None = None,
+) -> None:
+    if constraint.node:
+        node = work.nodes_by_name.get(constraint.node) or work.nodes_by_id.get(constraint.node)
+        if node is None:
+            return
+        location = new_location(work, constraint.id, rsc, [(node, score)], constraint.discovery)
+        _set_role(location, role)
+        return
+    for rule in constraint.rules:
+        nodes = _matching_nodes(work, rsc, rule, groups or [])
+        if not nodes:
+            continue
+        location = new_location(work, rule.id, rsc, nodes, constraint.discovery)
+        location.role = ROLES_BY_NAME.get(rule.role, UNKNOWN)
+        if location.role == UNPROMOTED:
+            location.role = UNKNOWN
+        _set_role(location, role)
+
+
+def _set_role(location: LocationRt, role: str) -> None:
+    if not role:
+        return
+    number = ROLES_BY_NAME.get(role, UNKNOWN)
+    location.role = UNKNOWN if number in (UNKNOWN, STARTED, UNPROMOTED) else number
+
+
+def _matching_nodes(work: Work, rsc: Rsc, rule: model.Rule, groups: list[str]) -> list[tuple[NodeRt, int]]:
+    if groups:
+        rule = _with_groups(rule, groups)
+    found = []
+    config = rsc.primitive
+    for node in work.nodes:
+        context = rules.Context(
+            now=work.now, attributes=node.attributes, agent=config.agent if config else None, meta=rsc.meta
+        )
+        if not rules.holds(rule, context):
+            continue
+        score = rule.score
+        if rule.score_attribute:
+            text = node.attributes.get(rule.score_attribute)
+            score = -scores.INFINITY if text is None else scores.parse(text)
+        found.append((node, score))
+    return found
+
+
+def _with_groups(rule: model.Rule, groups: list[str]) -> model.Rule:
+    """A rule with %0..%9 in its attribute names replaced by what the resource pattern matched."""
+
+    def expand(text: str) -> str:
+        return re.sub(r"%(\d)", lambda m: groups[int(m[1])] if int(m[1]) < len(groups) else m[0], text)
+
+    parts = tuple(
+        replace(p, attribute=expand(p.attribute))
+        if isinstance(p, model.Expression)
+        else _with_groups(p, groups)
+        if isinstance(p, model.Rule)
+        else p
+        for p in rule.expressions
+    )
+    return replace(rule, expressions=parts, score_attribute=expand(rule.score_attribute))
+
+
+def new_location(work: Work, name: str, rsc: Rsc, nodes: list[tuple[NodeRt, int]], discovery: str = "") -> LocationRt:
+    location = LocationRt(name, rsc, UNKNOWN, discovery)
+    location.nodes = nodes
+    rsc.locations.append(location)
+    work.locations.append(location)
+    return location
+
+
+_DISCOVERY_RANK = {"": 0, "always": 0, "never": 1, "exclusive": 2}
+
+
+def apply_to_scores(work: Work, rsc: Rsc, location: LocationRt) -> None:
+    """Add a location constraint to a resource's scores; one for a role that it will not have is skipped."""
+    if location.role > UNKNOWN and location.role != rsc.next_role:
+        return
+    rank = _DISCOVERY_RANK.get(location.discovery, 0)
+    for node, score in location.nodes:
+        if node in rsc.allowed:
+            rsc.allowed[node] = scores.add(rsc.allowed[node], score)
+        else:
+            rsc.allowed[node] = score
+        work.because("location", rsc, node, score=score, constraint=location.id)
+        if rank > _DISCOVERY_RANK[rsc.discovery.get(node, "")]:
+            if rank == 2:
+                rsc.exclusive_discovery = True
+            rsc.discovery[node] = location.discovery
+
+
+# --- order --------------------------------------------------------------------------------------------
+
+
+def _kind(text: str, score: int | None) -> int:
+    if text:
+        return {"optional": OPTIONAL_KIND, "serialize": SERIALIZE}.get(text.lower(), MANDATORY)
+    return OPTIONAL_KIND if score == 0 else MANDATORY
+
+
+def _symmetry(kind: int, symmetrical: bool | None) -> int:
+    if symmetrical is None or (symmetrical and kind == SERIALIZE):
+        return ASYMMETRIC if kind == SERIALIZE else SYMMETRIC
+    return SYMMETRIC if symmetrical else ASYMMETRIC
+
+
+def _flags(kind: int, first_task: str, symmetry: int) -> int:
+    flags = O_OPTIONAL
+    if kind == SERIALIZE:
+        flags |= O_SERIALIZE_ONLY
+    elif kind == MANDATORY:
+        if symmetry == ASYMMETRIC:
+            flags |= O_ASYMMETRICAL
+        elif symmetry == SYMMETRIC:
+            flags |= O_IMPLIES_THEN
+            if first_task in ("start", "promote"):
+                flags |= O_RUNNABLE_LEFT
+        else:
+            flags |= O_IMPLIES_FIRST
+    return flags
+
+
+def _order(work: Work, constraint: model.Order) -> None:
+    names = ((constraint.first, ""), (constraint.then, ""))
+    sets = constraint.sets
+    if not sets and any(_referenced(work, name) for name, _ in names):
+        tasks = (constraint.first_action, constraint.then_action or constraint.first_action)
+        sets = tuple(replace(s, action=t) for s, t in zip(_as_sets(work, (), names), tasks, strict=True))
+    else:
+        sets = _as_sets(work, sets, ())
+    kind = _kind(constraint.kind, constraint.score)
+    symmetry = _symmetry(kind, constraint.symmetrical)
+    if not sets:
+        _order_pair(work, constraint, kind, symmetry)
+        return
+    last: ResourceSet | None = None
+    for current in sets:
+        _within_set(work, constraint, current, kind)
+        if last is not None:
+            _between_sets(work, constraint, last, current, kind, symmetry)
+            if symmetry == SYMMETRIC:
+                _between_sets(work, constraint, current, last, kind, INVERSE)
+        last = current
+
+
+def _order_pair(work: Work, constraint: model.Order, kind: int, symmetry: int) -> None:
+    first, then = _resource(work, constraint.id, constraint.first), _resource(work, constraint.id, constraint.then)
+    if first is None or then is None:
+        return
+    first_task = constraint.first_action or "start"
+    then_task = constraint.then_action or first_task
+    flags = _flags(kind, first_task, symmetry)
+    recovers = kind == OPTIONAL_KIND and then.restart_type_restart
+    if recovers:
+        flags |= O_IMPLIES_THEN
+    minimum = _minimum_instances(first, constraint)
+    if minimum > 0:
+        _order_after_minimum(work, constraint.id, first, first_task, then, then_task, flags, minimum)
+    else:
+        actions.order_tasks(work, first, first_task, then, then_task, flags)
+    if symmetry != SYMMETRIC:
+        return
+    first_task, then_task = actions.INVERSE_TASK.get(first_task, ""), actions.INVERSE_TASK.get(then_task, "")
+    if first_task and then_task:
+        flags = _flags(kind, first_task, INVERSE)
+        if recovers:
+            flags |= O_IMPLIES_FIRST
+        actions.order_tasks(work, then, then_task, first, first_task, flags)
+
+
+def _minimum_instances(first: Rsc, constraint: model.Order) -> int:
+    if not first.is_clone():
+        return 0
+    if "clone-min" in first.meta:
+        return scores.leading_int(first.meta["clone-min"])
+    return 0 if constraint.require_all else 1
+
+
+def _order_after_minimum(
+    work: Work, name: str, first: Rsc, first_task: str, then: Rsc, then_task: str, flags: int, minimum: int
+) -> None:
+    """``then`` waits for a pseudo-action that enough instances of ``first`` make runnable."""
+    met = actions.pseudo(work, f"clone-one-or-more:{name}")
+    met.required_runnable_before = minimum
+    met.flags |= REQUIRES_ANY
+    for child in first.children:
+        key = actions.key_of(child, first_task)
+        actions.new_ordering(work, child, key, None, None, "", met, O_ONE_OR_MORE | O_IMPLIES_THEN_PRINTED)
+    key = actions.key_of(then, then_task)
+    actions.new_ordering(work, None, "", met, then, key, None, flags | O_RUNNABLE_LEFT)
+
+
+def _members(work: Work, constraint: model.Order, group: ResourceSet) -> list[Rsc]:
+    return [rsc for name in group.members if (rsc := _resource(work, constraint.id, name)) is not None]
+
+
+def _within_set(work: Work, constraint: model.Order, group: ResourceSet, parent_kind: int) -> None:
+    kind = _kind(group.kind, None) if group.kind else parent_kind
+    task = group.action or "start"
+    members = _members(work, constraint, group)
+    if len(members) < 2:
+        return
+    symmetry = _symmetry(kind, constraint.symmetrical)
+    flags = _flags(kind, task, symmetry)
+    if kind == SERIALIZE:
+        for index, first in enumerate(members):
+            for then in members[index + 1 :]:
+                actions.order_tasks(work, first, task, then, task, flags)
+    elif group.sequential:
+        for first, then in zip(members, members[1:], strict=False):
+            actions.order_tasks(work, first, task, then, task, flags)
+    if symmetry != SYMMETRIC or not group.sequential:
+        return
+    inverse = actions.INVERSE_TASK.get(task, "")
+    flags = _flags(kind, inverse, INVERSE)
+    for first, then in zip(members, members[1:], strict=False):
+        actions.order_tasks(work, then, inverse, first, inverse, flags)
+
+
+def _between_sets(
+    work: Work, constraint: model.Order, one: ResourceSet, two: ResourceSet, kind: int, symmetry: int
+) -> None:
+    first_task, then_task = one.action or "start", two.action or "start"
+    if symmetry == INVERSE:
+        first_task, then_task = actions.INVERSE_TASK.get(first_task, ""), actions.INVERSE_TASK.get(then_task, "")
+    firsts, thens = _members(work, constraint, one), _members(work, constraint, two)
+    if not firsts or not thens:
+        return
+    flags = _flags(kind, first_task, symmetry)
+    # One of several is enough to go on with when starting; for stopping, all have to be down.
+    if not one.require_all and first_task not in ("stop", "demote"):
+        enough = actions.pseudo(work, f"one-or-more:{one.id}")
+        enough.flags |= REQUIRES_ANY
+        for rsc in firsts:
+            key = actions.key_of(rsc, first_task)
+            actions.new_ordering(work, rsc, key, None, None, "", enough, O_ONE_OR_MORE | O_IMPLIES_THEN_PRINTED)
+        for rsc in thens:
+            key = actions.key_of(rsc, then_task)
+            actions.new_ordering(work, None, "", enough, rsc, key, None, flags | O_RUNNABLE_LEFT)
+        return
+    if one.sequential:
+        firsts = firsts[:1] if symmetry == INVERSE else firsts[-1:]
+    if two.sequential:
+        thens = thens[-1:] if symmetry == INVERSE else thens[:1]
+    for first in firsts:
+        for then in thens:
+            actions.order_tasks(work, first, first_task, then, then_task, flags)
+
+
+# --- node health --------------------------------------------------------------------------------------
+
+
+def apply_health(work: Work) -> None:
+    """Turn node health attributes into location constraints ("Tracking Node Health" of Pacemaker Explained)."""
+    strategy = work.options.health_strategy
+    if strategy not in ("migrate-on-red", "only-green", "progressive", "custom"):
+        return
+    values = work.options.values
+    colors = {"green": 0, "yellow": 0, "red": -scores.INFINITY}
+    base = 0
+    if strategy == "only-green":
+        colors["yellow"] = -scores.INFINITY
+    elif strategy in ("progressive", "custom"):
+        for color in colors:
+            colors[color] = scores.parse(values.get(f"node-health-{color}", scores.text(colors[color])))
+        base = scores.parse(values.get("node-health-base")) if strategy == "progressive" else 0
+    for node in work.nodes:
+        health = base
+        for name, value in node.attributes.items():
+            if name.startswith("#health"):
+                health = scores.add(health, colors[value] if value in colors else scores.parse(value))
+        if health == 0:
+            continue
+        for rsc in work.resources:
+            if health < 0 and rsc.meta.get("allow-unhealthy-nodes", "").lower() in ("true", "1", "yes", "on", "y"):
+                continue
+            new_location(work, strategy, rsc, [(node, health)])

@@ -1,0 +1,171 @@
+"""The transition graph: which of the considered actions are carried out, and in which order.
+
+An action gets in if it is runnable and required (or joins others that are); an input that cannot happen and whose
+ordering does not insist is dropped ("Transition Graph" of Pacemaker Development).
+"""
+
+from __future__ import annotations
+
+from hamgr.cib import digest
+from hamgr.scheduler import operations, resources
+from hamgr.scheduler.state import (
+    DUMPED,
+    MIGRATE_RUNNABLE,
+    O_ANTI_COLOCATION,
+    O_APPLY_FIRST_NON_MIGRATABLE,
+    O_IMPLIES_FIRST_MIGRATABLE,
+    O_IMPLIES_FIRST_PRINTED,
+    O_IMPLIES_THEN_PRINTED,
+    O_LOAD,
+    O_NONE,
+    O_ONE_OR_MORE,
+    O_OPTIONAL,
+    OPTIONAL,
+    PRINT_ALWAYS,
+    PSEUDO,
+    RUNNABLE,
+    Act,
+    Work,
+)
+from hamgr.scheduler.transition import Action
+
+_CRM = frozenset(("stonith", "do_shutdown", "clear_failcount"))
+_HARMLESS = O_IMPLIES_FIRST_PRINTED | O_IMPLIES_THEN_PRINTED | O_OPTIONAL
+
+
+def build(work: Work) -> tuple[tuple[Action, ...], tuple[tuple[int, int], ...]]:
+    """The graph's actions and edges (first action's id, then action's id)."""
+    included: list[Act] = []
+    edges: list[tuple[int, int]] = []
+    for root in work.actions:
+        _include(root, included, edges)
+    numbers = {act.id for act in included}
+    made = tuple(_to_action(work, act) for act in included)
+    return made, tuple((first, then) for first, then in edges if first in numbers)
+
+
+def _include(root: Act, included: list[Act], edges: list[tuple[int, int]]) -> None:
+    stack = [root]
+    while stack:
+        action = stack.pop()
+        if action.flags & DUMPED or not _wanted(action):
+            continue
+        action.flags |= DUMPED
+        included.append(action)
+        merged: dict[Act, int] = {}
+        for link in action.before:
+            merged[link.action] = merged.get(link.action, 0) | link.flags
+        for first, flags in merged.items():
+            if _keeps(action, first, flags):
+                edges.append((first.id, action.id))
+                stack.append(first)
+
+
+def _wanted(action: Act) -> bool:
+    flags = action.flags
+    if not flags & RUNNABLE or (flags & OPTIONAL and not flags & PRINT_ALWAYS):
+        return False
+    rsc = action.rsc
+    if rsc is not None and not rsc.managed and action.task != "monitor" and not action.interval_ms:
+        return False
+    if flags & PSEUDO or action.task in ("stonith", "do_shutdown"):
+        return True
+    node = action.node
+    if node is None:
+        return False
+    if node.guest and not node.remote_requires_reset:
+        return True
+    return node.online
+
+
+def _keeps(action: Act, first: Act, flags: int) -> bool:
+    """Whether an input stays in the graph."""
+    if flags == O_NONE:
+        return False
+    runnable = first.flags & RUNNABLE
+    if not runnable and (not flags & ~_HARMLESS or flags & (O_ONE_OR_MORE | O_IMPLIES_FIRST_MIGRATABLE)):
+        return False
+    migrating = first.flags & MIGRATE_RUNNABLE
+    if flags & O_APPLY_FIRST_NON_MIGRATABLE and migrating:
+        return False
+    if flags == O_OPTIONAL and migrating and first.key.endswith("_stop_0"):
+        return False
+    if flags == O_LOAD:
+        if action.rsc is not None and action.task == "migrate_to":
+            if first.node is None or action.rsc.assigned_to is not first.node:
+                return False
+        elif first.node is not action.node or first.flags & OPTIONAL:
+            return False
+    elif flags == O_ANTI_COLOCATION:
+        if first.node is not None and action.node is not None and first.node is not action.node:
+            return False
+        if first.flags & OPTIONAL:
+            return False
+    elif (
+        first.rsc is not None
+        and first.rsc is not action.rsc
+        and first.rsc.failed
+        and not first.rsc.managed
+        and first.key.endswith("_stop_0")
+        and action.rsc is not None
+        and action.rsc.is_clone()
+    ):
+        return False
+    if first.flags & OPTIONAL and not first.flags & (PRINT_ALWAYS | DUMPED):
+        return _wanted(first)
+    return True
+
+
+def _to_action(work: Work, act: Act) -> Action:
+    rsc = act.rsc
+    kind = "pseudo" if act.flags & PSEUDO else "crm" if act.task in _CRM or rsc is None else "rsc"
+    node = act.node.name if act.node is not None else ""
+    if rsc is None:
+        fence = act.meta.get("stonith_action", "") if act.task == "stonith" else ""
+        return Action(id=act.id, kind=kind, key=act.key, task=act.task, node=node, fence=fence, reason=act.reason)
+    key = act.key
+    if rsc.history_id != rsc.id and key.startswith(rsc.id + "_"):
+        key = rsc.history_id + key[len(rsc.id) :]
+    if kind != "rsc" or rsc.primitive is None:
+        return Action(
+            id=act.id,
+            kind=kind,
+            key=key,
+            task=act.task,
+            node=node,
+            resource=rsc.id,
+            history_id=rsc.history_id,
+            reason=act.reason,
+            agent=rsc.primitive.agent if rsc.primitive else None,
+            interval_ms=act.interval_ms,
+        )
+    return _operation(work, act, key, node)
+
+
+def _operation(work: Work, act: Act, key: str, node: str) -> Action:
+    rsc = act.rsc
+    assert rsc is not None
+    assert rsc.primitive is not None
+    task = act.task
+    params = {**resources.params(work, rsc, act.node), **operations.op_params(work, act.op, act.node)}
+    executes = task not in ("cancel", "delete", "notify")
+    return Action(
+        id=act.id,
+        kind="rsc",
+        key=key,
+        task=task,
+        node=node,
+        resource=rsc.id if rsc.unique else rsc.history_id,
+        history_id=rsc.history_id,
+        agent=rsc.primitive.agent,
+        interval_ms=act.interval_ms,
+        timeout_ms=act.timeout_ms,
+        params=params,
+        meta=act.meta,
+        target_rc=max(act.target_rc, 0),
+        cancel_task=act.cancel_task,
+        op_digest=digest.op_digest(params, act.interval_ms, act.timeout_ms) if executes else "",
+        migrate_source=act.meta.get("migrate_source", ""),
+        migrate_target=act.meta.get("migrate_target", ""),
+        reason=act.reason,
+    )

@@ -1,0 +1,222 @@
+"""Groups: members in order on one node.
+
+Implements "Groups - A Syntactic Shortcut" of Pacemaker Explained: a group is orderings and colocations between its
+members plus pseudo-actions (start, running, stop, stopped) that stand for the whole.
+"""
+
+from __future__ import annotations
+
+from hamgr.cib.scores import INFINITY
+from hamgr.scheduler import actions, colocation, constraints, ordering
+from hamgr.scheduler.behavior import BEHAVIORS
+from hamgr.scheduler.state import (
+    O_IMPLIES_FIRST_PRINTED,
+    O_IMPLIES_THEN,
+    O_IMPLIES_THEN_PRINTED,
+    O_NONE,
+    O_OPTIONAL,
+    O_RESTART,
+    O_RUNNABLE_LEFT,
+    OPTIONAL,
+    PSEUDO,
+    RUNNABLE,
+    Act,
+    Colocation,
+    LocationRt,
+    NodeRt,
+    NodeScores,
+    Rsc,
+    Variant,
+    Work,
+)
+
+_ATOMIC = {"running": "start", "stopped": "stop", "promoted": "promote", "demoted": "demote"}
+
+
+def part_task(part: Rsc, task: str) -> str:
+    """What a collection's task is called for one of its parts: a primitive has no "running", only "start"."""
+    return _ATOMIC.get(task, task) if part.variant == Variant.PRIMITIVE else task
+
+
+def first_action(rsc: Rsc, task: str, node: NodeRt | None = None) -> Act | None:
+    """The first action of a resource with this task (on this node)."""
+    for action in rsc.actions.get(f"{rsc.id}_{task}_0", ()):
+        if node is None or action.node is node:
+            return action
+    return None
+
+
+class GroupBehavior:
+    def assign(self, work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
+        if not rsc.provisional:
+            return rsc.assigned_to
+        if rsc.allocating:
+            return None
+        if not rsc.children:
+            rsc.provisional = False
+            return None
+        rsc.allocating = True
+        first, last = rsc.children[0], rsc.children[-1]
+        rsc.role = first.role
+        first.with_primaries = first.with_primaries + rsc.with_primaries
+        rsc.with_primaries = []
+        last.with_dependents = last.with_dependents + rsc.with_dependents
+        rsc.with_dependents = []
+        node: NodeRt | None = None
+        for member in rsc.children:
+            chosen = member.behavior.assign(work, member, preferred)
+            node = node or chosen
+        rsc.next_role = first.next_role
+        rsc.allocating = False
+        rsc.provisional = False
+        if not rsc.colocated:
+            return None
+        rsc.assigned_to = node
+        return node
+
+    def create_actions(self, work: Work, rsc: Rsc) -> None:
+        for member in rsc.children:
+            member.behavior.create_actions(work, member)
+        tasks = ["start", "running", "stop", "stopped"]
+        if rsc.top().promotable:
+            tasks += ["demote", "demoted", "promote", "promoted"]
+        for task in tasks:
+            actions.rsc_pseudo(work, rsc, task, optional=True)
+
+    def create_probe(self, work: Work, rsc: Rsc, node: NodeRt) -> bool:
+        probed = [member.behavior.create_probe(work, member, node) for member in rsc.children]
+        return any(probed)
+
+    def internal_constraints(self, work: Work, rsc: Rsc) -> None:
+        promotable = rsc.top().promotable
+        actions.order_tasks(work, rsc, "stopped", rsc, "start", O_OPTIONAL)
+        actions.order_tasks(work, rsc, "start", rsc, "running", O_RUNNABLE_LEFT)
+        actions.order_tasks(work, rsc, "stop", rsc, "stopped", O_RUNNABLE_LEFT)
+        last: Rsc | None = None
+        last_active: Rsc | None = None
+        for member in rsc.children:
+            member.behavior.internal_constraints(work, member)
+            self._order_member(work, rsc, member, last, promotable)
+            if member.running_on:
+                # A group that is only partly active still shuts down in sequence.
+                if rsc.ordered and last and not last.running_on and last_active and last_active.running_on:
+                    actions.order_stops(work, member, last_active, O_OPTIONAL)
+                last_active = member
+            last = member
+        if rsc.ordered and last is not None:
+            actions.order_stops(work, rsc, last, O_IMPLIES_THEN)
+            actions.order_tasks(work, last, "stop", rsc, "stopped", O_OPTIONAL)
+            if promotable:
+                actions.order_tasks(work, rsc, "demote", last, "demote", O_IMPLIES_THEN)
+                actions.order_tasks(work, last, "demote", rsc, "demoted", O_OPTIONAL)
+
+    def _order_member(self, work: Work, rsc: Rsc, member: Rsc, last: Rsc | None, promotable: bool) -> None:
+        down, downed = O_NONE, O_IMPLIES_THEN_PRINTED
+        up = O_IMPLIES_THEN | O_RUNNABLE_LEFT
+        upped = up | O_IMPLIES_THEN_PRINTED
+        printed = O_IMPLIES_FIRST_PRINTED
+        if last is None:
+            if rsc.ordered:
+                down, downed = O_OPTIONAL, O_IMPLIES_THEN
+        elif rsc.colocated:
+            colocation.add(work, "group:internal_colocation", member, last, INFINITY, influence=True)
+        pairs = [("start", "running", "stop", "stopped")]
+        if promotable:
+            pairs.append(("promote", "promoted", "demote", "demoted"))
+        for go, gone, back, backed in pairs:
+            actions.order_tasks(work, rsc, go, member, go, printed)
+            actions.order_tasks(work, rsc, back, member, back, down | printed)
+            actions.order_tasks(work, member, back, rsc, backed, downed)
+            actions.order_tasks(work, member, go, rsc, gone, upped)
+            if not rsc.ordered:
+                actions.order_tasks(work, rsc, go, member, go, up | printed)
+            elif last is not None:
+                actions.order_tasks(work, last, go, member, go, up)
+                actions.order_tasks(work, member, back, last, back, O_OPTIONAL | (O_RESTART if back == "stop" else 0))
+
+    def apply_colocation(
+        self, work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation, for_dependent: bool
+    ) -> None:
+        if for_dependent:
+            members = dependent.children[:1] if dependent.colocated else dependent.children
+            if dependent.colocated or constraint.score < INFINITY:
+                for member in members:
+                    member.behavior.apply_colocation(work, member, primary, constraint, True)
+            return
+        if primary.provisional or not primary.children:
+            return
+        if primary.colocated:
+            # All of the group must be up for a mandatory colocation, any of it will do for another.
+            member = primary.children[-1] if constraint.score >= INFINITY else primary.children[0]
+            member.behavior.apply_colocation(work, dependent, member, constraint, False)
+        elif constraint.score < INFINITY:
+            for member in primary.children:
+                member.behavior.apply_colocation(work, dependent, member, constraint, False)
+
+    def add_scores(
+        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, positive: bool
+    ) -> NodeScores:
+        if rsc.merging or not rsc.children:
+            return table
+        rsc.merging = True
+        first = rsc.children[0]
+        table = first.behavior.add_scores(work, first, table, attribute, factor, positive)
+        for constraint in colocation.with_dependents(rsc):
+            if colocation.has_influence(constraint, rsc):
+                dependent = constraint.dependent
+                table = dependent.behavior.add_scores(
+                    work,
+                    dependent,
+                    table,
+                    constraint.attribute,
+                    colocation.float32(constraint.score / INFINITY),
+                    positive,
+                )
+        rsc.merging = False
+        return table
+
+    def apply_location(self, work: Work, rsc: Rsc, constraint: LocationRt) -> None:
+        constraints.apply_to_scores(work, rsc, constraint)
+        score_once = constraint
+        for member in rsc.children:
+            member.behavior.apply_location(work, member, score_once)
+            if rsc.colocated and score_once is constraint:
+                # The first member carries the score; the others follow it anyway.
+                score_once = LocationRt(constraint.id, constraint.rsc, constraint.role, constraint.discovery)
+                score_once.nodes = [(node, 0) for node, _ in constraint.nodes]
+
+    def action_flags(self, action: Act, node: NodeRt | None) -> int:
+        flags = OPTIONAL | RUNNABLE | PSEUDO
+        rsc = action.rsc
+        assert rsc is not None
+        for member in rsc.children:
+            task = part_task(member, action.task)
+            member_action = first_action(member, task, node)
+            if member_action is not None:
+                member_flags = member.behavior.action_flags(member_action, node)
+                if flags & OPTIONAL and not member_flags & OPTIONAL:
+                    flags &= ~OPTIONAL
+                    action.flags &= ~OPTIONAL
+                if task != action.task and flags & RUNNABLE and not member_flags & RUNNABLE:
+                    flags &= ~RUNNABLE
+                    action.flags &= ~RUNNABLE
+            elif task not in ("stop", "demote"):
+                flags &= ~RUNNABLE
+        return flags
+
+    def update_ordered(
+        self, work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int
+    ) -> int:
+        changed = ordering.update_primitive(work, first, then, flags, filter_, type_)
+        for member in then.rsc.children if then.rsc else ():
+            member_action = first_action(member, then.task, node)
+            if member_action is not None:
+                changed |= member.behavior.update_ordered(work, first, member_action, node, flags, filter_, type_)
+        return changed
+
+    def add_to_graph(self, work: Work, rsc: Rsc) -> None:
+        for member in rsc.children:
+            member.behavior.add_to_graph(work, member)
+
+
+BEHAVIORS[Variant.GROUP] = GroupBehavior()

@@ -1,0 +1,62 @@
+"""Live migration: moving a resource without stopping it.
+
+Implements "Migrating Resources" of Pacemaker Explained: migrate_to on the source, migrate_from on the target, then a
+stop on the source; the start becomes a pseudo-action.
+"""
+
+from __future__ import annotations
+
+from hamgr.scheduler import actions
+from hamgr.scheduler.state import (
+    MIGRATE_RUNNABLE,
+    O_IMPLIES_FIRST_MIGRATABLE,
+    O_OPTIONAL,
+    O_PSEUDO_LEFT,
+    PSEUDO,
+    NodeRt,
+    Rsc,
+    Work,
+)
+
+
+def possible(rsc: Rsc, current: NodeRt | None) -> bool:
+    """Whether a resource may be migrated live from where it is to where it is assigned."""
+    target = rsc.assigned_to
+    return (
+        rsc.allow_migrate
+        and rsc.managed
+        and not rsc.failed
+        and not rsc.start_pending
+        and current is not None
+        and not current.unclean
+        and target is not None
+        and not target.unclean
+    )
+
+
+def create_actions(work: Work, rsc: Rsc, current: NodeRt) -> None:
+    """Add the migration beside the stop and start that it replaces if orderings allow."""
+    target = rsc.assigned_to
+    assert target is not None
+    start = actions.start(work, rsc, target, True)
+    stop = actions.stop(work, rsc, current, True)
+    pair = {"migrate_source": current.name, "migrate_target": target.name}
+    migrate_from = actions.make(work, rsc, actions.key_of(rsc, "migrate_from"), "migrate_from", target, True)
+    migrate_from.meta.update(pair)
+    start.flags |= PSEUDO | MIGRATE_RUNNABLE
+    stop.flags |= MIGRATE_RUNNABLE
+    migrate_from.flags |= MIGRATE_RUNNABLE
+    if rsc.partial_migration_target is None:
+        migrate_to = actions.make(work, rsc, actions.key_of(rsc, "migrate_to"), "migrate_to", current, True)
+        migrate_to.meta.update(pair)
+        migrate_to.flags |= MIGRATE_RUNNABLE
+        migrate_to.needs = start.needs
+        actions.order_tasks(work, rsc, "monitor", rsc, "migrate_to", O_OPTIONAL)
+        actions.order_tasks(work, rsc, "migrate_to", rsc, "migrate_from", O_OPTIONAL | O_IMPLIES_FIRST_MIGRATABLE)
+    else:
+        migrate_from.needs = start.needs
+        actions.order_tasks(work, rsc, "monitor", rsc, "migrate_from", O_OPTIONAL)
+    actions.order_tasks(work, rsc, "migrate_from", rsc, "stop", O_OPTIONAL | O_IMPLIES_FIRST_MIGRATABLE)
+    actions.order_tasks(
+        work, rsc, "migrate_from", rsc, "start", O_OPTIONAL | O_IMPLIES_FIRST_MIGRATABLE | O_PSEUDO_LEFT
+    )

@@ -1,0 +1,335 @@
+"""Primitives: the actions that take a resource from its role to the next one, and what they wait for.
+
+Implements "Resource Operations" and the role transitions of Pacemaker: Promoted -> demote -> Unpromoted -> stop ->
+Stopped -> start -> promote.
+"""
+
+from __future__ import annotations
+
+from hamgr.cib.scores import INFINITY
+from hamgr.scheduler import (
+    actions,
+    colocation,
+    constraints,
+    migration,
+    ordering,
+    placement,
+    probes,
+    recurring,
+    unfencing,
+)
+from hamgr.scheduler.behavior import BEHAVIORS
+from hamgr.scheduler.state import (
+    DANGLE,
+    O_IMPLIES_FIRST,
+    O_IMPLIES_THEN,
+    O_OPTIONAL,
+    O_PROMOTED_IMPLIES_FIRST,
+    O_RESTART,
+    O_RUNNABLE_LEFT,
+    O_SAME_NODE,
+    O_THEN_CANCELS_FIRST,
+    OPTIONAL,
+    PRINT_ALWAYS,
+    PROMOTED,
+    PSEUDO,
+    RUNNABLE,
+    STARTED,
+    STOPPED,
+    UNKNOWN,
+    UNPROMOTED,
+    Act,
+    Colocation,
+    LocationRt,
+    Needs,
+    NodeRt,
+    NodeScores,
+    Rsc,
+    Variant,
+    Work,
+)
+
+# From a role towards another: the role that comes next on the way.
+_NEXT = (
+    (UNKNOWN, STOPPED, STOPPED, STOPPED, STOPPED),
+    (STOPPED, STOPPED, STARTED, UNPROMOTED, UNPROMOTED),
+    (STOPPED, STOPPED, STARTED, UNPROMOTED, PROMOTED),
+    (STOPPED, STOPPED, STOPPED, UNPROMOTED, PROMOTED),
+    (STOPPED, UNPROMOTED, UNPROMOTED, UNPROMOTED, PROMOTED),
+)
+
+
+class PrimitiveBehavior:
+    def assign(self, work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
+        return placement.assign(work, rsc, preferred)
+
+    def create_actions(self, work: Work, rsc: Rsc) -> None:
+        create_actions(work, rsc)
+
+    def create_probe(self, work: Work, rsc: Rsc, node: NodeRt) -> bool:
+        return probes.probe_primitive(work, rsc, node)
+
+    def internal_constraints(self, work: Work, rsc: Rsc) -> None:
+        internal_constraints(work, rsc)
+
+    def apply_colocation(
+        self, work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation, for_dependent: bool
+    ) -> None:
+        if for_dependent:
+            primary.behavior.apply_colocation(work, dependent, primary, constraint, False)
+        else:
+            colocation.apply_to_primitive(work, dependent, primary, constraint)
+
+    def add_scores(
+        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, positive: bool
+    ) -> NodeScores:
+        return colocation.add_scores(work, rsc, table, attribute, factor, positive)
+
+    def apply_location(self, work: Work, rsc: Rsc, constraint: LocationRt) -> None:
+        constraints.apply_to_scores(work, rsc, constraint)
+
+    def action_flags(self, action: Act, node: NodeRt | None) -> int:
+        return action.flags
+
+    def update_ordered(
+        self, work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int
+    ) -> int:
+        return ordering.update_primitive(work, first, then, flags, filter_, type_)
+
+    def add_to_graph(self, work: Work, rsc: Rsc) -> None:
+        return
+
+
+BEHAVIORS[Variant.PRIMITIVE] = PrimitiveBehavior()
+
+
+# --- orderings within -----------------------------------------------------------------------------------
+
+
+def internal_constraints(work: Work, rsc: Rsc) -> None:
+    """Stop before start, demote before stop, start before promote; and what a container implies."""
+    if not rsc.managed:
+        return
+    actions.order_tasks(work, rsc, "stop", rsc, "start", O_OPTIONAL | O_IMPLIES_THEN | O_RESTART)
+    if rsc.top().promotable or rsc.role > UNPROMOTED:
+        actions.order_tasks(work, rsc, "demote", rsc, "stop", O_PROMOTED_IMPLIES_FIRST)
+        actions.order_tasks(work, rsc, "start", rsc, "promote", O_RUNNABLE_LEFT)
+    # History is not removed on a node where the resource is about to be probed.
+    actions.order_tasks(work, rsc, "delete", rsc, "monitor", O_SAME_NODE | O_THEN_CANCELS_FIRST)
+    if rsc.needs_unfencing and not rsc.fence_device and work.options.enable_unfencing:
+        unfencing.internal_constraints(work, rsc)
+    if rsc.utilization and work.options.placement != "default":
+        from hamgr.scheduler import utilization
+
+        utilization.internal_constraints(work, rsc)
+    if rsc.container is not None:
+        _with_container(work, rsc, rsc.container)
+    if rsc.is_remote_node or rsc.fence_device:
+        _avoid_remote_nodes(rsc)
+
+
+def _with_container(work: Work, rsc: Rsc, container: Rsc) -> None:
+    remote: Rsc | None = None
+    if rsc.is_remote_node:
+        if not rsc.is_bundle_connection:
+            _avoid_remote_nodes(container)
+        actions.order_tasks(work, container, "monitor", rsc, "stop", O_OPTIONAL)
+    elif container.is_remote_node:
+        remote = container
+    else:
+        remote = next((f for f in container.fillers if f.is_remote_node), None)
+    if remote is not None:
+        for node in rsc.allowed:
+            if node.remote_rsc is not remote:
+                rsc.allowed[node] = -INFINITY
+        return
+    actions.order_tasks(work, container, "start", rsc, "start", O_IMPLIES_THEN | O_RUNNABLE_LEFT)
+    actions.order_tasks(work, rsc, "stop", container, "stop", O_IMPLIES_FIRST)
+    score = 10_000 if rsc.is_bundle_connection else INFINITY
+    colocation.add(work, "resource-with-container", rsc, container, score, influence=True)
+
+
+def _avoid_remote_nodes(rsc: Rsc) -> None:
+    for node in rsc.allowed:
+        if node.remote_rsc is not None:
+            rsc.allowed[node] = -INFINITY
+
+
+# --- actions ----------------------------------------------------------------------------------------------
+
+
+def active_node(rsc: Rsc) -> tuple[NodeRt | None, int, int]:
+    """The node to regard a resource as active on, and on how many (clean) nodes it is active."""
+    active: NodeRt | None = None
+    clean = 0
+    for node in rsc.running_on:
+        happy = node.online and not node.unclean
+        clean += happy
+        if rsc.partial_migration_source is not None:
+            if node is rsc.partial_migration_source:
+                active = node
+        elif rsc.needs != Needs.FENCING and happy and (active is None or not active.online or active.unclean):
+            active = node
+        if active is None:
+            active = node
+    return active, len(rsc.running_on), clean
+
+
+def create_actions(work: Work, rsc: Rsc) -> None:
+    """Make a primitive's actions (Pacemaker's pcmk__primitive_create_actions)."""
+    if rsc.next_role == UNKNOWN:
+        rsc.next_role = STOPPED if rsc.assigned_to is None else STARTED
+    current, all_active, clean_active = active_node(rsc)
+    for source in rsc.dangling_migrations:
+        stop = actions.stop(work, rsc, source, False)
+        stop.flags |= DANGLE
+        if work.options.remove_after_stop:
+            schedule_cleanup(work, rsc, source, False)
+    target = rsc.assigned_to
+    moving = current is not None and target is not None and current is not target and rsc.next_role >= STARTED
+    migrate = moving and migration.possible(rsc, current)
+    multiply_active = False
+    if (
+        rsc.partial_migration_source is not None
+        and rsc.partial_migration_target is not None
+        and migrate
+        and all_active == 2
+        and current is rsc.partial_migration_source
+        and target is rsc.partial_migration_target
+    ):
+        pass
+    elif rsc.partial_migration_source is not None or rsc.partial_migration_target is not None:
+        rsc.partial_migration_source = rsc.partial_migration_target = None
+        migrate = False
+        multiply_active = all_active > 1
+    elif rsc.needs == Needs.FENCING:
+        multiply_active = all_active > 1
+    else:
+        multiply_active = clean_active > 1
+    need_stop = need_promote = False
+    if multiply_active:
+        if rsc.multiple_active == "stop_start":
+            need_stop = True
+        elif rsc.multiple_active == "stop_unexpected":
+            need_stop = True
+            rsc.stop_unexpected = True
+        rsc.partial_migration_source = rsc.partial_migration_target = None
+        migrate = False
+    else:
+        rsc.stop_unexpected = False
+    if rsc.start_pending:
+        start = actions.start(work, rsc, target, True)
+        start.flags |= PRINT_ALWAYS
+    if moving:
+        pass
+    elif rsc.failed:
+        need_stop = need_stop or rsc.stop_required
+        need_promote = not rsc.stop_required and rsc.next_role == PROMOTED
+    elif rsc.blocked:
+        need_stop = True
+    elif rsc.role > STARTED and current is not None and target is not None:
+        start = actions.start(work, rsc, target, True)
+        if not start.flags & OPTIONAL:
+            need_stop = True
+    _restart(work, rsc, current, need_stop, need_promote)
+    _transition(work, rsc)
+    recurring.create(work, rsc)
+    if migrate:
+        assert current is not None
+        migration.create_actions(work, rsc, current)
+
+
+def _restart(work: Work, rsc: Rsc, current: NodeRt | None, need_stop: bool, need_promote: bool) -> None:
+    """Down to Stopped and back up to the present role: optional, unless something needs it."""
+    role = rsc.role
+    while role != STOPPED:
+        following = _NEXT[role][STOPPED]
+        _step(work, rsc, role, following, current, not need_stop, restarting=True)
+        role = following
+    while rsc.role <= rsc.next_role and role != rsc.role and not rsc.blocked:
+        following = _NEXT[role][rsc.role]
+        required = need_stop or (following == PROMOTED and need_promote)
+        _step(work, rsc, role, following, rsc.assigned_to, not required, restarting=True)
+        role = following
+
+
+def _transition(work: Work, rsc: Rsc) -> None:
+    role = rsc.role
+    while role != rsc.next_role:
+        following = _NEXT[role][rsc.next_role]
+        _step(work, rsc, role, following, rsc.assigned_to, False, restarting=False)
+        role = following
+
+
+def _step(
+    work: Work, rsc: Rsc, role: int, following: int, node: NodeRt | None, optional: bool, restarting: bool
+) -> None:
+    if following == role:
+        return
+    if following == STOPPED:
+        _stop(work, rsc, optional, restarting)
+    elif following == PROMOTED:
+        _promote(work, rsc, node, optional, restarting)
+    elif role == PROMOTED:
+        for place in rsc.running_on:
+            if not _expected(rsc, place, restarting):
+                actions.demote(work, rsc, place, optional)
+    else:
+        _start(work, rsc, node, optional, restarting)
+
+
+def _expected(rsc: Rsc, node: NodeRt | None, restarting: bool) -> bool:
+    """Whether a multiply active resource is meant to be on this node, so that it may just stay there."""
+    return (
+        restarting and rsc.stop_unexpected and rsc.next_role > STOPPED and node is not None and rsc.assigned_to is node
+    )
+
+
+def _stop(work: Work, rsc: Rsc, optional: bool, restarting: bool) -> None:
+    for node in rsc.running_on:
+        if _expected(rsc, node, restarting):
+            continue
+        required = not optional
+        if rsc.partial_migration_target is not None:
+            if node is rsc.partial_migration_target:
+                continue
+            required = True
+        stop = actions.stop(work, rsc, node, not required)
+        if rsc.assigned_to is None:
+            stop.reason = stop.reason or "node availability"
+        if not rsc.managed:
+            stop.flags &= ~RUNNABLE
+        if work.options.remove_after_stop:
+            schedule_cleanup(work, rsc, node, not required)
+        if rsc.needs_unfencing:
+            unfencing.after_stop(work, stop, node)
+
+
+def _start(work: Work, rsc: Rsc, node: NodeRt | None, optional: bool, restarting: bool) -> None:
+    start = actions.start(work, rsc, node, True)
+    if node is not None:
+        unfencing.order(work, rsc, node, start, O_IMPLIES_THEN)
+    if start.flags & RUNNABLE and not optional:
+        start.flags &= ~OPTIONAL
+    if _expected(rsc, node, restarting):
+        start.flags |= PSEUDO
+
+
+def _promote(work: Work, rsc: Rsc, node: NodeRt | None, optional: bool, restarting: bool) -> None:
+    starts = actions.all_of(rsc, "start", node, require_node=True)
+    if all(start.flags & RUNNABLE for start in starts):
+        promote = actions.promote(work, rsc, node, optional)
+        if _expected(rsc, node, restarting):
+            promote.flags |= PSEUDO
+    else:
+        for promote in actions.all_of(rsc, "promote", node, require_node=True):
+            promote.flags &= ~RUNNABLE
+
+
+def schedule_cleanup(work: Work, rsc: Rsc, node: NodeRt, optional: bool) -> None:
+    """Have a resource's history on a node removed, after its stop and before its start."""
+    if rsc.failed or node.unclean or not node.online:
+        return
+    actions.make(work, rsc, actions.key_of(rsc, "delete"), "delete", node, optional)
+    actions.order_tasks(work, rsc, "stop", rsc, "delete", O_IMPLIES_THEN if optional else O_OPTIONAL)
+    actions.order_tasks(work, rsc, "delete", rsc, "start", O_IMPLIES_THEN if optional else O_OPTIONAL)

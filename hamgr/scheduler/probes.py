@@ -1,0 +1,202 @@
+"""Probes: finding out whether a resource is active where that is not known, before anything is started.
+
+Implements "resource discovery" of Pacemaker Explained.
+"""
+
+from __future__ import annotations
+
+from hamgr.scheduler import actions, fencing, unfencing
+from hamgr.scheduler.state import (
+    O_ANTI_COLOCATION,
+    O_APPLY_FIRST_NON_MIGRATABLE,
+    O_IMPLIES_THEN,
+    O_LOAD,
+    O_NONE,
+    O_OPTIONAL,
+    O_PROBE,
+    O_RUNNABLE_LEFT,
+    O_SAME_NODE,
+    OPTIONAL,
+    PROMOTED,
+    PSEUDO,
+    RUNNABLE,
+    STOPPED,
+    Act,
+    Link,
+    NodeRt,
+    Rsc,
+    Variant,
+    Work,
+)
+
+
+def schedule(work: Work) -> None:
+    """Probe each resource on each node where its state is not known."""
+    from hamgr.scheduler import remotes
+
+    for node in work.nodes:
+        if not node.online:
+            if node.remote and not node.guest and node.remote_rsc is not None and remotes.has_failed(work, node):
+                fencing.fence_node(work, node, "the connection is unrecoverable", priority_delay=False)
+            continue
+        if node.unclean or not node.discovery_enabled:
+            continue
+        probed = node.attributes.get("probe_complete")
+        if probed is not None and probed.lower() not in ("true", "1", "yes", "on", "y"):
+            actions.make(work, None, f"probe_complete-{node.name}", "probe_complete", node, False)
+            continue
+        for rsc in work.resources:
+            rsc.behavior.create_probe(work, rsc, node)
+
+
+def _not_needed(work: Work, rsc: Rsc, node: NodeRt, top: Rsc) -> bool:
+    if not work.options.startup_probes:
+        return True
+    if node.remote and (
+        rsc.fence_device or rsc.is_remote_node or (node.guest and any(f.is_remote_node for f in rsc.fillers))
+    ):
+        return True
+    if (rsc.container is not None and not rsc.is_remote_node) or rsc.orphan or node in rsc.known_on:
+        return True
+    discovery = rsc.discovery.get(node, "")
+    if (rsc.exclusive_discovery or top.exclusive_discovery) and discovery != "exclusive":
+        return True
+    if discovery == "never":
+        return True
+    return node.guest and _guest_down(work, node, top)
+
+
+def _guest_down(work: Work, node: NodeRt, top: Rsc) -> bool:
+    guest = node.remote_rsc.container if node.remote_rsc else None
+    if guest is None:
+        return False
+    if guest.role == STOPPED:
+        for probe in actions.all_of(guest, "monitor"):
+            actions.new_ordering(work, guest, "", probe, top, actions.key_of(top, "start"), None, O_PROBE)
+        return True
+    if (
+        guest.failed
+        or guest.next_role == STOPPED
+        or (guest.next_role > STOPPED and guest.assigned_to is not guest.current_node() and not guest.allow_migrate)
+    ):
+        actions.order_tasks(work, guest, "stop", top, "start", O_OPTIONAL)
+        return True
+    return False
+
+
+def probe_primitive(work: Work, rsc: Rsc, node: NodeRt) -> bool:
+    """Probe a primitive on a node if its state there is not known."""
+    top = rsc.top()
+    if _not_needed(work, rsc, node, top):
+        return False
+    probe = actions.make(work, rsc, actions.key_of(rsc, "monitor"), "monitor", node, False)
+    probe.flags &= ~OPTIONAL
+    unfencing.order(work, rsc, node, probe, O_OPTIONAL)
+    if node not in rsc.running_on:
+        probe.target_rc = 7
+    elif rsc.role == PROMOTED:
+        probe.target_rc = 8
+    else:
+        probe.target_rc = 0
+    waiting = top if top.is_clone() else rsc
+
+    actions.new_ordering(work, rsc, "", probe, waiting, actions.key_of(waiting, "start"), None, O_PROBE)
+    actions.new_ordering(work, rsc, "", probe, waiting, actions.key_of(waiting, "reload-agent"), None, O_OPTIONAL)
+    return True
+
+
+# --- what waits for probes ----------------------------------------------------------------------------
+
+
+def order(work: Work) -> None:
+    """Order what depends on a probed resource after its probes."""
+    _before_dependents_of_stops(work)
+    tracked: set[Act] = set()
+    for top in work.resources:
+        for rsc in top.leaves():
+            for probe in actions.all_of(rsc, "monitor"):
+                for link in list(probe.after):
+                    _start_orderings(probe, link)
+                    tracked.clear()
+                    _restart_orderings(probe, link.action, tracked)
+
+
+def _before_dependents_of_stops(work: Work) -> None:
+    for ordering in work.orderings:
+        first_rsc = ordering.first_rsc
+        if ordering.flags == O_NONE or first_rsc is None or first_rsc is ordering.then_rsc:
+            continue
+        if not ordering.first_task.endswith("_stop_0") and (ordering.first is None or ordering.first.task != "stop"):
+            continue
+        then = ordering.then
+        if ordering.then_rsc is not None and first_rsc.container is ordering.then_rsc:
+            if ordering.then_task.endswith("_stop_0"):
+                continue
+        probes = actions.all_of(first_rsc, "monitor")
+        if not probes:
+            continue
+        flags = O_OPTIONAL | (ordering.flags & (O_APPLY_FIRST_NON_MIGRATABLE | O_SAME_NODE))
+        if ordering.flags in (O_ANTI_COLOCATION, O_LOAD):
+            flags = ordering.flags
+        if then is not None:
+            thens = [then]
+        elif ordering.then_rsc is not None:
+            thens = list(ordering.then_rsc.actions.get(ordering.then_task, ()))
+        else:
+            thens = []
+        for probe in probes:
+            for action in thens:
+                actions.order(probe, action, flags)
+
+
+def _start_orderings(probe: Act, link: Link) -> None:
+    """No inactive instance starts before an unrunnable probe, although active ones may go on."""
+    clone = link.action.rsc
+    if (
+        clone is None
+        or clone.variant <= Variant.GROUP
+        or probe.flags & RUNNABLE
+        or link.flags & O_RUNNABLE_LEFT
+        or probe.rsc is None
+        or probe.rsc.top() is not clone
+        or link.action.task != "start"
+    ):
+        return
+    for then in list(link.action.after):
+        rsc = then.action.rsc
+        if rsc is not None and not rsc.running_on and rsc.top() is clone and then.action.task == "start":
+            actions.order(probe, then.action, O_OPTIONAL | O_RUNNABLE_LEFT)
+
+
+def _restart_orderings(probe: Act, after: Act, tracked: set[Act]) -> None:
+    """Whatever would be restarted because the probed resource starts is not stopped before the probe."""
+    if probe.rsc is None:
+        return
+    stack = [after]
+    while stack:
+        action = stack.pop()
+        if action in tracked:
+            continue
+        tracked.add(action)
+        rsc = action.rsc
+        if rsc is not None and rsc.variant == Variant.PRIMITIVE and rsc is not probe.rsc:
+            counter = {"start": "stop", "promote": "demote"}.get(action.task)
+            for then in actions.all_of(rsc, counter) if counter else ():
+                if not then.flags & PSEUDO:
+                    actions.order(probe, then, O_OPTIONAL)
+        interleave = rsc is not None and rsc.clone is not None and rsc.clone.interleave
+        for link in action.after:
+            follower = link.action.rsc
+            if not link.flags & O_IMPLIES_THEN:
+                if (
+                    rsc is None
+                    or rsc.variant < Variant.GROUP
+                    or probe.rsc.parent is rsc
+                    or follower is None
+                    or follower.variant > Variant.GROUP
+                    or rsc is not follower.parent
+                ):
+                    continue
+                if rsc.variant > Variant.GROUP and interleave and link.action.node is not probe.node:
+                    continue
+            stack.append(link.action)

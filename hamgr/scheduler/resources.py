@@ -1,0 +1,242 @@
+"""Resources as configured: meta attributes with their inheritance, defaults, clones' instances.
+
+Implements "Resource Options" and "Clone Options" of Pacemaker Explained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hamgr.cib import durations, model, rules, scores
+from hamgr.cib.scores import INFINITY
+from hamgr.cib.xml import is_true
+from hamgr.scheduler import behavior
+from hamgr.scheduler.state import (
+    PROMOTED,
+    ROLES_BY_NAME,
+    STARTED,
+    UNKNOWN,
+    CloneData,
+    Needs,
+    NodeRt,
+    Rsc,
+    Variant,
+    Work,
+)
+
+
+def is_remote_agent(agent: model.Agent) -> bool:
+    """Whether a primitive is the connection to a Pacemaker Remote node."""
+    return (agent.standard, agent.provider, agent.type) == ("ocf", "pacemaker", "remote")
+
+
+def target_role(rsc: Rsc) -> int:
+    """The role that meta attribute ``target-role`` limits a resource to, or UNKNOWN where it says nothing new."""
+    role = ROLES_BY_NAME.get(rsc.meta.get("target-role", "").capitalize(), UNKNOWN)
+    if role == STARTED:
+        return UNKNOWN
+    if role > STARTED and (not rsc.top().promotable or role == PROMOTED):
+        return UNKNOWN
+    return role
+
+
+def _agent_of(config: model.Resource) -> model.Agent | None:
+    return config.agent if isinstance(config, model.Primitive) else None
+
+
+def _meta(work: Work, rsc: Rsc, config: model.Resource) -> dict[str, str]:
+    context = rules.Context(now=work.now, agent=_agent_of(config))
+    table = rules.values(config.meta, context)
+    ancestor = rsc.parent
+    while ancestor is not None:
+        for name, value in rules.values(ancestor.meta_sets, context).items():
+            table.setdefault(name, value)
+        ancestor = ancestor.parent
+    if work.cib.rsc_defaults:
+        for name, value in rules.values(work.cib.rsc_defaults, context).items():
+            table.setdefault(name, value)
+    if rsc.parent is not None:
+        for name, value in rsc.parent.meta.items():
+            table.setdefault(name, value)
+    return table
+
+
+def params(work: Work, rsc: Rsc, node: NodeRt | None) -> dict[str, str]:
+    """A resource's instance attributes as evaluated for a node (or for none)."""
+    cached = rsc.params_cache.get(node)
+    if cached is None:
+        context = rules.Context(
+            now=work.now,
+            attributes=None if node is None else node.attributes,
+            agent=rsc.primitive.agent if rsc.primitive else None,
+        )
+        cached = rules.values(rsc.own_params, context)
+        if rsc.parent is not None:
+            for name, value in params(work, rsc.parent, node).items():
+                cached.setdefault(name, value)
+        rsc.params_cache[node] = cached
+    return cached
+
+
+def build(work: Work, config: model.Resource, parent: Rsc | None, suffix: str = "") -> Rsc:
+    """Make the runtime resource (with its children) for a configured one."""
+    variant = {
+        model.Primitive: Variant.PRIMITIVE,
+        model.Group: Variant.GROUP,
+        model.Clone: Variant.CLONE,
+        model.Bundle: Variant.BUNDLE,
+    }[type(config)]
+    rsc = Rsc(config.id + suffix, variant, parent)
+    rsc.behavior = behavior.BEHAVIORS[variant]
+    rsc.meta_sets = config.meta
+    rsc.meta = _meta(work, rsc, config)
+    if not isinstance(config, model.Bundle):
+        rsc.own_params = config.params
+    if isinstance(config, model.Primitive):
+        rsc.primitive = config
+        rsc.fence_device = config.agent.standard == "stonith"
+        if rsc.fence_device:
+            work.have_stonith_resource = True
+    _apply_meta(work, rsc)
+    register(work, rsc)
+    if isinstance(config, model.Primitive):
+        _primitive(work, rsc, config)
+    elif isinstance(config, model.Group):
+        rsc.ordered = is_true(rsc.meta.get("ordered", "true"))
+        rsc.colocated = is_true(rsc.meta.get("collocated", "true"))
+        rsc.children = [build(work, member, rsc, suffix) for member in config.members]
+    elif isinstance(config, model.Clone):
+        _clone(work, rsc, config)
+    else:
+        from hamgr.scheduler import bundles
+
+        bundles.unpack(work, rsc, config)
+    return rsc
+
+
+def register(work: Work, rsc: Rsc) -> None:
+    work.by_id[rsc.id] = rsc
+
+
+def _apply_meta(work: Work, rsc: Rsc) -> None:
+    meta, options = rsc.meta, work.options
+    rsc.priority = scores.parse(meta.get("priority"))
+    rsc.critical = is_true(meta.get("critical", "true"))
+    rsc.notify = is_true(meta.get("notify"))
+    managed = meta.get("is-managed")
+    rsc.managed = managed is None or managed.lower() == "default" or is_true(managed)
+    if is_true(meta.get("maintenance")) or options.maintenance:
+        rsc.managed = False
+        rsc.maintenance = True
+    rsc.unique = is_true(meta.get("globally-unique")) or not rsc.top().is_clone()
+    rsc.promotable = rsc.variant == Variant.CLONE and is_true(meta.get("promotable"))
+    rsc.restart_type_restart = meta.get("restart-type") == "restart"
+    rsc.multiple_active = meta.get("multiple-active", "stop_start")
+    if (stickiness := meta.get("resource-stickiness")) is not None and stickiness != "default":
+        rsc.stickiness = scores.parse(stickiness)
+    if (threshold := meta.get("migration-threshold")) is not None and threshold != "default":
+        rsc.migration_threshold = scores.parse(threshold)
+        if rsc.migration_threshold < 0:
+            rsc.migration_threshold = INFINITY
+    rsc.failure_timeout_ms = durations.parse_ms(meta.get("failure-timeout"))
+    is_remote = rsc.primitive is not None and is_remote_agent(rsc.primitive.agent)
+    allow_migrate = meta.get("allow-migrate")
+    rsc.allow_migrate = is_remote if allow_migrate is None else is_true(allow_migrate)
+    _requires(work, rsc, is_remote)
+    if is_remote:
+        rsc.is_remote_node = True
+        interval = params(work, rsc, None).get("reconnect_interval")
+        if interval is not None:
+            rsc.remote_reconnect_ms = durations.parse_ms(interval)
+            rsc.failure_timeout_ms = rsc.remote_reconnect_ms
+    rsc.next_role = target_role(rsc)
+    if options.symmetric:
+        rsc.allowed = dict.fromkeys(work.nodes, 0)
+
+
+def _requires(work: Work, rsc: Rsc, is_remote: bool) -> None:
+    value = rsc.meta.get("requires", "")
+    options = work.options
+    if value == "unfencing" and (rsc.fence_device or not options.fencing):
+        value = ""
+    if value not in ("nothing", "quorum", "fencing", "unfencing"):
+        if rsc.fence_device or (is_remote and rsc.variant == Variant.PRIMITIVE):
+            value = "quorum"
+        elif options.enable_unfencing:
+            value = "unfencing"
+        elif options.fencing:
+            value = "fencing"
+        else:
+            value = "nothing" if options.quorum_policy == "ignore" else "quorum"
+    rsc.needs_unfencing = value == "unfencing"
+    rsc.needs = {"nothing": Needs.NOTHING, "quorum": Needs.QUORUM}.get(value, Needs.FENCING)
+
+
+def _primitive(work: Work, rsc: Rsc, config: model.Primitive) -> None:
+    top = rsc.top()
+    if config.utilization:
+        rsc.utilization = utilization(config.utilization, rules.Context(now=work.now, agent=config.agent))
+    if not rsc.unique and top.is_clone() and ":" in rsc.id:
+        rsc.history_id = rsc.id.rpartition(":")[0]
+    work.by_history.setdefault(rsc.history_id, []).append(rsc)
+
+
+def utilization(sets: Sequence[model.NvSet], context: rules.Context) -> dict[str, int]:
+    """Capacities or demands by name, where they are numbers."""
+    return {name: scores.leading_int(value) for name, value in rules.values(sets, context).items()}
+
+
+def _clone(work: Work, rsc: Rsc, config: model.Clone) -> None:
+    data = CloneData(config)
+    rsc.clone = data
+    meta = rsc.meta
+    if config.master:
+        rsc.promotable = True
+    if rsc.promotable:
+        data.promoted_max = _count(meta, ("promoted-max", "master-max"), 1)
+        data.promoted_node_max = _count(meta, ("promoted-node-max", "master-node-max"), 1)
+        rsc.meta["promotable"] = "true"
+    data.clone_max = _count(meta, ("clone-max",), max(1, len(work.nodes)))
+    data.clone_node_max = _count(meta, ("clone-node-max",), 1)
+    if not rsc.unique:
+        data.clone_node_max = min(data.clone_node_max, 1)
+    data.interleave = is_true(meta.get("interleave"))
+    data.ordered = is_true(meta.get("ordered"))
+    # Without a stickiness of their own, instances prefer to stay where they are by just enough to break ties.
+    if "resource-stickiness" not in meta:
+        meta["resource-stickiness"] = "1"
+    meta["globally-unique"] = "true" if rsc.unique else "false"
+    for _ in range(max(data.clone_max, 1)):
+        create_instance(work, rsc)
+
+
+def create_instance(work: Work, clone: Rsc) -> Rsc:
+    """Add the next instance to a clone; those beyond clone-max are orphans."""
+    data = clone.clone
+    assert data is not None
+    child = build(work, data.config.member, clone, f":{data.total}")
+    data.total += 1
+    clone.children.append(child)
+    if data.total > data.clone_max:
+        for part in (child, *child.children):
+            part.orphan = True
+    return child
+
+
+def _count(meta: dict[str, str], names: Sequence[str], default: int) -> int:
+    for name in names:
+        value = meta.get(name)
+        if value is not None:
+            return (
+                max(0, min(scores.leading_int(value), 1_000_000))
+                if value.strip("+-").strip()[:1].isdigit()
+                else default
+            )
+    return default
+
+
+def unpack(work: Work) -> None:
+    """Make all configured resources; those of higher priority come first."""
+    for config in work.cib.resources:
+        work.resources.append(build(work, config, None))
+    work.resources.sort(key=lambda rsc: -rsc.priority)

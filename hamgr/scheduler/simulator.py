@@ -1,0 +1,193 @@
+"""Pretends to carry out a transition: every action succeeds, except those that are told to fail.
+
+Fires each action once all of its inputs are confirmed, records the result as the controller would, and gives the
+cluster's state afterwards. What crm_simulate does; also what "what if this node failed?" is answered with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from hamgr.cib import history
+from hamgr.cib.model import Cib, NodeState
+from hamgr.scheduler import status
+from hamgr.scheduler.engine import effective_time
+from hamgr.scheduler.state import ROLE_NAMES, STOPPED, UNKNOWN, NodeRt, Variant, Work
+from hamgr.scheduler.transition import Action, Transition
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node as status output shows it."""
+
+    name: str
+    online: bool
+    standby: bool
+    maintenance: bool
+    pending: bool
+    unclean: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceView:
+    """An active instance of a resource on a node."""
+
+    id: str
+    role: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """A cluster's state."""
+
+    nodes: tuple[NodeView, ...]
+    resources: tuple[ResourceView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """The outcome of a simulated transition."""
+
+    cib: Cib
+    executed: tuple[Action, ...]  # in the order of execution
+    complete: bool  # False when an injected failure stopped it
+
+
+def view(cib: Cib, now: datetime) -> StatusView:
+    """The state that a CIB records."""
+    return view_of(status.unpack(cib, effective_time(cib, now)))
+
+
+def view_of(work: Work) -> StatusView:
+    """The state that an unpacked CIB records."""
+    nodes = tuple(_node_view(node) for node in work.nodes if not _hidden(work, node))
+    found = []
+    for top in work.resources:
+        for leaf in top.leaves():
+            if leaf.role in (STOPPED, UNKNOWN) and not leaf.running_on:
+                continue
+            found.extend(ResourceView(leaf.id, ROLE_NAMES[leaf.role], node.name) for node in leaf.running_on)
+    return StatusView(nodes, tuple(found))
+
+
+def _hidden(work: Work, node: NodeRt) -> bool:
+    return False
+
+
+def _node_view(node: NodeRt) -> NodeView:
+    return NodeView(node.name, node.online, node.standby, node.maintenance, node.pending, node.unclean)
+
+
+def inject(cib: Cib, up: Sequence[str] = (), down: Sequence[str] = (), fail: Sequence[str] = ()) -> Cib:
+    """Pretend that nodes came up, went down cleanly or failed."""
+    for name in up:
+        cib = history.with_node_state(cib, history.member_up(_fresh(cib, name)))
+    for name in down:
+        cib = history.with_node_state(cib, history.member_left(_fresh(cib, name)))
+    for name in fail:
+        cib = history.with_node_state(cib, replace(_fresh(cib, name), in_ccm=False, crmd=False, expected="member"))
+    return cib
+
+
+def _fresh(cib: Cib, name: str) -> NodeState:
+    return history.node_state(cib, name)
+
+
+class _Run:
+    def __init__(self, cib: Cib, transition: Transition, now: int, failing: Mapping[str, int]) -> None:
+        self.cib = cib
+        self.now = now
+        self.failing = failing
+        self.states = {state.name: state for state in cib.node_states}
+        self.order = [state.name for state in cib.node_states]
+        self.call_ids: dict[str, int] = {}
+        self.executed: list[Action] = []
+        self.failed = False
+
+    def state(self, node: str) -> NodeState:
+        if node not in self.states:
+            self.states[node] = history.node_state(self.cib, node)
+            self.order.append(node)
+        return self.states[node]
+
+    def fire(self, action: Action) -> bool:
+        """Pretend to execute an action; False when it was told to fail."""
+        self.executed.append(action)
+        if action.kind == "pseudo":
+            return True
+        if action.kind == "crm":
+            if action.task == "stonith" and action.fence != "on":
+                self.states[action.node] = history.member_fenced(self.state(action.node))
+            return True
+        return self._operation(action)
+
+    def _operation(self, action: Action) -> bool:
+        state = self.state(action.node)
+        if action.task == "delete":
+            self.states[action.node] = history.forget_resource(state, action.history_id)
+            return True
+        if action.task == "cancel":
+            self.states[action.node] = history.forget_operation(
+                state, action.history_id, action.cancel_task, action.interval_ms
+            )
+            return True
+        if action.task == "notify" or action.agent is None:
+            return True
+        rc = self._injected(action)
+        call_id = self.call_ids.get(action.node) or history.next_call_id(state)
+        self.call_ids[action.node] = call_id + 1
+        result = history.Result(
+            resource=action.history_id,
+            agent=action.agent,
+            operation=action.task,
+            node=action.node,
+            interval_ms=action.interval_ms,
+            rc=action.target_rc if rc is None else rc,
+            target_rc=action.target_rc,
+            call_id=call_id,
+            transition=0,
+            action=action.id,
+            last_rc_change=self.now,
+            op_digest=action.op_digest,
+            migrate_source=action.migrate_source,
+            migrate_target=action.migrate_target,
+        )
+        self.states[action.node] = history.record_result(state, result, start_failure_is_fatal=True)
+        return rc is None
+
+    def _injected(self, action: Action) -> int | None:
+        for name in (action.resource, action.history_id):
+            rc = self.failing.get(f"{name}_{action.task}_{action.interval_ms}@{action.node}")
+            if rc is not None:
+                return rc
+        return None
+
+
+def execute(cib: Cib, transition: Transition, now: datetime, failing: Mapping[str, int] | None = None) -> Simulation:
+    """Carry out a transition on a CIB; ``failing`` maps "RESOURCE_OPERATION_INTERVAL@NODE" to an exit code."""
+    run = _Run(cib, transition, effective_time(cib, now), failing or {})
+    waiting = {action.id: 0 for action in transition.actions}
+    followers: dict[int, list[int]] = {}
+    for first, then in transition.edges:
+        waiting[then] += 1
+        followers.setdefault(first, []).append(then)
+    by_id = {action.id: action for action in transition.actions}
+    ready = [number for number, count in waiting.items() if count == 0]
+    done = 0
+    while ready and not run.failed:
+        following: list[int] = []
+        for number in ready:
+            if not run.fire(by_id[number]):
+                run.failed = True
+                continue
+            done += 1
+            for then in followers.get(number, ()):
+                waiting[then] -= 1
+                if waiting[then] == 0:
+                    following.append(then)
+        ready = following
+    states = tuple(run.states[name] for name in run.order)
+    return Simulation(replace(cib, node_states=states), tuple(run.executed), not run.failed and done == len(by_id))

@@ -1,0 +1,244 @@
+"""The cluster's state as recorded: nodes, their attributes, and which of them are online.
+
+First stage of a run: fills the working state from the CIB. What operations tell about resources is in `recorded`.
+"""
+
+from __future__ import annotations
+
+from hamgr.cib import durations, model, rules, scores
+from hamgr.cib.xml import is_true
+from hamgr.scheduler import fencing, recorded, remotes, resources
+from hamgr.scheduler.state import STARTED, STOPPED, NodeRt, Options, Work
+
+
+def read_options(cib: model.Cib, now: int) -> Options:
+    """Cluster options with Pacemaker's defaults."""
+    table = rules.values(cib.options, rules.Context(now=now), first_id="cib-bootstrap-options")
+    options = Options(table)
+
+    def flag(name: str, default: bool) -> bool:
+        return is_true(table[name]) if name in table else default
+
+    options.fencing = flag("stonith-enabled", True)
+    options.startup_fencing = flag("startup-fencing", True)
+    options.symmetric = flag("symmetric-cluster", True)
+    options.stop_orphans = flag("stop-orphan-resources", True)
+    options.stop_orphan_actions = flag("stop-orphan-actions", True)
+    options.stop_all = flag("stop-all-resources", False)
+    options.maintenance = flag("maintenance-mode", False)
+    options.concurrent_fencing = flag("concurrent-fencing", False)
+    options.remove_after_stop = flag("remove-after-stop", False)
+    options.startup_probes = flag("enable-startup-probes", True)
+    options.have_watchdog = flag("have-watchdog", False) and bool(
+        durations.parse_ms(table.get("stonith-watchdog-timeout"))
+    )
+    options.start_failure_is_fatal = flag("start-failure-is-fatal", True)
+    options.placement = table.get("placement-strategy", "default")
+    options.stonith_action = {"poweroff": "off"}.get(
+        table.get("stonith-action", ""), table.get("stonith-action", "reboot")
+    )
+    options.stonith_timeout = table.get("stonith-timeout", "60s")
+    options.priority_fencing_delay_ms = durations.parse_ms(table.get("priority-fencing-delay"))
+    options.shutdown_lock = flag("shutdown-lock", False)
+    options.shutdown_lock_limit_s = durations.parse_ms(table.get("shutdown-lock-limit")) // 1000
+    options.health_strategy = table.get("node-health-strategy", "none")
+    policy = table.get("no-quorum-policy", "stop")
+    options.quorum_policy = policy if policy in ("ignore", "freeze", "demote", "suicide") else "stop"
+    if policy == "suicide" and not (options.fencing and (cib.have_quorum or cib.no_quorum_panic)):
+        options.quorum_policy = "stop"
+    options.enable_unfencing = any(_provides_unfencing(r) for r in cib.resources)
+    return options
+
+
+def _provides_unfencing(resource: model.Resource) -> bool:
+    sets = list(resource.meta)
+    if isinstance(resource, model.Group):
+        sets += [s for m in resource.members for s in m.meta]
+    elif isinstance(resource, model.Clone):
+        return _provides_unfencing(resource.member) or any(("provides", "unfencing") in s.pairs for s in sets)
+    return any(("provides", "unfencing") in s.pairs for s in sets)
+
+
+def unpack(cib: model.Cib, now: int) -> Work:
+    """Make the working state: nodes, resources and what the recorded history says about both."""
+    work = Work(cib, now, read_options(cib, now))
+    for node in cib.nodes:
+        _add_node(work, node)
+    remotes.unpack_nodes(work)
+    work.nodes.sort(key=lambda n: n.name)
+    resources.unpack(work)
+    remotes.link_nodes(work)
+    _unpack_states(work)
+    return work
+
+
+def _add_node(work: Work, config: model.Node) -> None:
+    node = create_node(work, config.name, config.id or config.name, config.type == "remote")
+    context = rules.Context(now=work.now, attributes=node.attributes)
+    node.permanent = rules.values(config.attributes, context)
+    node.utilization = resources.utilization(config.utilization, context)
+    node.attributes.update(node.permanent)
+    if node.remote:
+        return
+    node.unclean = work.options.startup_fencing
+    node.unseen = True
+
+
+def create_node(work: Work, name: str, node_id: str, remote: bool) -> NodeRt:
+    """A node with the attributes that every node has."""
+    node = NodeRt(name, node_id, remote)
+    node.attributes["#uname"] = name
+    node.attributes["#id"] = node_id
+    node.is_dc = bool(work.cib.dc_uuid) and work.cib.dc_uuid == node_id
+    node.attributes["#is_dc"] = "true" if node.is_dc else "false"
+    node.attributes["#kind"] = "remote" if remote else "cluster"
+    cluster_name = work.options.values.get("cluster-name")
+    if cluster_name:
+        node.attributes["#cluster-name"] = cluster_name
+    if node.is_dc:
+        work.dc_node = node
+    work.nodes.append(node)
+    work.nodes_by_name[name] = node
+    work.nodes_by_id[node_id] = node
+    return node
+
+
+def _unpack_states(work: Work) -> None:
+    for ticket in work.cib.tickets:
+        work.tickets[ticket.id] = ticket
+    for state in work.cib.node_states:
+        node = node_of(work, state)
+        if node is None:
+            continue
+        if node.remote:
+            node.remote_was_fenced = scores.leading_int(state.node_fenced) > 0
+            _remote_attributes(work, node, state)
+            continue
+        node.unclean = False
+        node.unseen = False
+        _add_attributes(node, state)
+        node.standby = is_true(node.attributes.get("standby"))
+        node.maintenance = is_true(node.attributes.get("maintenance"))
+        _determine_online(work, node, state)
+        if not work.quorum and node.online and work.options.quorum_policy == "suicide":
+            fencing.fence_node(work, node, "cluster does not have quorum", priority_delay=False)
+    for node in work.nodes:
+        site = node.attributes.get("site-name") or work.options.values.get("cluster-name")
+        if site:
+            node.attributes.setdefault("#site-name", site)
+    recorded.unpack(work)
+
+
+def node_of(work: Work, state: model.NodeState) -> NodeRt | None:
+    """The node that a recorded state is about; None when it is no longer configured."""
+    return work.nodes_by_id.get(state.id or state.name) or work.nodes_by_name.get(state.name)
+
+
+def _add_attributes(node: NodeRt, state: model.NodeState) -> None:
+    if state.attributes:
+        node.attributes.update(state.attributes)
+
+
+def _remote_attributes(work: Work, node: NodeRt, state: model.NodeState) -> None:
+    node.remote_maintenance = scores.leading_int(state.node_in_maintenance) > 0
+    connection = node.remote_rsc
+    if not node.remote_requires_reset:
+        node.unclean = False
+        node.unseen = False
+    _add_attributes(node, state)
+    node.shutdown = node.shutdown or shutdown_requested(node)
+    node.standby = node.standby or is_true(node.attributes.get("standby"))
+    if is_true(node.attributes.get("maintenance")) or (connection is not None and not connection.managed):
+        node.maintenance = True
+    discovery = node.attributes.get("resource-discovery")
+    if discovery is not None and not is_true(discovery) and (node.guest or work.options.fencing):
+        node.discovery_enabled = False
+
+
+def shutdown_requested(node: NodeRt) -> bool:
+    return node.attributes.get("shutdown", "0") != "0"
+
+
+def _determine_online(work: Work, node: NodeRt, state: model.NodeState) -> None:
+    if shutdown_requested(node):
+        node.shutdown = True
+    elif state.expected == "member":
+        node.expected_up = True
+    node.online = _online_with_fencing(work, node, state) if work.options.fencing else _online_plain(work, node, state)
+    if not node.online or node.shutdown:
+        node.fixed = True
+        node.weight = -scores.INFINITY
+
+
+def _online_plain(work: Work, node: NodeRt, state: model.NodeState) -> bool:
+    if not state.in_ccm:
+        return False
+    if state.crmd:
+        return state.join == "member"
+    if node.expected_up:
+        fencing.fence_node(work, node, "peer is unexpectedly down", priority_delay=False)
+    return False
+
+
+def _terminate_requested(node: NodeRt) -> bool:
+    text = node.attributes.get("terminate", "")
+    return is_true(text) or (text[:1].isdigit() and text[0] != "0")
+
+
+def _online_with_fencing(work: Work, node: NodeRt, state: model.NodeState) -> bool:
+    in_cluster = bool(state.in_ccm)
+    terminate = _terminate_requested(node)
+    expected = state.expected or "down"
+    reason, lost = "", False
+    if node.shutdown:
+        # Other criteria, since a peer that is gone cannot be shut down.
+        return state.crmd
+    if state.in_ccm is None:
+        reason = "peer has not been seen by the cluster"
+    elif state.join == "banned":
+        reason = "peer failed Pacemaker membership criteria"
+    elif not terminate and expected == "down":
+        if in_cluster or state.crmd:
+            node.standby = node.pending = True
+    elif terminate and state.join == "down" and not in_cluster and not state.crmd:
+        return False
+    elif not in_cluster:
+        reason, lost = "peer is no longer part of the cluster", True
+    elif not state.crmd:
+        reason = "peer process is no longer available"
+    elif terminate:
+        reason = "termination was requested"
+    elif state.join == "member":
+        pass
+    elif state.join in ("pending", "down"):
+        node.standby = node.pending = True
+    else:
+        reason = "peer was in an unknown state"
+    if reason:
+        fencing.fence_node(work, node, reason, priority_delay=lost)
+    return in_cluster
+
+
+def determine_remote_online(node: NodeRt) -> None:
+    """A remote node is up when its connection is; see `remotes`."""
+    connection = node.remote_rsc
+    if connection is None:
+        node.online = False
+        return
+    container = connection.container
+    host = connection.running_on[0] if container is not None and len(connection.running_on) == 1 else None
+    if connection.role == STARTED:
+        node.online = True
+        if connection.next_role == STOPPED:
+            node.shutdown = True
+    if container is not None and container.failed:
+        node.online = False
+        node.remote_requires_reset = True
+    elif connection.failed:
+        node.online = False
+    elif connection.role == STOPPED or (container is not None and container.role == STOPPED):
+        node.online = False
+        node.remote_requires_reset = False
+    elif host is not None and not host.online and host.unclean:
+        node.online = False
+        node.remote_requires_reset = True

@@ -1,0 +1,70 @@
+"""Unfencing: nodes that have to be let in by a device ("on") before resources may use them.
+
+Implements "Unfencing" of Pacemaker Explained, for fence devices that provide it.
+"""
+
+from __future__ import annotations
+
+from hamgr.scheduler import actions, fencing
+from hamgr.scheduler.state import (
+    O_IMPLIES_FIRST,
+    O_IMPLIES_THEN_ON_NODE,
+    O_OPTIONAL,
+    O_SAME_NODE,
+    OPTIONAL,
+    Act,
+    NodeRt,
+    Rsc,
+    Work,
+)
+
+
+def unfenced(node: NodeRt) -> bool:
+    """Whether a node has been let in since it joined."""
+    return node.attributes.get("#node-unfenced", "0") not in ("", "0")
+
+
+def on_action(work: Work, node: NodeRt, optional: bool, reason: str = "") -> Act:
+    return fencing.fence_op(work, node, "on", optional, reason)
+
+
+def order(work: Work, rsc: Rsc, node: NodeRt, action: Act, flags: int) -> None:
+    """Order an action after the unfencing of its node (Pacemaker's pcmk__order_vs_unfence)."""
+    device_probe = rsc.fence_device and action.task == "monitor"
+    if not (rsc.needs_unfencing or device_probe) or not work.options.enable_unfencing:
+        return
+    if device_probe:
+        return
+    unfence = on_action(work, node, True)
+    actions.order(unfence, action, flags)
+    if not unfenced(node):
+        reason = f"required by {rsc.id}"
+        if not unfence.reason:
+            unfence.reason = reason
+        if fencing.can_fence(work, node):
+            unfence.flags &= ~OPTIONAL
+
+
+def after_stop(work: Work, stop: Act, node: NodeRt) -> None:
+    actions.order(stop, on_action(work, node, True), O_IMPLIES_FIRST)
+
+
+def internal_constraints(work: Work, rsc: Rsc) -> None:
+    """On each node: stop, then unfencing, then start; unfencing restarts what runs there."""
+    for node in rsc.allowed:
+        unfence = on_action(work, node, True)
+        stop_key, start_key = actions.key_of(rsc, "stop"), actions.key_of(rsc, "start")
+        flags = O_OPTIONAL | O_SAME_NODE
+        actions.new_ordering(work, rsc, stop_key, None, None, unfence.key, unfence, flags)
+        flags = O_IMPLIES_THEN_ON_NODE | O_SAME_NODE
+        actions.new_ordering(work, None, unfence.key, unfence, rsc, start_key, None, flags)
+
+
+def trigger(work: Work, rsc: Rsc, node: NodeRt | None, reason: str) -> None:
+    """A changed fence device has to unfence again."""
+    if not work.options.enable_unfencing or not rsc.fence_device or node is None:
+        return
+    if node.online and not node.unclean and not node.shutdown:
+        unfence = on_action(work, node, False, reason)
+        if unfence.flags & OPTIONAL and fencing.can_fence(work, node):
+            unfence.flags &= ~OPTIONAL
