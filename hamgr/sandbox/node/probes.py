@@ -82,6 +82,13 @@ def is_due(probe: Probe, *, running_for_s: float, started: bool) -> bool:
     return not started if probe.kind == "startup" else started
 
 
+def next_tick(tick: float, period_s: float, now: float) -> float:
+    """When to probe next: at ``tick`` while it is still to come, otherwise the first time after ``now`` in rhythm."""
+    if tick > now:
+        return tick
+    return tick + (int((now - tick) / period_s) + 1) * period_s
+
+
 def port_number(port: int | str, container: Json) -> int:
     """A probe's port, which may be the name of one of the container's. Raises ValueError for an unknown name."""
     if isinstance(port, int) or port.isdigit():

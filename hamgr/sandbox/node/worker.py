@@ -33,7 +33,7 @@ from hamgr.sandbox.node.launch import BadConfig, Surroundings, hosts_file, own_v
 from hamgr.sandbox.node.lookup import Lookup
 from hamgr.sandbox.node.plan import Phase, Plan, PodView, plan
 from hamgr.sandbox.node.podnetwork import PodAddress, PodNetwork
-from hamgr.sandbox.node.probes import Probe, is_due
+from hamgr.sandbox.node.probes import Probe, is_due, next_tick
 from hamgr.sandbox.node.reporter import Reporter
 from hamgr.sandbox.node.runtime import Container
 from hamgr.sandbox.node.status import PodReport, Terminated, Waiting, differs, pod_status
@@ -389,7 +389,7 @@ class Worker:
         tick = self._admitted_ticks
         while True:
             now = time.monotonic()
-            tick += max(0, int((now - tick) / probe.period_s) + 1) * probe.period_s
+            tick = next_tick(tick, probe.period_s, now)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, tick - now)):
                     await track.probe_now.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hamgr.sandbox.node.probes import Answer, Probe, Series, is_due, judged, port_number, probes_of
+from hamgr.sandbox.node.probes import Answer, Probe, Series, is_due, judged, next_tick, port_number, probes_of
 
 
 def verdicts(probe: Probe, answers: str) -> list[bool | None]:
@@ -50,6 +50,14 @@ def test_all_three_kinds_are_found() -> None:
 )
 def test_when_to_probe(kind: str, running_for_s: float, started: bool, due: bool) -> None:
     assert is_due(Probe(kind, {}, initial_delay_s=1.0), running_for_s=running_for_s, started=started) is due
+
+
+@pytest.mark.parametrize(
+    ("now", "tick"), [(100.0, 101.0), (100.4, 101.0), (99.2, 100.0), (101.0, 102.0), (107.5, 108.0)]
+)
+def test_ticks_keep_their_rhythm_whatever_comes_in_between(now: float, tick: float) -> None:
+    """A probe out of turn, which comes before its tick, must not cost the tick."""
+    assert next_tick(100.0, 1.0, now) == tick
 
 
 def test_ports_may_have_names() -> None:
