@@ -32,8 +32,13 @@ def etcd_services(layout: Layout, binary: EtcdBinary, members: Sequence[EtcdMemb
 
 
 def api_service(layout: Layout, address: str, port: int, logs: Path) -> Service:
-    """The stand-in API server. It keeps its objects in memory, so starting it again by itself would hide a loss."""
-    arguments = [f"--listen={address}:{port}", f"--tls-dir={layout.tls}", f"--token-file={layout.tokens}"]
+    """The stand-in API server. Killed, it stays down until somebody starts it, and then has its objects again."""
+    arguments = [
+        f"--listen={address}:{port}",
+        f"--tls-dir={layout.tls}",
+        f"--token-file={layout.tokens}",
+        f"--journal={layout.control / 'apiserver.journal'}",
+    ]
     return _python(API_SERVER, arguments, logs, restart_s=None)
 
 

@@ -243,6 +243,16 @@ def test_a_hanging_detach_is_an_error_of_the_storage_and_can_be_ended(sandbox: S
     sandbox.storage.unstall("data")
 
 
+def test_a_killed_api_server_is_started_again_with_its_objects(sandbox: Sandbox) -> None:
+    sandbox.kill_program("apiserver")
+    status = sandbox.status()
+    assert not status.api_answers
+    assert status.control["apiserver"] == "down"
+    sandbox.start("apiserver")
+    eventually(lambda: sandbox.status().api_answers, "the API server answers again")
+    assert observe.read(sandbox.kubeconfig, "/api/v1/namespaces/default/pods/writer")["spec"]["nodeName"] == "n2"
+
+
 def test_an_unclean_end_is_cleared_away(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("network namespaces and loop devices need root")
