@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import click
 
@@ -49,7 +50,8 @@ def fetch(store: Store) -> tuple[StatusDoc, bool]:
     if "status" not in entries:
         raise CommandError(_nothing_there(store.config.cluster, led), Exit.NO_OBJECT)
     try:
-        return StatusDoc.from_value(entries["status"].value), led
+        doc = StatusDoc.from_value(entries["status"].value)
+        return (doc if doc.cluster else replace(doc, cluster=store.config.cluster)), led
     except ValueError as error:
         raise CommandError(f"the status in etcd cannot be read: {error}") from None
 
