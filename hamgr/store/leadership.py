@@ -50,7 +50,10 @@ class Leadership:
         margin_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`margin_s` is the part of the TTL in which we do not lead any more while etcd may still say so."""
+        """`margin_s` is the part of the TTL in which we do not lead any more while etcd may still say so.
+
+        `clock` must count as the store's does, which says when requests were sent.
+        """
         if not 0 < margin_s < ttl_s:
             raise ValueError(f"the leader's margin must be between 0 and its TTL of {ttl_s} s, not {margin_s}")
         self._store = store
@@ -82,6 +85,8 @@ class Leadership:
 
     def campaign(self) -> Token | None:
         """Try to become the leader, without waiting. None: somebody else leads. Raises StoreUnavailable and others."""
+        if not self._seat_is_free():
+            return None
         lease, sent = self._store.grant(self._ttl_s)
         claim = {"node": self.node, "id": self.id, "since": time.time(), "lease": lease}
         try:
@@ -103,6 +108,17 @@ class Leadership:
             self._token = Token(entry.create_revision)
             self._last_write = result.entries[WRITES].mod_revision
             return self._token
+
+    def _seat_is_free(self) -> bool:
+        """Whether a campaign may succeed; a claim of our own that we have stepped down from is taken away first."""
+        leader = self._store.get(LEADER)
+        if leader is None:
+            return True
+        if self._token is not None or leader.value.get("id") != self.id:
+            return False
+        self._store.transact(creates={LEADER: leader.create_revision}, deletes=(LEADER,))
+        self._forget_lease(leader.lease)
+        return True
 
     def renew(self) -> bool:
         """To be called in every round of the control loop; talks to etcd when a fifth of the TTL has passed.

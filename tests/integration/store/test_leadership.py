@@ -62,6 +62,23 @@ def test_the_same_node_elected_again_has_another_token(store: Store) -> None:
     assert first.campaign() not in (None, old_token)
 
 
+def test_who_stepped_down_by_its_own_clock_may_lead_again_without_waiting_for_its_lease(store: Store) -> None:
+    clock = SteppedClock()
+    leadership = leading(store, ttl_s=60, margin_s=1.0, clock=clock)
+    old_token = leadership.token
+    clock.ahead = 100.0
+    with pytest.raises(Deposed):
+        leadership.renew()
+    clock.ahead = 0.0
+    assert not leadership.valid()
+    assert Leadership(store, "n2").campaign() is None
+    token = leadership.campaign()
+    assert token is not None
+    assert old_token is not None
+    assert token.revision > old_token.revision
+    leadership.guarded(puts={"state/x": 1})
+
+
 def test_guarded_compares_keys_of_others(store: Store) -> None:
     leadership = leading(store)
     revision = store.compare_and_put("config", 1, 0)
