@@ -124,6 +124,11 @@ class Witness:
             Informer(client, path, on_event=lambda kind, item, _: self.chronicle.see(kind, item)) for path in paths
         ]
 
+    async def in_service(self) -> None:
+        """Wait until clients are sent to a ready pod, which is the last thing that a chapter brings."""
+        ready = 'endpoints=[{"ready": true, "serving": true, "terminating": false}]'
+        await until("a ready endpoint", lambda: self.chronicle.streams.get("slice", [""])[-1] == ready)
+
     async def tells(self, expected: Story) -> None:
         """Wait until each expected stream has been told, then compare it."""
 
@@ -238,6 +243,7 @@ async def _chapters(plane: Plane, witness: Witness, chapters: dict[str, Story]) 
     story = chapter("kubectl delete pod --force")
     assert not only(story, ("VolumeAttachment n2", "events on Pod"))
     assert not [stream for stream in witness.chronicle.streams if "VolumeAttachment" in stream or "events" in stream]
+    await witness.in_service()
     witness.chronicle.begin()
 
     await allow(plane, "n3", "n2")
@@ -259,6 +265,7 @@ async def _chapters(plane: Plane, witness: Witness, chapters: dict[str, Story]) 
     streams = ("VolumeAttachment n3", "events on Pod", "Node n2")
     await witness.tells(only(chapter("VolumeAttachment gone"), streams))
     await the_pod(plane, "n3")
+    await witness.in_service()
     witness.chronicle.begin()
 
     await plane.node("n2")
