@@ -142,12 +142,14 @@ def _conclude(record: FenceStatus) -> None:
 
 
 def _plan(answer: Mapping[str, Any], output: str) -> int:
-    steps = answer.get("steps", ())
     if output == "json":
-        click.echo(json.dumps(steps, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(dict(answer), indent=2, ensure_ascii=False))
         return Exit.OK
-    for number, step in enumerate(steps, 1):
-        click.echo(f"{number:3}. {step}")
+    for level in answer.get("levels", ()):
+        click.echo(f"level {level['level']} on {answer.get('node', '')}:")
+        for number, step in enumerate(level["steps"], 1):
+            click.echo(f"{number:3}. {step}")
+        click.echo(f"  cannot be used: {level['unfit']}" if level["unfit"] else f"  proves: {level['proves']}")
     click.echo("nothing was done")
     return Exit.OK
 

@@ -219,6 +219,25 @@ def test_a_fence_is_followed_to_its_proof(store, leadership, leader, capsys):
     assert len([line for line in shown[:-2] if line.startswith("  ")]) == 2
 
 
+def test_a_dry_run_asks_for_the_plan_and_shows_it(leader, capsys):
+    levels = [
+        {"level": "volume", "steps": ["delete pod a", "delete VolumeAttachment b"], "proves": "detached", "unfit": ""},
+        {"level": "node", "steps": [], "proves": "off", "unfit": "no fence device is configured"},
+    ]
+    running = leader(lambda queue, request: queue.answer(request.id, {"node": "n2", "levels": levels}))
+    assert main(["fence", "n2", "--dry-run"]) == 0
+    assert running.taken == [("fence-plan", {"target": "n2", "level": ""})]
+    assert capsys.readouterr().out.splitlines() == [
+        "level volume on n2:",
+        "  1. delete pod a",
+        "  2. delete VolumeAttachment b",
+        "  proves: detached",
+        "level node on n2:",
+        "  cannot be used: no fence device is configured",
+        "nothing was done",
+    ]
+
+
 def changed(record, **more):
     return replace(record, **more)
 
