@@ -10,7 +10,9 @@ from hamgr.scheduler import operations
 from hamgr.scheduler.state import (
     DC,
     HAVE_NODE_ATTRS,
+    O_APPLY_FIRST_NON_MIGRATABLE,
     O_NONE,
+    O_OPTIONAL,
     OPTIONAL,
     PROMOTED,
     PSEUDO,
@@ -253,17 +255,50 @@ def new_ordering(
         first_rsc = first.rsc
     if then_rsc is None and then is not None:
         then_rsc = then.rsc
-    work.orderings.append(
-        Ordering(
-            first_rsc,
-            first_key or (first.key if first else ""),
-            first,
-            then_rsc,
-            then_key or (then.key if then else ""),
-            then,
-            flags,
-        )
+    ordering = Ordering(
+        first_rsc,
+        first_key or (first.key if first else ""),
+        first,
+        then_rsc,
+        then_key or (then.key if then else ""),
+        then,
+        flags,
     )
+    work.orderings.append(ordering)
+    if first_rsc is not None and then_rsc is not None and first_rsc is not then_rsc and then_rsc.allow_migrate:
+        _migration_equivalents(work, first_rsc, then_rsc, ordering)
+
+
+def _within(rsc: Rsc, other: Rsc) -> bool:
+    parent = rsc.parent
+    while parent is not None:
+        if parent is other:
+            return True
+        parent = parent.parent
+    return False
+
+
+def _migration_equivalents(work: Work, first: Rsc, then: Rsc, ordering: Ordering) -> None:
+    """What an ordering between starts or stops means for the migrations that may replace them."""
+    if _within(first, then) or _within(then, first):
+        return
+    first_task, then_task = (key.rpartition("_")[0].rpartition("_")[2] for key in (ordering.first_task, ordering.then_task))
+    pair = (first_task, then_task)
+    flags = O_OPTIONAL | (O_APPLY_FIRST_NON_MIGRATABLE if first.allow_migrate else 0)
+    if pair == ("start", "start"):
+        if first.allow_migrate:
+            order_tasks(work, first, "migrate_from", then, "migrate_to", O_OPTIONAL)
+        order_tasks(work, first, "start", then, "migrate_to", flags)
+    elif pair == ("stop", "stop"):
+        order_tasks(work, first, "stop", then, "migrate_to", flags)
+        if then.partial_migration_target is not None:
+            order_tasks(work, first, "stop", then, "migrate_from", flags)
+    elif pair == ("promote", "start"):
+        order_tasks(work, first, "promote", then, "migrate_to", O_OPTIONAL)
+    elif pair == ("demote", "stop"):
+        order_tasks(work, first, "demote", then, "migrate_to", O_OPTIONAL)
+        if then.partial_migration_target is not None:
+            order_tasks(work, first, "demote", then, "migrate_from", O_OPTIONAL)
 
 
 def order_tasks(work: Work, first: Rsc, first_task: str, then: Rsc, then_task: str, flags: int) -> None:

@@ -248,7 +248,10 @@ class CloneBehavior:
             return any(probed)
         if not rsc.children:
             return False
-        child = next((c for c in rsc.children if location(c, False) is node), rsc.children[0])
+        child = next(
+            (c for c in rsc.children if any(node in leaf.known_on for leaf in c.leaves())),
+            next((c for c in rsc.children if location(c, False) is node), rsc.children[0]),
+        )
         return child.behavior.create_probe(work, child, node)
 
     def internal_constraints(self, work: Work, rsc: Rsc) -> None:

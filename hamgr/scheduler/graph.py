@@ -7,7 +7,7 @@ ordering does not insist is dropped ("Transition Graph" of Pacemaker Development
 from __future__ import annotations
 
 from hamgr.cib import digest
-from hamgr.scheduler import operations, resources
+from hamgr.scheduler import notifications, operations, resources
 from hamgr.scheduler.state import (
     DUMPED,
     MIGRATE_RUNNABLE,
@@ -35,6 +35,7 @@ _HARMLESS = O_IMPLIES_FIRST_PRINTED | O_IMPLIES_THEN_PRINTED | O_OPTIONAL
 
 def build(work: Work) -> tuple[tuple[Action, ...], tuple[tuple[int, int], ...]]:
     """The graph's actions and edges (first action's id, then action's id)."""
+    notifications.create_all(work)
     included: list[Act] = []
     edges: list[tuple[int, int]] = []
     for root in work.actions:

@@ -231,7 +231,7 @@ def create_actions(work: Work, rsc: Rsc) -> None:
         start = actions.start(work, rsc, target, True)
         if not start.flags & OPTIONAL:
             need_stop = True
-    _restart(work, rsc, current, need_stop, need_promote)
+    _restart(work, rsc, current, need_stop or moving, need_promote)
     _transition(work, rsc)
     recurring.create(work, rsc)
     if migrate:

@@ -124,7 +124,7 @@ def order(work: Work) -> None:
 def _before_dependents_of_stops(work: Work) -> None:
     for ordering in work.orderings:
         first_rsc = ordering.first_rsc
-        if ordering.flags == O_NONE or first_rsc is None or first_rsc is ordering.then_rsc:
+        if ordering.flags == O_NONE or first_rsc is None or ordering.then_rsc in (first_rsc, None):
             continue
         if not ordering.first_task.endswith("_stop_0") and (ordering.first is None or ordering.first.task != "stop"):
             continue

@@ -14,7 +14,7 @@ from hamgr.cib import history
 from hamgr.cib.model import Cib, NodeState
 from hamgr.scheduler import status
 from hamgr.scheduler.engine import effective_time
-from hamgr.scheduler.state import ROLE_NAMES, STOPPED, UNKNOWN, NodeRt, Variant, Work
+from hamgr.scheduler.state import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, NodeRt, Work
 from hamgr.scheduler.transition import Action, Transition
 
 
@@ -69,7 +69,9 @@ def view_of(work: Work) -> StatusView:
         for leaf in top.leaves():
             if leaf.role in (STOPPED, UNKNOWN) and not leaf.running_on:
                 continue
-            found.extend(ResourceView(leaf.id, ROLE_NAMES[leaf.role], node.name) for node in leaf.running_on)
+            # An active instance of a promotable clone is Unpromoted at least.
+            role = UNPROMOTED if leaf.role == STARTED and leaf.top().promotable else leaf.role
+            found.extend(ResourceView(leaf.id, ROLE_NAMES[role], node.name) for node in leaf.running_on)
     return StatusView(nodes, tuple(found))
 
 

@@ -190,6 +190,7 @@ class Rsc:
         self.variant = variant
         self.parent = parent
         self.children: list[Rsc] = []
+        self.notify_phases: dict[str, Any] = {}
         self.primitive: model.Primitive | None = None
         self.behavior: Behavior
         self.meta: dict[str, str] = {}

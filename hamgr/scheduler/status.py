@@ -80,7 +80,7 @@ def _add_node(work: Work, config: model.Node) -> None:
     node.attributes.update(node.permanent)
     if node.remote:
         return
-    node.unclean = work.options.startup_fencing
+    node.unclean = work.options.fencing and work.options.startup_fencing
     node.unseen = True
 
 
