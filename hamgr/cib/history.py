@@ -1,7 +1,7 @@
 """How results become recorded history: what Pacemaker's controller and attribute manager would write.
 
-Pure functions from a `NodeState` (or a whole `Cib`) to a new one. The scheduler sees nothing of an operation but this, so
-the controller and the simulator both record through here.
+Pure functions from a `NodeState` (or a whole `Cib`) to a new one. The scheduler sees nothing of an operation but this,
+so the controller and the simulator both record through here.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _with_entries(state: NodeState, resource: str, agent: Agent, entries: list[O
 
 
 def _count_failure(state: NodeState, result: Result, start_failure_is_fatal: bool) -> NodeState:
-    """What attrd keeps: how often an operation failed, and when last; a failed start or stop may count as infinitely often."""
+    """What attrd keeps: how often an operation failed, and when last; a failed start or stop may count as INFINITY."""
     suffix = f"{result.resource}#{result.operation}_{result.interval_ms}"
     name = f"fail-count-{suffix}"
     fatal = result.operation == "stop" or (result.operation == "start" and start_failure_is_fatal)
@@ -181,6 +181,48 @@ def clear_failures(state: NodeState, resource: str, operation: str = "", interva
         return replace(history, ops=tuple(op for op in history.ops if not gone(op)))
 
     return _map_history(state, resource, without_failure)
+
+
+def forget_recurring(state: NodeState) -> NodeState:
+    """A node's state without recurring operations: they ended with the leader that ran them."""
+    return replace(
+        state,
+        resources=tuple(
+            replace(h, ops=tuple(op for op in h.ops if not op.interval_ms or op.id == f"{h.id}_last_failure_0"))
+            for h in state.resources
+        ),
+    )
+
+
+def forget_recurring_of(state: NodeState, resource: str) -> NodeState:
+    """A node's state without one resource's recurring operations: they were ended from outside."""
+    kept = forget_recurring(state)
+    ours = next((h for h in kept.resources if h.id == resource), None)
+    return replace(state, resources=tuple(ours if ours and h.id == resource else h for h in state.resources))
+
+
+def forget_pending(state: NodeState) -> tuple[NodeState, tuple[str, ...]]:
+    """A node's state without resources that have an operation in flight, and their ids.
+
+    A new leader does not know how they ended: without history the scheduler probes them.
+    """
+    unsure = tuple(h.id for h in state.resources if any(op.op_status == PENDING for op in h.ops))
+    return replace(state, resources=tuple(h for h in state.resources if h.id not in unsure)), unsure
+
+
+def fail_counts(state: NodeState) -> dict[str, int]:
+    """Each resource's failures on the node, summed over its operations."""
+    counts: dict[str, int] = {}
+    for name, value in state.attributes.items():
+        if name.startswith("fail-count-"):
+            resource = name.removeprefix("fail-count-").split("#")[0]
+            counts[resource] = scores.add(counts.get(resource, 0), scores.parse(value))
+    return counts
+
+
+def set_attributes(state: NodeState, values: Mapping[str, str]) -> NodeState:
+    """A node's state with transient attributes set."""
+    return replace(state, attributes={**state.attributes, **values})
 
 
 def _map_history(state: NodeState, resource: str, change: Any) -> NodeState:
@@ -245,8 +287,9 @@ def record(cib: Cib, result: Result, start_failure_is_fatal: bool = True) -> Cib
 
 def to_json(state: NodeState) -> dict[str, Any]:
     """A node's state as plain values for storing; fields at their defaults are left out."""
-    plain = {f.name: getattr(state, f.name) for f in fields(state) if f.name not in ("resources", "attributes")}
-    document = {k: v for k, v in plain.items() if v not in ("", None, False)}
+    names = [f.name for f in fields(state) if f.name not in ("resources", "attributes")]
+    empty = NodeState("")
+    document = {name: v for name in names if (v := getattr(state, name)) != getattr(empty, name)}
     document["attributes"] = dict(state.attributes)
     document["resources"] = [history_to_json(history) for history in state.resources]
     return document
@@ -271,7 +314,7 @@ def from_json(document: Mapping[str, Any]) -> NodeState:
     """The inverse of `to_json`; unknown keys are skipped. Raises ValueError when it is no node state."""
     names = {f.name for f in fields(NodeState)} - {"resources", "attributes"}
     if not isinstance(document.get("name"), str):
-        raise ValueError("A node state needs a name.")
+        raise ValueError("a recorded node state has no name")  # noqa: TRY004
     return NodeState(
         **{k: v for k, v in document.items() if k in names},
         attributes=dict(document.get("attributes", {})),

@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 def successor(cib: Cib, resource: str, node: str, now: datetime) -> Action | None:
     """The start that the scheduler would order elsewhere if `node` were gone, fenced and all; None: there is none."""
     states = tuple(
-        history.member_left(state) if state.name == node else history.forget_recurring(state)
+        history.member_fenced(state) if state.name == node else history.forget_recurring(state)
         for state in cib.node_states
     )
     transition = schedule(replace(cib, node_states=states), now)

@@ -93,17 +93,17 @@ class Recorded:
                     self._load_node(key.removeprefix(NODES), value)
                 elif key.startswith(HISTORY):
                     self._load_history(key.removeprefix(HISTORY).split("/")[0], value)
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
                 log.error("recorded_state_unreadable", key=key, error=str(error))
 
     def _load_node(self, node: str, value: Mapping[str, Any]) -> None:
         self._standing[node] = Standing(value.get("standing", Standing.UNSEEN))
-        recorded = history.node_state_from_json({key: entry for key, entry in value.items() if key != "standing"})
+        recorded = history.from_json({**value, "name": node})
         self._states[node] = replace(recorded, name=node, resources=self.state(node).resources)
 
     def _load_history(self, node: str, value: Mapping[str, Any]) -> None:
         state = self.state(node)
-        read = history.resource_history_from_json(value)
+        read = history.history_from_json(value)
         self._states[node] = replace(state, resources=(*state.resources, read))
 
     def flush(self) -> bool:
@@ -163,7 +163,7 @@ class Recorded:
             self._journal.delete(_history_key(state.name, gone))
         for entry_id, entry in new.items():
             if old.get(entry_id) != entry:
-                self._journal.put(_history_key(state.name, entry_id), history.to_json(entry))
+                self._journal.put(_history_key(state.name, entry_id), history.history_to_json(entry))
 
     def set_standing(self, node: str, standing: Standing) -> None:
         self._standing[node] = standing

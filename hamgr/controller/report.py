@@ -9,7 +9,7 @@ from typing import Any
 
 from hamgr import __version__
 from hamgr.cib import history
-from hamgr.cib.model import Cib, Location
+from hamgr.cib.model import Cib, Location, OpRecord
 from hamgr.cib.scores import INFINITY
 from hamgr.cib.status import (
     Ban,
@@ -232,8 +232,13 @@ def _failed_actions(cib: Cib) -> tuple[FailedAction, ...]:
         for state in cib.node_states
         for resource in state.resources
         for op in resource.ops
-        if op.id.endswith("_last_failure_0")
+        if op.id.endswith("_last_failure_0") and not _was_only_found(op)
     )
+
+
+def _was_only_found(op: OpRecord) -> bool:
+    """A probe that found a resource where it was not expected is on record as a failure, and is none for people."""
+    return op.operation == "monitor" and not op.interval_ms and op.op_status == 0 and op.rc in (0, 7, 8)
 
 
 def _fail_counts(cib: Cib, work: Work) -> tuple[FailCount, ...]:

@@ -15,8 +15,8 @@ import structlog
 
 from hamgr.cib import history
 from hamgr.cib.config import ClusterFile
-from hamgr.cib.history import Executed
-from hamgr.cib.model import Agent, Cib, Node
+from hamgr.cib.history import Result
+from hamgr.cib.model import Agent, Cib, Node, NodeState
 from hamgr.controller.chronicle import Chronicle
 from hamgr.controller.decisions import describe
 from hamgr.controller.fences import Ended, Fences
@@ -31,7 +31,7 @@ from hamgr.executor.operations import Op, OpResult
 from hamgr.fencer.history import as_status
 from hamgr.fencer.reasons import reason
 from hamgr.fencer.records import FenceRecord, Outcome, Target
-from hamgr.fencer.topology import LevelConfig
+from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.scheduler import schedule
 from hamgr.scheduler.state import Options
 from hamgr.scheduler.status import read_options
@@ -39,6 +39,8 @@ from hamgr.scheduler.transition import Action, Transition
 
 log = structlog.get_logger(__name__)
 
+_UNKNOWN = 193  # the exit code that Pacemaker writes for an operation under way
+_FOUND = (0, 7, 8)  # a probe that says so has not failed, whatever was expected
 _OURS = "hamgr"  # the provider of agents that the executor runs
 _STANDING_TEXTS = {
     Standing.UNSEEN: "node {node} was never seen",
@@ -142,15 +144,16 @@ class Term:
             return
         executed = self._executed(result, action)
         fatal = self.options().start_failure_is_fatal
-        self.recorded.update(result.op.node, lambda s: history.record(s, executed, start_failure_is_fatal=fatal))
+        self.recorded.update(result.op.node, lambda s: history.record_result(s, executed, start_failure_is_fatal=fatal))
         if result.attributes:
             self.recorded.update(result.op.node, lambda s: history.set_attributes(s, result.attributes))
             self.touch(f"{result.op.name} has new attributes on {result.op.node}")
         self._tell_result(result, executed)
+        failed = has_failed(executed)
         in_flight = course is not None and action is not None and action.id in course.walk.in_flight
         if course is not None and action is not None and in_flight:
-            (course.walk.fail if executed.failed else course.walk.confirm)(action.id)
-        if executed.failed:
+            (course.walk.fail if failed else course.walk.confirm)(action.id)
+        if failed:
             self.touch(f"{result.op.task} of {result.op.name} on {result.op.node} has failed")
         elif action is not None and in_flight and executed.rc != action.target_rc:
             self.touch(f"{result.op.name} was found on {result.op.node}")
@@ -206,7 +209,7 @@ class Term:
         course = self._course
         waiting = () if course is None else tuple(i for i in course.walk.in_flight if self._fences_of(course, i, ended))
         if ended.succeeded:
-            self._apply_fence(ended.node, ended.resources)
+            self._apply_fence(ended.node, ended.resources, detached=record.level.level is not Level.STOP)
         for action_id in waiting:
             assert course is not None
             (course.walk.confirm if ended.succeeded else course.walk.fail)(action_id)
@@ -227,13 +230,33 @@ class Term:
         action = course.actions[action_id]
         return action.task == "stonith" and action.node == ended.node and not ended.resources
 
-    def _apply_fence(self, node: str, resources: tuple[str, ...]) -> None:
-        if resources:  # pods were fenced, not the node: what ran there is to be probed again
+    def _stopped(self, state: NodeState, resource: str, detached: bool) -> NodeState:
+        """A node's state after one of a fenced pod's companions was stopped by the fence.
+
+        A disk that the fence left attached (an orderly stop proves the pod gone, no more) is still on record, for the
+        scheduler to detach it before it is attached elsewhere.
+        """
+        recorded = next((entry for entry in state.resources if entry.id == resource), None)
+        if recorded is None or (recorded.agent.type == "volume" and not detached):
+            return state
+        stop = Result(
+            resource,
+            recorded.agent,
+            "stop",
+            state.name,
+            call_id=self.recorded.next_call_id(),
+            controller=self._leader_id,
+            last_rc_change=int(self._now()),
+        )
+        return history.record_result(history.forget_recurring_of(state, resource), stop)
+
+    def _apply_fence(self, node: str, resources: tuple[str, ...], *, detached: bool) -> None:
+        if resources:  # pods were fenced, not the node
             self._executor.abandon(node, resources)
             for resource in resources:
-                self.recorded.update(node, lambda s, r=resource: history.forget_resource(s, r))  # type: ignore[misc]
+                self.recorded.update(node, lambda s, r=resource: self._stopped(s, r, detached))  # type: ignore[misc]
             return
-        self.recorded.update(node, history.member_left)
+        self.recorded.update(node, history.member_fenced)
         self.recorded.set_standing(node, Standing.FENCED)
         self._executor_forget(node)
 
@@ -399,7 +422,7 @@ class Term:
         if action.task == "monitor":
             return
         pending = self._record_of(course, action)
-        self.recorded.update(action.node, lambda state: history.record(state, pending))
+        self.recorded.update(action.node, lambda state: history.record_result(state, pending))
 
     def _carry_out(self, course: Course, action: Action) -> None:
         match action.kind, action.task:
@@ -430,7 +453,7 @@ class Term:
         """A fencing device is the fencer's; as a resource it has nothing to run. A probe finds what is on record."""
         rc = 7 if action.task == "monitor" and not action.interval_ms else 0
         done = replace(self._record_of(course, action), status=history.DONE, rc=rc)
-        self.recorded.update(action.node, lambda state: history.record(state, done))
+        self.recorded.update(action.node, lambda state: history.record_result(state, done))
         course.walk.confirm(action.id)
 
     def _start_operation(self, course: Course, action: Action) -> None:
@@ -457,64 +480,71 @@ class Term:
     def _transition_key(self, course: Course, action: Action) -> str:
         return f"{action.id}:{course.number}:{action.target_rc}:{self._leader_id}"
 
-    def _record_of(self, course: Course, action: Action) -> Executed:
+    def _record_of(self, course: Course, action: Action) -> Result:
         """An action's record while it is under way."""
         assert action.agent is not None
-        return Executed(
+        return Result(
             resource=action.history_id or action.resource,
             agent=action.agent,
-            task=action.task,
-            key=action.key,
-            transition_key=self._transition_key(course, action),
-            target_rc=action.target_rc,
-            call_id=self.recorded.next_call_id(),
+            operation=action.task,
+            node=action.node,
             interval_ms=action.interval_ms,
-            rc=193,  # PCMK_OCF_UNKNOWN: what Pacemaker writes for pending operations
+            rc=_UNKNOWN,
+            target_rc=action.target_rc,
             status=history.PENDING,
-            changed_at=int(self._now()),
+            call_id=self.recorded.next_call_id(),
+            transition=course.number,
+            action=action.id,
+            controller=self._leader_id,
+            last_rc_change=int(self._now()),
             op_digest=action.op_digest,
             op_restart_digest=action.op_restart_digest,
             op_force_restart=action.op_force_restart,
             migrate_source=action.migrate_source,
             migrate_target=action.migrate_target,
+            notify_type=action.meta.get("notify_key_type", ""),
+            notify_operation=action.meta.get("notify_key_operation", ""),
         )
 
-    def _executed(self, result: OpResult, action: Action | None) -> Executed:
+    def _executed(self, result: OpResult, action: Action | None) -> Result:
+        """An operation's record now that it has ended; a recurring one may be of an earlier transition."""
         op = result.op
-        measured = {
-            "rc": int(result.rc),
-            "status": int(result.exec_status),
-            "exit_reason": result.reason,
-            "changed_at": int(result.started_at),
-            "exec_ms": result.exec_ms,
-            "queue_ms": result.queue_ms,
-        }
         if action is not None and self._course is not None:
-            return replace(self._record_of(self._course, action), **measured)  # type: ignore[arg-type]
-        target_rc = int(op.key.split(":")[2]) if op.key.count(":") >= 3 else 0
-        return Executed(
-            resource=op.meta.get("history_id", op.resource),
-            agent=Agent("ocf", op.agent, _OURS),
-            task=op.task,
-            key=f"{op.resource}_{op.task}_{op.interval_ms}",
-            transition_key=op.key,
-            target_rc=target_rc,
-            call_id=self.recorded.next_call_id(),
-            interval_ms=op.interval_ms,
-            **measured,  # type: ignore[arg-type]
+            begun = self._record_of(self._course, action)
+        else:
+            target_rc = int(op.key.split(":")[2]) if op.key.count(":") >= 3 else 0
+            begun = Result(
+                resource=op.meta.get("history_id", op.resource),
+                agent=Agent("ocf", op.agent, _OURS),
+                operation=op.task,
+                node=op.node,
+                interval_ms=op.interval_ms,
+                target_rc=target_rc,
+                call_id=self.recorded.next_call_id(),
+                controller=self._leader_id,
+            )
+        return replace(
+            begun,
+            rc=int(result.rc),
+            status=int(result.exec_status),
+            exit_reason=result.reason,
+            last_rc_change=int(result.started_at),
+            exec_time=result.exec_ms,
+            queue_time=result.queue_ms,
         )
 
-    def _tell_result(self, result: OpResult, executed: Executed) -> None:
+    def _tell_result(self, result: OpResult, executed: Result) -> None:
         """Tell what people want to know: whatever failed or changed something. Probes and quiet monitors are logged."""
         op = result.op
-        outcome = "failed" if executed.failed else "ok"
+        failed = has_failed(executed)
+        outcome = "failed" if failed else "ok"
         reason = f": {result.reason}" if result.reason else ""
         text = f"{op.task} of {op.name} on {op.node} {outcome} after {result.exec_ms / 1000:.2f} s{reason}"
-        if executed.failed or op.task != "monitor":
+        if failed or op.task != "monitor":
             self._chronicle.tell(
                 "operation",
                 text,
-                level="warning" if executed.failed else "info",
+                level="warning" if failed else "info",
                 node=op.node,
                 resource=op.name,
                 task=op.task,
@@ -546,3 +576,10 @@ def _attributes(node: Node) -> dict[str, str]:
 
 def _agent_name(agent: Agent) -> str:
     return ":".join(part for part in (agent.provider, agent.type) if part)
+
+
+def has_failed(executed: Result) -> bool:
+    """Whether people and the graph should call it a failure: unlike on record, a probe's surprising find is none."""
+    probe = executed.operation == "monitor" and not executed.interval_ms
+    found = probe and executed.status == history.DONE and executed.rc in _FOUND
+    return executed.failed and not found

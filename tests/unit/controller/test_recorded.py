@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hamgr.cib import history
-from hamgr.cib.history import Executed
+from hamgr.cib.history import Result
 from hamgr.cib.model import Agent, Cib, Node
 from hamgr.controller.membership import Standing
 from hamgr.controller.overrides import Overrides
@@ -52,14 +52,14 @@ def recorded(etcd: ModelEtcd) -> Recorded:
     return Recorded(Journal(etcd))  # type: ignore[arg-type]
 
 
-def executed(resource: str = "db", rc: int = 0) -> Executed:
-    return Executed(resource, AGENT, "start", f"{resource}_start_0", "1:1:0:x", 0, 1, rc=rc, changed_at=5)
+def executed(resource: str = "db", rc: int = 0) -> Result:
+    return Result(resource, AGENT, "start", "n1", rc=rc, call_id=1, last_rc_change=5)
 
 
 def test_the_next_leader_reads_what_this_one_wrote(etcd: ModelEtcd, recorded: Recorded) -> None:
     recorded.set_standing("n1", Standing.MEMBER)
     recorded.update("n1", history.member_up)
-    recorded.update("n1", lambda state: history.record(state, executed()))
+    recorded.update("n1", lambda state: history.record_result(state, executed()))
     recorded.set_overrides(Overrides().ban("db", "n2"))
     assert [recorded.next_call_id(), recorded.next_transition(), recorded.next_call_id()] == [1, 1, 2]
     assert recorded.flush()
@@ -76,7 +76,7 @@ def test_nothing_is_lost_while_etcd_does_not_answer(etcd: ModelEtcd, recorded: R
     etcd.trouble = StoreUnavailable("no answer")
     recorded.update("n1", history.member_up)
     assert not recorded.flush()
-    recorded.update("n1", lambda state: history.record(state, executed(rc=1)))
+    recorded.update("n1", lambda state: history.record_result(state, executed(rc=1)))
     assert not recorded.flush()
     etcd.trouble = None
     assert recorded.flush()
@@ -101,24 +101,24 @@ def test_an_unchanged_state_is_not_written_again(etcd: ModelEtcd, recorded: Reco
 
 def test_a_fenced_nodes_history_is_deleted(etcd: ModelEtcd, recorded: Recorded) -> None:
     for resource in ("db", "disk"):
-        recorded.update("n1", lambda state, r=resource: history.record(state, executed(r)))  # type: ignore[misc]
+        recorded.update("n1", lambda state, r=resource: history.record_result(state, executed(r)))  # type: ignore[misc]
     recorded.flush()
     assert {"state/history/n1/db", "state/history/n1/disk"} <= etcd.values.keys()
-    recorded.update("n1", history.member_left)
+    recorded.update("n1", history.member_fenced)
     recorded.flush()
     assert not {key for key in etcd.values if key.startswith("state/history/")}
 
 
 def test_more_changes_than_a_transaction_takes_are_all_written(etcd: ModelEtcd, recorded: Recorded) -> None:
     for number in range(250):
-        recorded.update("n1", lambda state, n=number: history.record(state, executed(f"r{n}")))  # type: ignore[misc]
+        recorded.update("n1", lambda state, n=number: history.record_result(state, executed(f"r{n}")))  # type: ignore[misc]
     assert recorded.flush()
     assert sum(key.startswith("state/history/") for key in etcd.values) == 250
     assert etcd.transactions > 2
 
 
 def test_an_unreadable_entry_does_not_hide_the_others(etcd: ModelEtcd, recorded: Recorded) -> None:
-    recorded.update("n1", lambda state: history.record(state, executed()))
+    recorded.update("n1", lambda state: history.record_result(state, executed()))
     recorded.flush()
     etcd.values["state/history/n1/other"] = {"id": "other", "agent": 7}
     etcd.values["state/nodes/n2"] = {"standing": "on the moon"}
@@ -129,7 +129,7 @@ def test_an_unreadable_entry_does_not_hide_the_others(etcd: ModelEtcd, recorded:
 def test_nodes_that_are_no_longer_configured_are_forgotten(etcd: ModelEtcd, recorded: Recorded) -> None:
     for node in ("n1", "n2"):
         recorded.set_standing(node, Standing.MEMBER)
-        recorded.update(node, lambda state: history.record(history.member_up(state), executed()))
+        recorded.update(node, lambda state: history.record_result(history.member_up(state), executed()))
     recorded.forget_nodes(["n1"])
     recorded.flush()
     assert not {key for key in etcd.values if "n2" in key}
