@@ -125,8 +125,11 @@ def _to_action(work: Work, act: Act) -> Action:
         fence = act.meta.get("stonith_action", "") if act.task == "stonith" else ""
         return Action(id=act.id, kind=kind, key=act.key, task=act.task, node=node, fence=fence, reason=act.reason)
     key = act.key
-    if rsc.history_id != rsc.id and key.startswith(rsc.id + "_"):
-        key = rsc.history_id + key[len(rsc.id) :]
+    history_id = rsc.history_id
+    if rsc.primitive is not None and not rsc.unique and not rsc.orphan:
+        history_id = rsc.primitive.id
+    if history_id != rsc.id and key.startswith(rsc.id + "_"):
+        key = history_id + key[len(rsc.id) :]
     if kind != "rsc" or rsc.primitive is None:
         return Action(
             id=act.id,
@@ -135,15 +138,15 @@ def _to_action(work: Work, act: Act) -> Action:
             task=act.task,
             node=node,
             resource=rsc.id,
-            history_id=rsc.history_id,
+            history_id=history_id,
             reason=act.reason,
             agent=rsc.primitive.agent if rsc.primitive else None,
             interval_ms=act.interval_ms,
         )
-    return _operation(work, act, key, node)
+    return _operation(work, act, key, node, history_id)
 
 
-def _operation(work: Work, act: Act, key: str, node: str) -> Action:
+def _operation(work: Work, act: Act, key: str, node: str, history_id: str) -> Action:
     rsc = act.rsc
     assert rsc is not None
     assert rsc.primitive is not None
@@ -156,8 +159,9 @@ def _operation(work: Work, act: Act, key: str, node: str) -> Action:
         key=key,
         task=task,
         node=node,
-        resource=rsc.id if rsc.unique else rsc.history_id,
-        history_id=rsc.history_id,
+        resource=rsc.id if rsc.unique else history_id,
+        history_id=history_id,
+        instance_id=rsc.id if rsc.history_id == history_id else rsc.history_id,
         agent=rsc.primitive.agent,
         interval_ms=act.interval_ms,
         timeout_ms=act.timeout_ms,

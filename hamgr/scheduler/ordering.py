@@ -369,7 +369,7 @@ def update_primitive(work: Work, first: Act, then: Act, flags: int, filter_: int
     if type_ & O_ASYMMETRICAL:
         _asymmetric(first, then)
     if type_ & O_IMPLIES_FIRST and not then_before & OPTIONAL:
-        if filter_ & OPTIONAL and first_before & OPTIONAL:
+        if filter_ & OPTIONAL and not flags & OPTIONAL and first_before & OPTIONAL:
             first.flags &= ~OPTIONAL
         if flags & MIGRATE_RUNNABLE and not then.flags & MIGRATE_RUNNABLE:
             first.flags &= ~MIGRATE_RUNNABLE

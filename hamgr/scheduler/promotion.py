@@ -56,7 +56,7 @@ def promotion_score(rsc: Rsc, node: NodeRt) -> int | None:
         return sum(found) if found else None
     if rsc.allowed.get(node, -1) < 0 or not _score_applies(rsc, node):
         return None
-    text = node.attributes.get(f"master-{rsc.history_id}")
+    text = node.attributes.get(f"master-{rsc.clone_name or rsc.id}")
     if text is None and not rsc.unique:
         text = node.attributes.get(f"master-{strip_instance(rsc.id)}")
     return None if text is None else scores.parse(text)

@@ -156,6 +156,8 @@ def _find_resource(work: Work, node: NodeRt, history: ResourceHistory) -> Rsc | 
             rsc = _anonymous_instance(work, node, parent, strip_instance(history.id))
     if rsc is not None and history.id not in (rsc.id, rsc.history_id):
         rsc.history_id = history.id
+    if rsc is not None and history.id != rsc.id:
+        rsc.clone_name = history.id
     return rsc
 
 
@@ -257,7 +259,8 @@ def compare_age(a: OpRecord, b: OpRecord, same_node: bool = True) -> int:
         return 0
     if a_uuid != b_uuid or a_id == b_id:
         return -1 if b.call_id == -1 else 1
-    return -1 if a_id < b_id else 1
+    # Results that were injected have no transition; they count as the newest.
+    return -1 if 0 <= a_id < b_id or b_id == -1 else 1
 
 
 def sorted_ops(ops: tuple[OpRecord, ...]) -> list[OpRecord]:
@@ -618,6 +621,7 @@ def _apply(work: Work, replay: Replay) -> None:
             rsc.failed = rsc.stop_required = True
     elif ":" in rsc.history_id and not rsc.unique:
         rsc.history_id = strip_instance(rsc.history_id)
+        rsc.clone_name = ""
     else:
         for action in actions.all_of(rsc, "stop", node):
             action.flags |= OPTIONAL

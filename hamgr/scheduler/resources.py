@@ -239,4 +239,15 @@ def unpack(work: Work) -> None:
     """Make all configured resources; those of higher priority come first."""
     for config in work.cib.resources:
         work.resources.append(build(work, config, None))
+    for rsc in list(work.by_id.values()):
+        _link_container(work, rsc)
     work.resources.sort(key=lambda rsc: -rsc.priority)
+
+
+def _link_container(work: Work, rsc: Rsc) -> None:
+    """Tie a resource to the one it runs inside of (meta attribute ``container``)."""
+    name = rsc.meta.get("container")
+    container = work.by_id.get(name) if name and name != rsc.id else None
+    if container is not None and container.variant == Variant.PRIMITIVE and rsc.variant == Variant.PRIMITIVE:
+        rsc.container = container
+        container.fillers.append(rsc)

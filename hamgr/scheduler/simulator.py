@@ -18,6 +18,10 @@ from hamgr.scheduler.state import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMO
 from hamgr.scheduler.transition import Action, Transition
 
 
+# What Pacemaker's simulator signs its results with.
+FAKE_CONTROLLER = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
+
+
 @dataclass(frozen=True, slots=True)
 class NodeView:
     """A node as status output shows it."""
@@ -128,12 +132,13 @@ class _Run:
 
     def _operation(self, action: Action) -> bool:
         state = self.state(action.node)
+        name = self._recorded_as(state, action)
         if action.task == "delete":
-            self.states[action.node] = history.forget_resource(state, action.history_id)
+            self.states[action.node] = history.forget_resource(state, name)
             return True
         if action.task == "cancel":
             self.states[action.node] = history.forget_operation(
-                state, action.history_id, action.cancel_task, action.interval_ms
+                state, name, action.cancel_task, action.interval_ms
             )
             return True
         if action.task == "notify" or action.agent is None:
@@ -142,7 +147,7 @@ class _Run:
         call_id = self.call_ids.get(action.node) or history.next_call_id(state)
         self.call_ids[action.node] = call_id + 1
         result = history.Result(
-            resource=action.history_id,
+            resource=name,
             agent=action.agent,
             operation=action.task,
             node=action.node,
@@ -150,8 +155,8 @@ class _Run:
             rc=action.target_rc if rc is None else rc,
             target_rc=action.target_rc,
             call_id=call_id,
-            transition=0,
-            action=action.id,
+            action=call_id,
+            controller=FAKE_CONTROLLER,
             last_rc_change=self.now,
             op_digest=action.op_digest,
             migrate_source=action.migrate_source,
@@ -159,6 +164,13 @@ class _Run:
         )
         self.states[action.node] = history.record_result(state, result, start_failure_is_fatal=True)
         return rc is None
+
+    def _recorded_as(self, state: NodeState, action: Action) -> str:
+        """The name under which a node already keeps this resource's history."""
+        known = {h.id for h in state.resources}
+        if action.history_id not in known and action.instance_id in known:
+            return action.instance_id
+        return action.history_id
 
     def _injected(self, action: Action) -> int | None:
         for name in (action.resource, action.history_id):

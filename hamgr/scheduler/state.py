@@ -187,6 +187,7 @@ class Rsc:
     def __init__(self, rsc_id: str, variant: Variant, parent: Rsc | None) -> None:
         self.id = rsc_id
         self.history_id = rsc_id  # the name that histories use: without ":N" for anonymous instances
+        self.clone_name = ""  # the name that a history gave to an instance of an anonymous clone
         self.variant = variant
         self.parent = parent
         self.children: list[Rsc] = []

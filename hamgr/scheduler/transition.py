@@ -28,6 +28,7 @@ class Action:
     node: str = ""
     resource: str = ""  # with ":N" for instances of globally unique clones
     history_id: str = ""  # under which the result is recorded
+    instance_id: str = ""  # under which an older history may know it: with ":N" for instances of anonymous clones
     agent: Agent | None = None
     interval_ms: int = 0
     timeout_ms: int = 0
