@@ -274,6 +274,23 @@ def test_an_unclean_end_is_cleared_away(tmp_path: Path) -> None:
         second.status()
 
 
+def test_the_nodes_daemons_join_and_are_started_again(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces and loop devices need root")
+    sandbox = Sandbox(tmp_path, Options(nodes=2))
+    sandbox.up()
+    try:
+        nodes = sandbox.status().nodes
+        assert all(node.member for node in nodes)
+        assert sum(node.leader for node in nodes) <= 1
+        before = sandbox.host("n1").service("hamgrd")
+        sandbox.kill_hamgrd("n1")
+        eventually(lambda: sandbox.host("n1").services().get("hamgrd") not in (None, before), "a new hamgrd")
+    finally:
+        sandbox.down()
+    assert traces(tmp_path) == []
+
+
 def test_etcd_of_three_members_survives_one(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("network namespaces and loop devices need root")
