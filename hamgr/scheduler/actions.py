@@ -188,9 +188,9 @@ def update_runnable(work: Work, rsc: Rsc, action: Act) -> None:
 
 
 def pseudo(work: Work, task: str, key: str | None = None) -> Act:
-    """A pseudo-action of the cluster as a whole, required and runnable."""
+    """A pseudo-action of the cluster as a whole, runnable, and optional until something needs it."""
     action = make(work, None, key or task, task, None, True)
-    action.flags = (action.flags | PSEUDO | RUNNABLE) & ~OPTIONAL
+    action.flags |= PSEUDO | RUNNABLE
     return action
 
 

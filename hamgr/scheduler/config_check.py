@@ -88,6 +88,9 @@ def _check_history(work: Work, rsc: Rsc, node: NodeRt, history: ResourceHistory)
     from hamgr.scheduler import primitives
 
     if rsc.orphan:
+        top = rsc.top()
+        if not (top.is_clone() and not top.unique):
+            primitives.schedule_cleanup(work, rsc, node, False)
         return
     active = node in rsc.running_on
     if _agent_changed(rsc, history):

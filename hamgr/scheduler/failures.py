@@ -20,7 +20,7 @@ def _matching(work: Work, rsc: Rsc, node: NodeRt, prefix: str) -> list[str]:
     """Values of the node's attributes that count (or date) failures of a resource."""
     name = rsc.id if rsc.unique else _strip(rsc.id)
     start = f"{prefix}-{name}"
-    legacy = bool(work.cib.crm_feature_set) and version(work.cib.crm_feature_set) < (3, 0, 13)
+    legacy = version(work.cib.crm_feature_set) < (3, 0, 13)
     found = []
     for attribute, value in node.attributes.items():
         if not attribute.startswith(start):

@@ -128,8 +128,8 @@ def _to_action(work: Work, act: Act) -> Action:
     history_id = rsc.history_id
     if rsc.primitive is not None and not rsc.unique and not rsc.orphan:
         history_id = rsc.primitive.id
-    if history_id != rsc.id and key.startswith(rsc.id + "_"):
-        key = history_id + key[len(rsc.id) :]
+    if rsc.clone_name and key.startswith(rsc.id + "_"):
+        key = rsc.clone_name + key[len(rsc.id) :]
     if kind != "rsc" or rsc.primitive is None:
         return Action(
             id=act.id,

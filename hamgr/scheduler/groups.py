@@ -63,7 +63,11 @@ class GroupBehavior:
         last.with_dependents = last.with_dependents + rsc.with_dependents
         rsc.with_dependents = []
         node: NodeRt | None = None
-        for member in rsc.children:
+        mandatory = [c for c in first.with_primaries if c.score >= INFINITY and c.dependent is not first]
+        for index, member in enumerate(rsc.children):
+            if mandatory and index and not rsc.children[index - 1].managed:
+                # An unmanaged member holds nobody in place, so the next one has to see to it itself.
+                member.with_primaries = member.with_primaries + mandatory
             chosen = member.behavior.assign(work, member, preferred)
             node = node or chosen
         rsc.next_role = first.next_role

@@ -275,8 +275,7 @@ def _unpack_resource(work: Work, node: NodeRt, history: ResourceHistory) -> Rsc 
         return None
     rsc = _find_resource(work, node, history)
     if rsc is None:
-        known = work.by_id.get(history.id)
-        if not history.ops or (known is not None and known.top().unique is False):
+        if not history.ops:
             return None
         rsc = _orphan(work, node, history)
     if locks and history.shutdown_lock:

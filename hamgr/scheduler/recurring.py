@@ -95,8 +95,6 @@ def _cancel(work: Work, rsc: Rsc, op: model.Op, node: NodeRt) -> None:
 
 def _for_inactive(work: Work, rsc: Rsc, node: NodeRt | None, op: model.Op, key: str) -> None:
     """Monitors for role Stopped watch that a resource is not running where it should not."""
-    if not rsc.managed:
-        return
     for other in work.nodes:
         if other is node:
             if _running(rsc, key, other):
@@ -107,11 +105,13 @@ def _for_inactive(work: Work, rsc: Rsc, node: NodeRt | None, op: model.Op, key: 
             continue
         monitor = actions.make(work, rsc, key, op.name, other, bool(_running(rsc, key, other)), op.interval_ms)
         monitor.target_rc = 7
-        for probe in actions.all_of(rsc, "monitor", other):
+        for probe in actions.all_of(rsc, "monitor", other) if rsc.managed else ():
             actions.order(probe, monitor, O_RUNNABLE_LEFT)
         for stop in actions.all_of(rsc, "stop", other):
             if not stop.flags & OPTIONAL and stop.flags & RUNNABLE:
                 monitor.flags &= ~OPTIONAL
+            if not rsc.managed:
+                continue
             flags = O_IMPLIES_THEN | O_RUNNABLE_LEFT
             actions.new_ordering(work, rsc, actions.key_of(rsc, "stop"), stop, None, "", monitor, flags)
         if not other.online or other.unclean:

@@ -200,6 +200,10 @@ def _clone(work: Work, rsc: Rsc, config: model.Clone) -> None:
     data.clone_node_max = _count(meta, ("clone-node-max",), 1)
     if not rsc.unique:
         data.clone_node_max = min(data.clone_node_max, 1)
+    if rsc.unique and any(p.agent.standard != "ocf" for p in _leaf_configs(config)):
+        # Only OCF agents can tell instances on one node apart.
+        rsc.unique = False
+        data.clone_node_max = 1
     data.interleave = is_true(meta.get("interleave"))
     data.ordered = is_true(meta.get("ordered"))
     # Without a stickiness of their own, instances prefer to stay where they are by just enough to break ties.
@@ -208,6 +212,10 @@ def _clone(work: Work, rsc: Rsc, config: model.Clone) -> None:
     meta["globally-unique"] = "true" if rsc.unique else "false"
     for _ in range(max(data.clone_max, 1)):
         create_instance(work, rsc)
+
+
+def _leaf_configs(config: model.Clone) -> tuple[model.Primitive, ...]:
+    return config.member.members if isinstance(config.member, model.Group) else (config.member,)
 
 
 def create_instance(work: Work, clone: Rsc) -> Rsc:

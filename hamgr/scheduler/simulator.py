@@ -14,7 +14,7 @@ from hamgr.cib import history
 from hamgr.cib.model import Cib, NodeState
 from hamgr.scheduler import status
 from hamgr.scheduler.engine import effective_time
-from hamgr.scheduler.state import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, NodeRt, Work
+from hamgr.scheduler.state import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, NodeRt, Rsc, Work
 from hamgr.scheduler.transition import Action, Transition
 
 
@@ -75,8 +75,13 @@ def view_of(work: Work) -> StatusView:
                 continue
             # An active instance of a promotable clone is Unpromoted at least.
             role = UNPROMOTED if leaf.role == STARTED and leaf.top().promotable else leaf.role
-            found.extend(ResourceView(leaf.id, ROLE_NAMES[role], node.name) for node in leaf.running_on)
+            found.extend(ResourceView(_printable(leaf), ROLE_NAMES[role], node.name) for node in leaf.running_on)
     return StatusView(nodes, tuple(found))
+
+
+def _printable(rsc: Rsc) -> str:
+    """Instances of anonymous clones are all the same to people."""
+    return rsc.id if rsc.unique or rsc.primitive is None else rsc.primitive.id
 
 
 def _hidden(work: Work, node: NodeRt) -> bool:
