@@ -147,7 +147,13 @@ class AgentDevice:
         text = "".join(f"{name}={value}\n" for name, value in given.items())
         try:
             done = subprocess.run(
-                [program], input=text, capture_output=True, text=True, timeout=self.config.timeout_s, check=False
+                [program],
+                input=text,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=self.config.timeout_s,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             raise DeviceError(f"{action} was not over after {self.config.timeout_s:g} s") from None
