@@ -282,7 +282,9 @@ def _migration_equivalents(work: Work, first: Rsc, then: Rsc, ordering: Ordering
     """What an ordering between starts or stops means for the migrations that may replace them."""
     if _within(first, then) or _within(then, first):
         return
-    first_task, then_task = (key.rpartition("_")[0].rpartition("_")[2] for key in (ordering.first_task, ordering.then_task))
+    first_task, then_task = (
+        key.rpartition("_")[0].rpartition("_")[2] for key in (ordering.first_task, ordering.then_task)
+    )
     pair = (first_task, then_task)
     flags = O_OPTIONAL | (O_APPLY_FIRST_NON_MIGRATABLE if first.allow_migrate else 0)
     if pair == ("start", "start"):

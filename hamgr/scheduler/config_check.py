@@ -33,14 +33,17 @@ def compare(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> int:
     extra = bool(params)
     for name, value in resources.params(work, rsc, node).items():
         params.setdefault(name, value)
-    if op.op_restart_digest and op.op_force_restart:
-        if digest.restart_digest(params, op.op_force_restart) != op.op_restart_digest:
+    meta = operations.op_meta(work, rsc, config, op.operation, op.interval_ms)
+    timeout = operations.timeout_ms(work, rsc, config, meta, op.operation, op.interval_ms)
+    current = digest.op_digest(params, op.interval_ms, timeout)
+    if op.op_restart_digest:
+        # Without a list of what needs a restart, everything does.
+        part = digest.restart_digest(params, op.op_force_restart) if op.op_force_restart else current
+        if part != op.op_restart_digest:
             return RESTART
     if not op.op_digest:
         return UNKNOWN
-    meta = operations.op_meta(work, rsc, config, op.operation, op.interval_ms)
-    timeout = operations.timeout_ms(work, rsc, config, meta, op.operation, op.interval_ms)
-    if digest.op_digest(params, op.interval_ms, timeout) == op.op_digest:
+    if current == op.op_digest:
         return MATCH
     if (
         op.op_secure_digest

@@ -71,9 +71,7 @@ def add_pseudo_actions(work: Work, clone: Rsc, up: str, down: str) -> None:
     """Add the notifications around two opposite phases, and their order relative to the other phases."""
     phases: dict[str, Phase] = clone.notify_phases
     for task in (up, down):
-        phases[task] = _phase(
-            work, clone, task, actions.find_task(clone, task), actions.find_task(clone, _DONE[task])
-        )
+        phases[task] = _phase(work, clone, task, actions.find_task(clone, task), actions.find_task(clone, _DONE[task]))
     if up == "start":
         _after(phases, "stop", "start")
         return

@@ -200,8 +200,8 @@ def _clone(work: Work, rsc: Rsc, config: model.Clone) -> None:
     data.clone_node_max = _count(meta, ("clone-node-max",), 1)
     if not rsc.unique:
         data.clone_node_max = min(data.clone_node_max, 1)
-    if rsc.unique and any(p.agent.standard != "ocf" for p in _leaf_configs(config)):
-        # Only OCF agents can tell instances on one node apart.
+    if rsc.unique and any(p.agent.standard in _NEVER_UNIQUE for p in _leaf_configs(config)):
+        # The operating system's services cannot tell instances on one node apart.
         rsc.unique = False
         data.clone_node_max = 1
     data.interleave = is_true(meta.get("interleave"))
@@ -212,6 +212,9 @@ def _clone(work: Work, rsc: Rsc, config: model.Clone) -> None:
     meta["globally-unique"] = "true" if rsc.unique else "false"
     for _ in range(max(data.clone_max, 1)):
         create_instance(work, rsc)
+
+
+_NEVER_UNIQUE = frozenset(("lsb", "service", "systemd", "upstart", "nagios"))
 
 
 def _leaf_configs(config: model.Clone) -> tuple[model.Primitive, ...]:

@@ -142,9 +142,7 @@ class _Run:
             self.states[action.node] = history.forget_resource(state, name)
             return True
         if action.task == "cancel":
-            self.states[action.node] = history.forget_operation(
-                state, name, action.cancel_task, action.interval_ms
-            )
+            self.states[action.node] = history.forget_operation(state, name, action.cancel_task, action.interval_ms)
             return True
         if action.task == "notify" or action.agent is None:
             return True
