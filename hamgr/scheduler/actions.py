@@ -187,9 +187,9 @@ def update_runnable(work: Work, rsc: Rsc, action: Act) -> None:
             action.flags |= RUNNABLE
 
 
-def pseudo(work: Work, task: str, key: str | None = None) -> Act:
+def pseudo(work: Work, task: str, node: NodeRt | None = None) -> Act:
     """A pseudo-action of the cluster as a whole, runnable, and optional until something needs it."""
-    action = make(work, None, key or task, task, None, True)
+    action = make(work, None, task, task, node, True)
     action.flags |= PSEUDO | RUNNABLE
     return action
 

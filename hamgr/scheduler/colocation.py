@@ -289,7 +289,7 @@ def add_scores(
     if rsc.merging:
         return table
     rsc.merging = True
-    work_table = _matching(rsc, table, attribute, factor, positive)
+    work_table = matching(rsc, table, attribute, factor, positive)
     if placement.any_available(work_table):
         sign = -1 if factor < 0 else 1
         for constraint in with_dependents(rsc) if constraints is None else constraints:
@@ -313,7 +313,7 @@ def add_scores(
     return work_table
 
 
-def _matching(rsc: Rsc, table: NodeScores, attribute: str, factor: float, positive: bool) -> NodeScores:
+def matching(rsc: Rsc, table: NodeScores, attribute: str, factor: float, positive: bool) -> NodeScores:
     result = dict(table)
     best = _best_by_value(rsc, attribute)
     for node, weight in table.items():
