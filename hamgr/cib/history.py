@@ -220,9 +220,10 @@ def fail_counts(state: NodeState) -> dict[str, int]:
     return counts
 
 
-def set_attributes(state: NodeState, values: Mapping[str, str]) -> NodeState:
-    """A node's state with transient attributes set."""
-    return replace(state, attributes={**state.attributes, **values})
+def set_attributes(state: NodeState, values: Mapping[str, str | None]) -> NodeState:
+    """A node's state with transient attributes set, or removed (None)."""
+    merged = {**state.attributes, **values}
+    return replace(state, attributes={name: value for name, value in merged.items() if value is not None})
 
 
 def _map_history(state: NodeState, resource: str, change: Any) -> NodeState:

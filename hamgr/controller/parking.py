@@ -8,9 +8,10 @@ tried again later.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 
@@ -22,8 +23,9 @@ from hamgr.executor.executor import Executor
 from hamgr.executor.operations import Op
 from hamgr.executor.registry import Registry, UnknownAgent
 from hamgr.kube.cache import Cache
-from hamgr.kube.objects import LABEL_CLUSTER, LABEL_RESOURCE, POD
+from hamgr.kube.objects import LABEL_CLUSTER, LABEL_RESOURCE, NODE, POD, PV, PVC, is_terminating, namespace_of
 from hamgr.kube.pods import is_parked, is_ready, node_of
+from hamgr.kube.volumes import UnusableVolume, claims_of, in_use, volume_of
 from hamgr.scheduler import schedule
 from hamgr.scheduler.transition import Action
 
@@ -44,6 +46,23 @@ def successor(cib: Cib, resource: str, node: str, now: datetime) -> Action | Non
         if action.task == "start" and action.resource == resource and action.node != node:
             return action
     return None
+
+
+def is_warm(pod: Mapping[str, Any], cache: Cache) -> bool:
+    """Whether a parked pod would start as soon as its disk is attached: its kubelet has reported the disk in use."""
+    node = cache.get(NODE, node_of(pod))
+    if node is None or is_terminating(pod):
+        return False
+    reported = in_use(node)
+    for claim in claims_of(pod):
+        pvc = cache.get(PVC, claim, namespace_of(pod)) or {}
+        pv = cache.get(PV, str((pvc.get("spec") or {}).get("volumeName") or ""))
+        try:
+            if pv is None or volume_of(pv).unique_name not in reported:
+                return False
+        except UnusableVolume:
+            return False
+    return True
 
 
 class Parking:
@@ -70,6 +89,14 @@ class Parking:
         self._looked_at = float("-inf")
         self._looked_when: object = None
         self._cleared = 0  # the number of the last transition whose way was cleared
+
+    def standby_of(self, resource: str) -> str:
+        """The node on which a warm parked pod of a resource waits; empty: there is none."""
+        cache = self._cache
+        if cache is None:
+            return ""
+        pods = cache.list(POD, labels={LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: resource})
+        return next((node_of(pod) for pod in pods if is_parked(pod) and is_warm(pod, cache)), "")
 
     def clear_the_way(self) -> None:
         """When a transition begins: send away parked pods that would win a disk which is meant for another node."""

@@ -21,12 +21,13 @@ from hamgr.cib.status import (
     TransitionStatus,
     as_dict,
 )
+from hamgr.controller.parking import is_warm
 from hamgr.controller.term import Term
 from hamgr.executor.ocf import ExecStatus, Ocf
 from hamgr.fencer.history import as_status
 from hamgr.kube import nodes as kube_nodes
 from hamgr.kube.cache import Cache
-from hamgr.kube.objects import LABEL_RESOURCE, POD, labels_of
+from hamgr.kube.objects import LABEL_RESOURCE, POD
 from hamgr.kube.pods import is_parked, node_of
 from hamgr.scheduler.state import ROLE_NAMES, STOPPED, NodeRt, Rsc, Variant, Work
 from hamgr.scheduler.status import unpack
@@ -171,9 +172,13 @@ class Reporter:
     def _note(self, rsc: Rsc) -> str:
         if self._cache is None or rsc.children:
             return ""
-        pods = self._cache.list(POD, labels={LABEL_RESOURCE: rsc.id})
-        parked = sorted(node_of(pod) for pod in pods if is_parked(pod) and labels_of(pod))
-        return f"parked on {', '.join(parked)}" if parked else ""
+        cache = self._cache
+        parked = [pod for pod in cache.list(POD, labels={LABEL_RESOURCE: rsc.id}) if is_parked(pod)]
+        warm = [node_of(pod) for pod in parked if is_warm(pod, cache)]
+        cold = [node_of(pod) for pod in parked if not is_warm(pod, cache)]
+        said = [f"parked on {', '.join(warm)}"] if warm else []
+        said += [f"being parked on {', '.join(cold)}"] if cold else []
+        return "; ".join(said)
 
     def _transition(self) -> TransitionStatus | None:
         course = self._term.course

@@ -16,7 +16,7 @@ import structlog
 from hamgr.cib import history
 from hamgr.cib.config import ClusterFile
 from hamgr.cib.history import Result
-from hamgr.cib.model import Agent, Cib, Node, NodeState
+from hamgr.cib.model import Agent, Cib, Expression, Location, Node, NodeState, Rule
 from hamgr.controller.chronicle import Chronicle
 from hamgr.controller.decisions import describe
 from hamgr.controller.fences import Ended, Fences
@@ -39,6 +39,8 @@ from hamgr.scheduler.transition import Action, Transition
 
 log = structlog.get_logger(__name__)
 
+_NOT_RUNNING = 7
+_PARKED = "parked-"
 _UNKNOWN = 193  # the exit code that Pacemaker writes for an operation under way
 _FOUND = (0, 7, 8)  # a probe that says so has not failed, whatever was expected
 _OURS = "hamgr"  # the provider of agents that the executor runs
@@ -112,6 +114,8 @@ class Term:
         self._scheduled_at = float("-inf")
         self.last: Transition | None = None
         self.changes = 0  # how often something happened that the scheduler had to see
+        self.standby_of: Callable[[str], str] = lambda _resource: ""  # where a parked pod waits; empty: nowhere
+        self._fenced_at: dict[str, float] = {}
         self.cluster: ClusterFile | None = None
         self.configuration: Cib | None = None
         self._forget_what_the_last_leader_ran()
@@ -153,10 +157,27 @@ class Term:
         in_flight = course is not None and action is not None and action.id in course.walk.in_flight
         if course is not None and action is not None and in_flight:
             (course.walk.fail if failed else course.walk.confirm)(action.id)
+        if failed and result.op.interval_ms and executed.rc == _NOT_RUNNING:
+            self._prefer_standby(result.op.name, result.op.node)
+        if not failed and result.op.task == "start":
+            self._forget_standby(result.op.name)
         if failed:
             self.touch(f"{result.op.task} of {result.op.name} on {result.op.node} has failed")
         elif action is not None and in_flight and executed.rc != action.target_rc:
             self.touch(f"{result.op.name} was found on {result.op.node}")
+
+    def _prefer_standby(self, resource: str, node: str) -> None:
+        """An instance is gone: where a standby waits with everything but the disk, it is back sooner than in place."""
+        standby = self.standby_of(resource)
+        if standby and standby != node:
+            mark = {parked_attribute(resource): "INFINITY"}
+            self.recorded.update(standby, lambda state: history.set_attributes(state, mark))
+
+    def _forget_standby(self, resource: str) -> None:
+        name = parked_attribute(resource)
+        for node in self.recorded.standings:
+            if name in self.recorded.state(node).attributes:
+                self.recorded.update(node, lambda state: history.set_attributes(state, {name: None}))
 
     def fence_node(self, node: str, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
         """Fence a node because somebody asked for it."""
@@ -258,6 +279,7 @@ class Term:
             return
         self.recorded.update(node, history.member_fenced)
         self.recorded.set_standing(node, Standing.FENCED)
+        self._fenced_at[node] = self._clock()
         self._executor_forget(node)
 
     # --- the round ---------------------------------------------------------------------------------------------------
@@ -296,11 +318,21 @@ class Term:
         if self.configuration is None:
             return
         names = [node.name for node in self.configuration.nodes]
-        self.fences.look_for_returns(n for n in names if self.recorded.standing(n) is Standing.FENCED)
-        views = {name: self.views.of(name, cleared=self.fences.cleared(name)) for name in names}
+        returning = [name for name in names if self._shows_life_after_fence(name)]
+        self.fences.look_for_returns(returning)
+        cleared = {name for name in returning if self.fences.cleared(name)}
+        views = {name: self.views.of(name, cleared=name in cleared) for name in names}
         limits = Limits(self._settings.lease_age_s, settled=self._settled())
         for node, (before, now) in judge_all(self.recorded.standings, views, limits).items():
             self._take_standing(node, before, now)
+
+    def _shows_life_after_fence(self, node: str) -> bool:
+        """Whether a fenced node was heard of since: a crashed one looks well in Kubernetes for most of a minute."""
+        if self.recorded.standing(node) is not Standing.FENCED:
+            return False
+        view = self.views.of(node)
+        fenced_for = self._clock() - self._fenced_at.get(node, self._began)
+        return view.member or (view.lease_age_s is not None and view.lease_age_s < fenced_for)
 
     def _take_standing(self, node: str, before: Standing, now: Standing) -> None:
         level = "warning" if now is Standing.LOST else "info"
@@ -341,7 +373,10 @@ class Term:
     def cib(self) -> Cib:
         """Configuration and recorded state together: what the scheduler is asked about."""
         assert self.configuration is not None
-        return self.recorded.assemble(self.configuration, self._settings.node)
+        cib = self.recorded.assemble(self.configuration, self._settings.node)
+        marked = {name for state in cib.node_states for name in state.attributes if name.startswith(_PARKED)}
+        standbys = (_standby_location(name) for name in sorted(marked))
+        return replace(cib, constraints=(*cib.constraints, *standbys))
 
     def options(self) -> Options:
         """The cluster options in force."""
@@ -576,6 +611,16 @@ def _attributes(node: Node) -> dict[str, str]:
 
 def _agent_name(agent: Agent) -> str:
     return ":".join(part for part in (agent.provider, agent.type) if part)
+
+
+def parked_attribute(resource: str) -> str:
+    """The transient node attribute by which a resource is drawn to the standby that waits for it."""
+    return f"{_PARKED}{resource}"
+
+
+def _standby_location(attribute: str) -> Location:
+    rule = Rule(f"{attribute}-rule", (Expression(attribute, "defined"),), score_attribute=attribute)
+    return Location(attribute, attribute.removeprefix(_PARKED), rules=(rule,))
 
 
 def has_failed(executed: Result) -> bool:

@@ -22,7 +22,8 @@ RESULTS = Path("build/demo.json")
 _ROWS_AN_ACT = 100_000
 _PATIENCE_S = 60.0
 
-console = Console(highlight=False)
+_WIDTH = 132  # of a table that nobody looks at on a terminal
+console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
 
 
 def main() -> int:
@@ -84,12 +85,12 @@ def _kept(act: Act, result: Result) -> bool:
 
 def _print_table(acts: list[Act], results: dict[str, list[Result]], baseline: dict[str, list[Result]]) -> None:
     table = Table(title="what the client saw", title_justify="left")
-    for column in ("fault", "outage", "bound", "rows acked", "found", "twice", "two writers"):
+    for column in ("fault", "outage", "bound", "acked", "found", "twice", "2 writers"):
         table.add_column(column, justify="left" if column == "fault" else "right")
-    for column in ("plain Kubernetes", "Pacemaker"):
+    for column in ("plain K8s", "Pacemaker"):
         table.add_column(column, justify="right")
     if baseline:
-        table.add_column("plain Kubernetes, here", justify="right")
+        table.add_column("plain K8s, here", justify="right")
     for act in acts:
         mine = results[act.name]
         outages = sorted(result.outage_s for result in mine)
@@ -103,7 +104,7 @@ def _print_table(acts: list[Act], results: dict[str, list[Result]], baseline: di
             str(sum(result.acked for result in mine)),
             str(sum(result.found for result in mine)),
             str(sum(result.duplicates for result in mine)),
-            "NO" if not any(result.second_writer for result in mine) else "YES",
+            "no" if not any(result.second_writer for result in mine) else "YES",
             act.kubernetes,
             act.pacemaker,
         ]

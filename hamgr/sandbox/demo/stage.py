@@ -86,7 +86,10 @@ class Stage:
     def _apply(self) -> None:
         command = [sys.executable, "-m", "hamgr.cli.main", "--config", str(self.sandbox.layout.user_settings)]
         done = subprocess.run(
-            [*command, "apply", "-f", str(EXAMPLES / "cluster.yaml")], capture_output=True, text=True, check=False
+            [*command, "apply", "-f", str(EXAMPLES / "mariadb-cluster.yaml")],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise NotInTime(f"hamgr apply failed: {done.stderr.strip()}")
@@ -158,7 +161,7 @@ class Stage:
             return False
         database = _find(document.resources, DATABASE)
         whole = all(node.online and node.hamgrd and node.ready for node in document.nodes)
-        return whole and database is not None and database.role == "Started" and "parked" in database.note
+        return whole and database is not None and database.role == "Started" and database.note.startswith("parked on")
 
     # --- the database ------------------------------------------------------------------------------------------------
 
