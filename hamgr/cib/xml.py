@@ -346,13 +346,19 @@ class _Reader:
 
 
 def _ops(sources: list[Element]) -> tuple[Op, ...]:
-    """Operations of a primitive; where it is made from a template, its own replace the template's of equal key."""
+    """Operations of a primitive; where it is made from a template, its own replace the template's."""
     own = [_op(e) for e in sources[-1].iterfind("operations/op")]
     if len(sources) == 1:
         return tuple(own)
-    taken = {(op.name, op.interval_ms) for op in own}
+    taken = {_template_key(op) for op in own}
     inherited = (_op(e) for e in sources[0].iterfind("operations/op"))
-    return (*own, *(op for op in inherited if (op.name, op.interval_ms) not in taken))
+    return (*(op for op in inherited if _template_key(op) not in taken), *own)
+
+
+def _template_key(op: Op) -> tuple[str, str]:
+    """What makes an operation replace its template's: name and role, whatever the interval."""
+    role = _role(op.attributes.get("role"))
+    return op.name, "" if role in ("Started", "Unpromoted") else role
 
 
 def _op(element: Element) -> Op:

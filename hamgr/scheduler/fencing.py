@@ -91,9 +91,9 @@ def schedule(work: Work) -> None:
     for node in work.nodes:
         if node.guest:
             if node.remote_requires_reset and managed and can_fence(work, node):
-                from hamgr.scheduler import guests
+                from hamgr.scheduler import remote_ordering
 
-                guests.fence(work, node)
+                remote_ordering.fence_guest(work, node)
             continue
         if managed and node.unclean and can_fence(work, node):
             fence = fence_op(work, node, "", False, "node is unclean")

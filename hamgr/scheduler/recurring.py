@@ -37,11 +37,11 @@ def create(work: Work, rsc: Rsc) -> None:
     start: Act | None = None
     if node is not None and not node.maintenance and (rsc.next_role != STOPPED or not rsc.managed):
         start = actions.start(work, rsc, node, True)
-    seen = set()
+    keys = [(op.name, op.interval_ms) for op in rsc.primitive.ops]
     for op in rsc.primitive.ops:
-        if not op.interval_ms or op.name in _NOT_RECURRING or (op.name, op.interval_ms) in seen:
+        # Where two have the same key, their results could not be told apart, so neither runs.
+        if not op.interval_ms or op.name in _NOT_RECURRING or keys.count((op.name, op.interval_ms)) > 1:
             continue
-        seen.add((op.name, op.interval_ms))
         if not operations.enabled(op):
             continue
         role = ROLES_BY_NAME.get(op.attributes.get("role", "").capitalize(), UNKNOWN)

@@ -6,7 +6,7 @@ Implements "Pacemaker Remote". A connection resource has the id of its node.
 from __future__ import annotations
 
 from hamgr.cib import model
-from hamgr.scheduler import actions, fencing, resources
+from hamgr.scheduler import actions, fencing
 from hamgr.scheduler.state import O_OPTIONAL, STARTED, Act, NodeRt, Rsc, Work
 
 
@@ -20,6 +20,11 @@ def _primitives(resource: model.Resource | None) -> list[model.Primitive]:
     if isinstance(resource, model.Bundle):
         return _primitives(resource.primitive)
     return []
+
+
+def is_remote_agent(agent: model.Agent) -> bool:
+    """Whether a primitive is the connection to a Pacemaker Remote node."""
+    return (agent.standard, agent.provider, agent.type) == ("ocf", "pacemaker", "remote")
 
 
 def guest_name(primitive: model.Primitive) -> str:
@@ -37,8 +42,8 @@ def unpack_nodes(work: Work) -> None:
 
     for resource in work.cib.resources:
         for primitive in _primitives(resource):
-            name = primitive.id if resources.is_remote_agent(primitive.agent) else guest_name(primitive)
-            if not name or (guest_name(primitive) and work.nodes_by_name.get(name) is not None and False):
+            name = primitive.id if is_remote_agent(primitive.agent) else guest_name(primitive)
+            if not name:
                 continue
             node = work.nodes_by_name.get(name)
             if node is None:
@@ -57,7 +62,7 @@ def implicit_connections(work: Work) -> list[model.Primitive]:
             if not name:
                 continue
             meta = {k: v for s in primitive.meta for k, v in s.pairs}
-            pairs = [("internal:remote-container", primitive.id)]
+            pairs = [("container", primitive.id)]
             if "remote-allow-migrate" in meta:
                 pairs.append(("allow-migrate", meta["remote-allow-migrate"]))
             if "is-managed" in meta:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from hamgr.cib import durations, model, rules, scores
 from hamgr.cib.scores import INFINITY
 from hamgr.cib.xml import is_true
-from hamgr.scheduler import behavior
+from hamgr.scheduler import behavior, remotes
 from hamgr.scheduler.state import (
     PROMOTED,
     ROLES_BY_NAME,
@@ -23,11 +23,6 @@ from hamgr.scheduler.state import (
     Variant,
     Work,
 )
-
-
-def is_remote_agent(agent: model.Agent) -> bool:
-    """Whether a primitive is the connection to a Pacemaker Remote node."""
-    return (agent.standard, agent.provider, agent.type) == ("ocf", "pacemaker", "remote")
 
 
 def target_role(rsc: Rsc) -> int:
@@ -139,7 +134,7 @@ def _apply_meta(work: Work, rsc: Rsc) -> None:
         if rsc.migration_threshold < 0:
             rsc.migration_threshold = INFINITY
     rsc.failure_timeout_ms = durations.parse_ms(meta.get("failure-timeout"))
-    is_remote = rsc.primitive is not None and is_remote_agent(rsc.primitive.agent)
+    is_remote = rsc.primitive is not None and remotes.is_remote_agent(rsc.primitive.agent)
     allow_migrate = meta.get("allow-migrate")
     rsc.allow_migrate = is_remote if allow_migrate is None else is_true(allow_migrate)
     _requires(work, rsc, is_remote)
@@ -250,6 +245,9 @@ def unpack(work: Work) -> None:
     """Make all configured resources; those of higher priority come first."""
     for config in work.cib.resources:
         work.resources.append(build(work, config, None))
+    for connection in remotes.implicit_connections(work):
+        if connection.id not in work.by_id:
+            work.resources.append(build(work, connection, None))
     for rsc in list(work.by_id.values()):
         _link_container(work, rsc)
     work.resources.sort(key=lambda rsc: -rsc.priority)
