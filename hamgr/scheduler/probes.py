@@ -36,7 +36,7 @@ def schedule(work: Work) -> None:
 
     for node in work.nodes:
         if not node.online:
-            if node.remote and not node.guest and node.remote_rsc is not None and remotes.has_failed(work, node):
+            if node.remote and not node.guest and node.remote_rsc is not None and remotes.state_of(node) == "failed":
                 fencing.fence_node(work, node, "the connection is unrecoverable", priority_delay=False)
             continue
         if node.unclean or not node.discovery_enabled:

@@ -14,120 +14,101 @@ from hamgr.scheduler.state import (
     O_PRESERVE,
     O_RUNNABLE_LEFT,
     PSEUDO,
+    RUNNABLE,
+    STOPPED,
     Act,
     NodeRt,
     Rsc,
     Work,
 )
 
-_CLUSTER_TASKS = frozenset(("clear_failcount", "stonith", "do_shutdown"))
-
 
 def apply(work: Work) -> None:
     """Add the orderings that connections imply to all actions on remote nodes."""
     for action in list(work.actions):
         rsc, node = action.rsc, action.node
-        if rsc is None or node is None or not node.remote or action.flags & PSEUDO:
+        if rsc is None:
+            continue
+        if rsc.is_remote_node and action.task == "clear_failcount":
+            key = actions.key_of(rsc, "start")
+            actions.new_ordering(work, rsc, "", action, rsc, key, None, O_OPTIONAL)
+            continue
+        if node is None or not node.remote or action.flags & PSEUDO:
             continue
         connection = node.remote_rsc
-        if connection is None or rsc.is_remote_node and rsc is connection:
+        if connection is None:
             continue
-        if action.task == "clear_failcount":
-            continue
-        if node.guest or connection.container is not None:
-            _container(work, action, node, connection)
+        if action.task == "start":
+            _keep_until_connected(work, action, rsc, connection)
+        if connection.container is not None:
+            _on_guest(work, action, node, connection, connection.container)
         else:
-            _remote(work, action, node, connection)
-    for rsc in list(work.resources):
-        _clear_before_start(work, rsc)
+            _on_remote(work, action, node, connection)
 
 
-def _clear_before_start(work: Work, rsc: Rsc) -> None:
-    """A connection's fail count is cleared before it starts again."""
-    for leaf in rsc.leaves():
-        if leaf.is_remote_node:
-            for action in leaf.action_list:
-                if action.task == "clear_failcount":
-                    key = actions.key_of(leaf, "start")
-                    actions.new_ordering(work, leaf, "", action, leaf, key, None, O_OPTIONAL)
+def _keep_until_connected(work: Work, start: Act, rsc: Rsc, connection: Rsc) -> None:
+    """What moves to a remote node is not stopped elsewhere before the connection is there."""
+    for stop in rsc.action_list:
+        if stop.task == "stop" and stop.node is not start.node:
+            key = actions.key_of(connection, "start")
+            actions.new_ordering(work, connection, key, None, rsc, "", stop, O_OPTIONAL)
 
 
-def _after_start(work: Work, connection: Rsc, action: Act, extra: int) -> None:
-    actions.new_ordering(
-        work,
-        connection,
-        actions.key_of(connection, "start"),
-        None,
-        action.rsc,
-        action.key,
-        action,
-        O_PRESERVE | O_RUNNABLE_LEFT | extra,
-    )
+def _after_start(work: Work, first: Rsc, action: Act, extra: int = 0) -> None:
+    flags = O_PRESERVE | O_RUNNABLE_LEFT | extra
+    actions.new_ordering(work, first, actions.key_of(first, "start"), None, action.rsc, action.key, action, flags)
 
 
-def _before_stop(work: Work, action: Act, connection: Rsc, extra: int) -> None:
-    actions.new_ordering(
-        work,
-        action.rsc,
-        action.key,
-        action,
-        connection,
-        actions.key_of(connection, "stop"),
-        None,
-        O_PRESERVE | extra,
-    )
+def _before_stop(work: Work, action: Act, then: Rsc, extra: int = 0) -> None:
+    flags = O_PRESERVE | O_RUNNABLE_LEFT | extra
+    actions.new_ordering(work, action.rsc, action.key, action, then, actions.key_of(then, "stop"), None, flags)
 
 
-def _remote(work: Work, action: Act, node: NodeRt, connection: Rsc) -> None:
+def _on_remote(work: Work, action: Act, node: NodeRt, connection: Rsc) -> None:
     state = remotes.state_of(node)
-    task = action.task
+    task = "stop" if action.task in ("migrate_to", "migrate_from") else action.task
     if task in ("start", "promote"):
-        extra = O_IMPLIES_THEN if state == "failed" else 0
-        _after_start(work, connection, action, extra)
+        # With the connection lost for good, the resource has to be recovered.
+        _after_start(work, connection, action, O_IMPLIES_THEN if state == "failed" else 0)
     elif task == "stop":
-        if state == "alive":
-            _before_stop(work, action, connection, O_IMPLIES_FIRST)
-        elif state == "failed":
-            # Fencing the node implies the stop; the connection's stop is not waited for.
-            _before_stop(work, action, connection, O_IMPLIES_FIRST)
-        elif connection.next_role == 1:
+        if state == "failed":
+            why = "resources are active but connection is unrecoverable"
+            fencing.fence_node(work, node, why, priority_delay=False)
+        elif state == "alive" or connection.next_role == STOPPED:
             _before_stop(work, action, connection, O_IMPLIES_FIRST)
         else:
-            _after_start(work, connection, action, 0)
+            _after_start(work, connection, action)
     elif task == "demote":
-        if state in ("unknown", "alive") and connection.next_role > 1:
-            _after_start(work, connection, action, 0)
-    elif action.interval_ms > 0:
-        if state == "resting" or state == "unknown":
-            _after_start(work, connection, action, 0)
-        elif state == "alive":
-            _after_start(work, connection, action, O_IMPLIES_THEN)
+        if state in ("resting", "unknown"):
+            _after_start(work, connection, action)
+    elif action.interval_ms and action.task != "cancel":
+        _after_start(work, connection, action, O_IMPLIES_THEN)
     else:
-        _after_start(work, connection, action, 0)
+        if task == "monitor" and state == "failed":
+            why = "resources are in unknown state and connection is unrecoverable"
+            fencing.fence_node(work, node, why, priority_delay=False)
+        if connection.running_on and state == "stopped":
+            _before_stop(work, action, connection)
+        else:
+            _after_start(work, connection, action)
 
 
-def _container(work: Work, action: Act, node: NodeRt, connection: Rsc) -> None:
-    container = connection.container
+def _on_guest(work: Work, action: Act, node: NodeRt, connection: Rsc, container: Rsc) -> None:
     task = action.task
-    if container is not None and container.failed:
+    if container.failed:
         fencing.fence_node(work, node, "container failed", priority_delay=False)
     if task in ("start", "promote"):
-        if container is not None:
-            _after_start(work, container, action, 0)
-        _after_start(work, connection, action, 0)
+        _after_start(work, container, action, O_IMPLIES_THEN)
+        _after_start(work, connection, action)
     elif task in ("stop", "demote"):
-        if node.remote_requires_reset:
-            # Implied by the guest's "fencing".
-            return
-        _before_stop(work, action, connection, O_IMPLIES_FIRST if task == "stop" else 0)
-    elif action.interval_ms > 0:
-        if node.remote_requires_reset:
-            if task != "cancel":
-                _after_start(work, connection, action, O_IMPLIES_THEN)
-        else:
+        # A failed container's stop implies the stops inside of it.
+        if not container.failed:
+            _before_stop(work, action, connection)
+    elif action.interval_ms:
+        if task != "cancel":
             _after_start(work, connection, action, O_IMPLIES_THEN)
     else:
-        _after_start(work, connection, action, 0)
+        _after_start(work, connection, action)
 
 
 def fence_guest(work: Work, node: NodeRt) -> None:
@@ -135,24 +116,20 @@ def fence_guest(work: Work, node: NodeRt) -> None:
     connection = node.remote_rsc
     container = connection.container if connection else None
     stop: Act | None = None
-    task = "reboot"
+    task = "off"
     if container is not None:
         stop = next((a for a in container.action_list if a.task == "stop"), None)
-        start = next((a for a in container.action_list if a.task == "start"), None)
-        if stop is not None and start is None:
-            task = "off"
+        if any(a.task == "start" for a in container.action_list):
+            task = "reboot"
     fence = fencing.fence_op(work, node, task, False, "guest is unclean")
-    fence.flags |= PSEUDO | fencing.RUNNABLE
-    # The container's stop carries out the fencing.
-    if stop is not None and stop.flags & PSEUDO and container is not None and container.current_node() is not None:
-        host = container.current_node()
-        assert host is not None
-        parent = fencing.fence_op(work, host, "", True, "")
-        actions.order(parent, fence, O_RUNNABLE_LEFT | O_IMPLIES_THEN)
-    if stop is not None:
+    fence.flags |= PSEUDO | RUNNABLE
+    if stop is not None and stop.flags & PSEUDO and stop.node is not None:
+        host = fencing.fence_op(work, stop.node, "", False, "")
+        actions.order(host, fence, O_RUNNABLE_LEFT | O_IMPLIES_THEN)
+    elif stop is not None:
         actions.order(stop, fence, O_RUNNABLE_LEFT | O_IMPLIES_THEN)
     elif connection is not None:
+        # The guest may only seem to be stopped because its history was cleaned; its connection's stop comes after a probe.
         stop = next((a for a in connection.action_list if a.task == "stop"), None)
-        if stop is not None:
-            actions.order(stop, fence, O_OPTIONAL)
+        actions.order(stop, fence, O_OPTIONAL)
     fencing.order_dependents(work, fence)

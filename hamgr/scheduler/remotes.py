@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hamgr.cib import model
 from hamgr.scheduler import actions, fencing
-from hamgr.scheduler.state import O_OPTIONAL, STARTED, Act, NodeRt, Rsc, Work
+from hamgr.scheduler.state import O_OPTIONAL, STOPPED, Act, NodeRt, Rsc, Work
 
 
 def _primitives(resource: model.Resource | None) -> list[model.Primitive]:
@@ -124,29 +124,28 @@ def adopt_orphan(work: Work, rsc: Rsc) -> None:
     node.shutdown = True
 
 
-def has_failed(work: Work, node: NodeRt) -> bool:
-    """Whether a remote node's connection cannot be brought back."""
-    return state_of(node) == "failed"
-
-
 def state_of(node: NodeRt) -> str:
-    """alive, failed, resting, stopped or unknown: what a remote node's actions can count on."""
+    """What actions on a remote node can count on: its connection is alive, resting, stopped, failed or unknown."""
     rsc = node.remote_rsc
     if rsc is None:
         return "unknown"
-    cluster_node = rsc.running_on[0] if rsc.running_on else None
-    if rsc.next_role == 1 or rsc.assigned_to is None:
-        if cluster_node is not None and cluster_node.unclean:
+    host = rsc.current_node()
+    if rsc.next_role == STOPPED or rsc.assigned_to is None:
+        if host is not None and host.unclean:
             return "failed"
-        return "failed" if rsc.failed else "stopped"
-    if cluster_node is not None and cluster_node.unclean and rsc.next_role == 1:
+        if not rsc.failed:
+            return "stopped"
+        waiting = rsc.next_role == STOPPED and rsc.remote_reconnect_ms and node.remote_was_fenced
+        if waiting and node.attributes.get("shutdown", "0") == "0":
+            # Whether it can be recovered will be known once the reconnect interval is over.
+            return "unknown"
         return "failed"
-    if cluster_node is None:
-        return "unknown" if rsc.role != STARTED else "alive"
-    if rsc.failed and rsc.remote_reconnect_ms and node.remote_was_fenced and rsc.next_role == STARTED:
+    if host is None:
+        return "unknown"
+    if host.unclean or not host.online:
         return "resting"
-    if cluster_node.unclean or rsc.failed:
-        return "unknown" if rsc.assigned_to.online and not rsc.assigned_to.unclean else "failed"
+    if len(rsc.running_on) > 1 and rsc.partial_migration_source and rsc.partial_migration_target:
+        return "resting"
     return "alive"
 
 
@@ -163,7 +162,7 @@ def connection_assigned(work: Work, rsc: Rsc) -> None:
     node = work.nodes_by_name.get(rsc.id)
     if node is None:
         return
-    if rsc.assigned_to is not None and rsc.next_role == STARTED:
+    if rsc.assigned_to is not None and rsc.next_role != STOPPED:
         node.online = True
         if node.unseen:
             # Not fenced: the connection is about to be established again.

@@ -101,7 +101,11 @@ def _demand(resources: list[Rsc]) -> dict[str, int]:
         if rsc.is_clone():
             # Any one instance, unless one is counted already.
             leaves = [leaf for child in rsc.children for leaf in child.leaves()]
-            parts = [] if any(leaf in resources for leaf in leaves) else list(rsc.children[0].leaves() if rsc.children else ())
+            parts = (
+                []
+                if any(leaf in resources for leaf in leaves)
+                else list(rsc.children[0].leaves() if rsc.children else ())
+            )
         elif rsc.variant == Variant.GROUP:
             parts = list(rsc.leaves()) if rsc.colocated else list(rsc.leaves())[:1]
         for part in parts:
