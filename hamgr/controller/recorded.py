@@ -48,10 +48,6 @@ class Journal:
     def empty(self) -> bool:
         return not self._waiting
 
-    def drop(self) -> None:
-        """Forget what was not written: we do not lead any more."""
-        self._waiting.clear()
-
     def flush(self) -> bool:
         """Write everything; False when etcd does not answer now (nothing is lost: call again). Raises Deposed."""
         while self._waiting:

@@ -60,10 +60,6 @@ class Metadata:
         """The parameters as given, completed by the defaults."""
         return {p.name: p.default for p in self.parameters if p.default is not None} | dict(params)
 
-    def offers(self, action: str) -> bool:
-        """Whether the agent knows that action."""
-        return any(offered.name == action for offered in self.actions)
-
     def spec(self, alias: str = "") -> AgentSpec:
         """In the words of the cluster file's reader (`hamgr.cib`)."""
         return AgentSpec(

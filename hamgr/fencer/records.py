@@ -167,11 +167,6 @@ class FenceRecord:
         """The level that is being tried, or was the last."""
         return self.levels[self.level_index]
 
-    @property
-    def proved(self) -> bool:
-        """Whether the level at work has its proof."""
-        return self.outcome is Outcome.SUCCEEDED or bool(self.proofs)
-
     def noted(self, code: str, at: float, **data: Any) -> FenceRecord:
         """With one more thing that was noticed."""
         step = StepTime(self.level.level, self.phase, at, code, data)

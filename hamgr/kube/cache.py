@@ -144,12 +144,6 @@ class Cache:
         """A number that grows with each change of these kinds: to be given to `wait_change`."""
         return sum(self._reflectors[kind].changes for kind in kinds)
 
-    def wait_change(
-        self, kinds: tuple[Kind, ...], since: int, timeout_s: float, cancelled: Callable[[], bool] = lambda: False
-    ) -> bool:
-        """Wait until something of these kinds has changed ``since`` that number was read; False: nothing has."""
-        return self.wait_for(lambda: self.changes(*kinds) != since or None, timeout_s, cancelled) is not None
-
     def wait_for(
         self, look: Callable[[], T | None], timeout_s: float, cancelled: Callable[[], bool] = lambda: False
     ) -> T | None:

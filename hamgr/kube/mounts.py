@@ -29,8 +29,3 @@ def mounts_of(volume: Volume, mountinfo: str) -> list[str]:
     devices = (f"/volumeDevices/{volume.pv}/", f"/volumeDevices/kubernetes.io~csi/{volume.pv}")
     marks = (staged, bound, *devices)
     return [point for point in mount_points(mountinfo) if any(mark in point + "/" for mark in marks)]
-
-
-def unmounted_here(volume: Volume, source: Path = MOUNTINFO) -> bool:
-    """Whether this process's mount namespace, the kubelet's own, has no mount of the volume. Raises OSError."""
-    return not mounts_of(volume, source.read_text())

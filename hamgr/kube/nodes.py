@@ -54,25 +54,6 @@ def has_taint(node: Mapping[str, Any], key: str) -> bool:
     return any(taint.get("key") == key for taint in taints(node))
 
 
-def unschedulable(node: Mapping[str, Any]) -> bool:
-    """Cordoned."""
-    return bool((node.get("spec") or {}).get("unschedulable"))
-
-
-def add_taint(kube: Kube, name: str, *, uid: str, key: str, value: str, effect: str) -> Obj:
-    """Add one taint unless it is there; others' taints are kept, whoever writes at the same time.
-
-    Raises Conflict when the node of that name is not the one with ``uid`` any more, or is never left alone.
-    """
-    ours = {"key": key, "value": value, "effect": effect}
-
-    def change(now: list[Obj]) -> list[Obj]:
-        others = [t for t in now if (t.get("key"), t.get("effect")) != (key, effect)]
-        return now if ours.items() <= _same(now, key, effect).items() else [*others, ours]
-
-    return _edit_taints(kube, name, uid, change)
-
-
 def remove_taint(kube: Kube, name: str, *, uid: str, key: str, value: str, effect: str) -> Obj:
     """Remove the taint with exactly this key, value and effect; anybody else's stays. Raises as `add_taint`."""
     ours = (key, value, effect)

@@ -228,14 +228,3 @@ def delete_gracefully(kube: Kube, pod: Mapping[str, Any]) -> None:
         kube.delete(POD.path(name_of(pod), namespace_of(pod)), uid=uid_of(pod), grace=max(grace_of(pod), 1))
     except NotFound:
         return
-
-
-def delete_by_force(kube: Kube, pod: Mapping[str, Any]) -> None:
-    """Remove this very pod's *object*: its processes may run on. For the fencer alone. Gone already is no error.
-
-    Raises Conflict when another pod has taken the name.
-    """
-    try:
-        kube.delete(POD.path(name_of(pod), namespace_of(pod)), uid=uid_of(pod), grace=0)
-    except NotFound:
-        return

@@ -179,14 +179,6 @@ def delete_attachment(kube: Kube, name: str, uid: str) -> None:
         return
 
 
-def attachment_gone(kube: Kube, name: str, uid: str) -> bool:
-    """Whether the attachment with this UID has disappeared: read from the API server, so it may serve as a proof."""
-    try:
-        return uid_of(kube.get(VOLUME_ATTACHMENT.path(name))) != uid
-    except NotFound:
-        return True
-
-
 def in_use(node: Mapping[str, Any]) -> tuple[str, ...]:
     """status.volumesInUse: what the kubelet said it has, or is about to have, mounted."""
     return tuple((node.get("status") or {}).get("volumesInUse") or ())

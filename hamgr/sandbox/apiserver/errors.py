@@ -150,11 +150,6 @@ def unsupported_media_type() -> ApiFailure:
     return ApiFailure(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
 
 
-def not_acceptable(offered: str) -> ApiFailure:
-    message = f"only the following media types are accepted: {offered}"
-    return ApiFailure(406, "NotAcceptable", message, {})
-
-
 def expired(message: str) -> ApiFailure:
     return ApiFailure(410, "Expired", message)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -89,8 +88,3 @@ class Cluster:
         if kind in self._informers:
             self._informers[kind].observe(item)
         return item
-
-
-async def until_cancelled() -> None:
-    """For controllers that work from their listeners alone."""
-    await asyncio.Event().wait()

@@ -97,10 +97,6 @@ class Writer:
         with self._lock:
             return list(self._acknowledged)
 
-    def last_error(self) -> str:
-        with self._lock:
-            return self._errors[-1][1] if self._errors else ""
-
     def _run(self) -> None:
         connection: pymysql.Connection[pymysql.cursors.Cursor] | None = None
         server = ""
