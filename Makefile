@@ -29,3 +29,10 @@ unit: setup ## the fast tests alone
 
 clean: ## remove what builds and tests leave
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+
+.PHONY: campaign-scheduler bench-scheduler
+campaign-scheduler: setup ## N (10000) generated CIBs to crm_simulate and to hamgr; figures in build/scheduler-campaign.json
+	@PYTHONPATH=tests $(BIN)/python -m scheduler.differential.campaign --count $(or $(N),10000) $(CAMPAIGN_ARGS)
+
+bench-scheduler: setup ## the scheduler beside crm_simulate: process time, CPU, growth
+	@$(BIN)/python bench/scheduler.py $(BENCH_ARGS)

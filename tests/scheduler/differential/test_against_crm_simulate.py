@@ -1,0 +1,44 @@
+"""Some hundred generated CIBs, the same ones each time, are judged alike by crm_simulate and by hamgr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from scheduler.differential.campaign import save_difference
+from scheduler.differential.clusters import cib_number, cibs
+from scheduler.differential.judges import judge, oracle_installed
+
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not oracle_installed(), reason="crm_simulate is not installed (package pacemaker-cli-utils)"),
+]
+EXAMPLES = 300
+
+
+@settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(cibs())
+def test_generated_cibs_are_judged_alike(text: str) -> None:
+    verdict = judge(text)
+    if not verdict.agree:
+        path = Path("build", "scheduler-differences", "test.xml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pytest.fail(f"crm_simulate and hamgr differ:\n{save_difference(text, path, budget_s=15)}")
+
+
+def test_generated_cibs_ask_something() -> None:
+    """The comparison would prove nothing if the oracle refused the CIBs or had nothing to do for them."""
+    verdicts = [judge(cib_number(number)) for number in range(40)]
+    answered = [verdict.oracle for verdict in verdicts if verdict.oracle is not None]
+    assert len(answered) >= 30
+    assert sum(not oracle.trivial for oracle in answered) >= 25
+    assert len({str(sorted(map(str, oracle.summary))) for oracle in answered}) >= 25
