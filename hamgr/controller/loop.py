@@ -167,7 +167,7 @@ class Controller:
         office.term.advance()
         office.parking.clear_the_way()
         office.parking.advance()
-        office.reporter.publish()
+        office.reporter.publish(news=bool(events) or office.term.course is not None)
 
     def _take_events(self) -> list[Event]:
         """Wait a moment for an event, then take all that are there (bounded, so that renewal is never starved)."""

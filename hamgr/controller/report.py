@@ -36,6 +36,7 @@ from hamgr.store.leadership import Leadership
 
 STATUS = "status"
 _AT_MOST_EVERY_S = 0.3
+_AT_LEAST_EVERY_S = 3.0
 _FENCES_SHOWN = 20
 
 
@@ -58,6 +59,7 @@ class Reporter:
         self._now = now
         self._published: StatusDoc | None = None
         self._at = float("-inf")
+        self._news = True
         self._applied: Mapping[str, Any] = {}
         self.trouble = ""
 
@@ -65,11 +67,16 @@ class Reporter:
         """Remember who applied the configuration in force, and when."""
         self._applied = document
 
-    def publish(self) -> None:
-        """Write the document if it says something new. Raises Deposed."""
-        if self._clock() - self._at < _AT_MOST_EVERY_S:
+    def publish(self, *, news: bool) -> None:
+        """Write the document if it says something new. Raises Deposed.
+
+        news: whether anything has happened in this round; without, it is looked at again from time to time only.
+        """
+        self._news = self._news or news
+        since = self._clock() - self._at
+        if since < (_AT_MOST_EVERY_S if self._news else _AT_LEAST_EVERY_S):
             return
-        self._at = self._clock()
+        self._at, self._news = self._clock(), False
         document = self.document()
         if self._published is not None and replace(document, updated_at=self._published.updated_at) == self._published:
             return
