@@ -392,5 +392,7 @@ class Cib:
     have_quorum: bool = False
     dc_uuid: str = ""
     no_quorum_panic: bool = False  # the cluster has had quorum before (what no-quorum-policy=suicide waits for)
-    crm_feature_set: str = "3.16.2"  # of the software that wrote it; before 3.0.13 fail counts were kept by resource only
+    crm_feature_set: str = (
+        "3.16.2"  # of the software that wrote it; before 3.0.13 fail counts were kept by resource only
+    )
     execution_date: int | None = None  # seconds since the epoch: decide as of this time

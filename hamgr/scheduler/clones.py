@@ -178,9 +178,7 @@ def _assign_instance(
     if preferred is not None and child.allowed.get(preferred, -INFINITY) < 0:
         return False
     for node in list(child.allowed):
-        if not placement.available(node) and not node.guest:
-            _ban_instance(child, node, -INFINITY)
-        elif node not in clone.allowed:
+        if (not placement.available(node) and not node.guest) or node not in clone.allowed:
             _ban_instance(child, node, -INFINITY)
         elif clone.allowed[node] < 0:
             _ban_instance(child, node, clone.allowed[node])
@@ -373,9 +371,10 @@ def compatible(dependent: Rsc, primary: Rsc, current: bool, role: int = UNKNOWN)
 
 def _instance_on(primary: Rsc, node: NodeRt, current: bool, role: int) -> Rsc | None:
     for child in instances(primary):
-        if location(child, current) is node and not blocked(child):
-            if role == UNKNOWN or (current_role(child) if current else next_role(child)) == role:
-                return child
+        if location(child, current) is not node or blocked(child):
+            continue
+        if role == UNKNOWN or (current_role(child) if current else next_role(child)) == role:
+            return child
     return None
 
 
@@ -488,8 +487,7 @@ def _update_interleaved(work: Work, first: Act, then: Act, node: NodeRt | None, 
         if partner is None:
             if not current and type_ & (O_RUNNABLE_LEFT | O_IMPLIES_THEN):
                 # Nothing to pair with where it would run, so it must not run.
-                if placement.set_assigned(work, child, None, True):
-                    changed |= ordering.THEN
+                placement.set_assigned(work, child, None, True)
             continue
         first_child_action = first_action(partner, _part_action_task(partner, first), node)
         then_action = first_action(child, part_task(child, then.task), node)

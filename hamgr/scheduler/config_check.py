@@ -13,6 +13,7 @@ from hamgr.scheduler.state import (
     O_OPTIONAL,
     O_THEN_CANCELS_FIRST,
     RESCHEDULE,
+    Act,
     NodeRt,
     Rsc,
     Variant,
@@ -76,7 +77,7 @@ def check_all(work: Work) -> None:
 
 
 def _resources_for(work: Work, history_id: str) -> list[Rsc]:
-    found = [rsc for rsc in work.by_history.get(recorded.strip_instance(history_id), ())]
+    found = list(work.by_history.get(recorded.strip_instance(history_id), ()))
     exact = work.by_id.get(history_id)
     if exact is not None and exact not in found and exact.variant == Variant.PRIMITIVE:
         found.append(exact)
@@ -118,7 +119,7 @@ def _check_history(work: Work, rsc: Rsc, node: NodeRt, history: ResourceHistory)
                 failures.clear(work, rsc, node, "action definition changed")
 
 
-def cancel_action(work: Work, rsc: Rsc, task: str, interval_ms: int, node: NodeRt) -> actions.Act:
+def cancel_action(work: Work, rsc: Rsc, task: str, interval_ms: int, node: NodeRt) -> Act:
     """An action that cancels a recurring operation."""
     key = operations.op_key(rsc.id, task, interval_ms)
     cancel = actions.make(work, rsc, key, "cancel", node, False, interval_ms)

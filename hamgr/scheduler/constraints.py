@@ -1,10 +1,11 @@
-"""Configured constraints: location and order, unpacked from the CIB (colocations and tickets have modules of their own).
+"""Configured constraints: location and order, unpacked from the CIB (colocations and tickets have their own modules).
 
 Implements "Resource Constraints" of Pacemaker Explained, sets, tags and templates included.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -49,8 +50,8 @@ def unpack(work: Work) -> None:
             pair = ((constraint.rsc, constraint.rsc_role), (constraint.with_rsc, constraint.with_rsc_role))
             colocation.unpack_constraint(work, constraint, _as_sets(work, constraint.sets, pair))
         else:
-            pair = ((constraint.rsc, constraint.rsc_role),)
-            tickets.unpack_constraint(work, constraint, _as_sets(work, constraint.sets, pair))
+            single = ((constraint.rsc, constraint.rsc_role),)
+            tickets.unpack_constraint(work, constraint, _as_sets(work, constraint.sets, single))
 
 
 # --- tags and templates -------------------------------------------------------------------------------
@@ -340,13 +341,13 @@ def _within_set(work: Work, constraint: model.Order, group: ResourceSet, parent_
             for then in members[index + 1 :]:
                 actions.order_tasks(work, first, task, then, task, flags)
     elif group.sequential:
-        for first, then in zip(members, members[1:], strict=False):
+        for first, then in itertools.pairwise(members):
             actions.order_tasks(work, first, task, then, task, flags)
     if symmetry != SYMMETRIC or not group.sequential:
         return
     inverse = actions.INVERSE_TASK.get(task, "")
     flags = _flags(kind, inverse, INVERSE)
-    for first, then in zip(members, members[1:], strict=False):
+    for first, then in itertools.pairwise(members):
         actions.order_tasks(work, then, inverse, first, inverse, flags)
 
 

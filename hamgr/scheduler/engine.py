@@ -45,8 +45,8 @@ def effective_time(cib: Cib, now: datetime) -> int:
 def schedule(cib: Cib, now: datetime) -> Transition:
     """Decide what has to be done to bring a cluster to its configured state.
 
-    ``cib`` is the configuration with all recorded state; ``now`` the time that rules and failure timeouts see. Pure: the
-    same arguments give the same transition.
+    ``cib`` is the configuration with all recorded state; ``now`` the time that rules and failure timeouts see. Pure:
+    the same arguments give the same transition.
     """
     work = run(cib, now)
     made, edges = graph.build(work)
@@ -171,9 +171,9 @@ def _assign(work: Work) -> None:
 
 def _create_actions(work: Work) -> None:
     for rsc, node, op in work.param_check:
-        if config_check.check_op(work, rsc, node, op):
-            if failures.fail_count(work, rsc, node, effective=True)[0]:
-                failures.clear(work, rsc, node, "action definition changed")
+        changed = config_check.check_op(work, rsc, node, op)
+        if changed and failures.fail_count(work, rsc, node, effective=True)[0]:
+            failures.clear(work, rsc, node, "action definition changed")
     if work.options.startup_probes:
         probes.schedule(work)
     for rsc in work.resources:

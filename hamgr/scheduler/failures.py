@@ -57,9 +57,8 @@ def _failure_blocks(work: Work, rsc: Rsc, node: NodeRt, record: OpRecord | None)
         if meta.get("on-fail", "").lower() != "block":
             continue
         for entry in (record,) if record is not None else history.ops:
-            if entry.operation == op.name and entry.interval_ms == op.interval_ms and entry.rc not in (0, 7, 8, 193):
-                expected = target_rc(entry)
-                if expected != entry.rc:
+            if entry.operation == op.name and entry.interval_ms == op.interval_ms:
+                if entry.id.endswith("_last_failure_0") or target_rc(entry) != entry.rc:
                     return True
     return False
 
@@ -84,10 +83,12 @@ def fail_count(
         if count:
             for value in _matching(work, rsc, node, "last-failure"):
                 last = max(last, scores.leading_int(value))
+    if count and rsc.failure_timeout_ms > 0 and _failure_blocks(work, rsc, node, record):
+        # What blocks a resource stays until somebody has looked at it.
+        rsc.failure_timeout_ms = 0
     timeout = rsc.failure_timeout_ms // 1000
-    if effective and count and timeout > 0 and last > 0 and work.now > last + timeout - 1:
-        if work.now >= last + timeout and not _failure_blocks(work, rsc, node, record):
-            count = 0
+    if effective and count and timeout > 0 and last > 0 and work.now > last + timeout:
+        count = 0
     if fillers and rsc.fillers and not rsc.in_bundle():
         for filler in rsc.fillers:
             more, when = fail_count(work, filler, node, effective)

@@ -157,10 +157,14 @@ def _order_starts(rsc: Rsc, fence: Act) -> None:
     for action in rsc.action_list:
         if action.needs == Needs.FENCING:
             actions.order(fence, action, O_OPTIONAL)
-        elif action.needs == Needs.QUORUM and action.task == "start":
+        elif (
+            action.needs == Needs.QUORUM
+            and action.task == "start"
+            and target in rsc.allowed
+            and target not in rsc.known_on
+        ):
             # What is not known about the node to be fenced might be the resource running there.
-            if target in rsc.allowed and target not in rsc.known_on:
-                actions.order(fence, action, O_OPTIONAL | O_RUNNABLE_LEFT)
+            actions.order(fence, action, O_OPTIONAL | O_RUNNABLE_LEFT)
 
 
 def _order_stops(work: Work, rsc: Rsc, fence: Act) -> None:

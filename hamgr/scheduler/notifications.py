@@ -131,13 +131,13 @@ def _notify_instance(work: Work, rsc: Rsc, phase: Phase, happening: set[str]) ->
             if task == "demote" or stop is None or stop.flags & OPTIONAL:
                 _notify_after(work, rsc, node, phase)
     elif task in ("start", "promote") and rsc.next_role != STOPPED:
-        node = rsc.assigned_to
-        if node is None:
+        target = rsc.assigned_to
+        if target is None:
             return
         start = actions.find_task(rsc, "start")
         if task != "start" or start is None or start.flags & OPTIONAL:
-            _notify(work, rsc, node, phase, "pre")
-        _notify_after(work, rsc, node, phase)
+            _notify(work, rsc, target, phase, "pre")
+        _notify_after(work, rsc, target, phase)
 
 
 def _notify(work: Work, rsc: Rsc, node: NodeRt, phase: Phase, kind: str) -> bool:

@@ -146,9 +146,9 @@ def _promoted_monitor_on_fail(rsc: Rsc) -> str:
     """A failed demote is treated as the recurring monitor of the promoted role would be."""
     for op in rsc.primitive.ops if rsc.primitive else ():
         text = op.attributes.get("on-fail", "").lower()
-        if op.name == "monitor" and enabled(op) and op.interval_ms and _op_role(op) == "Promoted":
-            if text and text != "demote":
-                return text
+        promoted_monitor = op.name == "monitor" and enabled(op) and op.interval_ms and _op_role(op) == "Promoted"
+        if promoted_monitor and text and text != "demote":
+            return text
     return ""
 
 

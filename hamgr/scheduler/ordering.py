@@ -96,9 +96,7 @@ def _disable_invalid(work: Work) -> None:
                 and action.rsc is not None
                 and first.node.remote_rsc is not None
                 and action.rsc is first.node.remote_rsc.container
-            ):
-                link.flags = O_NONE
-            elif link.flags == O_LOAD and action.task == "migrate_to" and _reaches(action, first):
+            ) or (link.flags == O_LOAD and action.task == "migrate_to" and _reaches(action, first)):
                 link.flags = O_NONE
 
 
@@ -373,11 +371,11 @@ def update_primitive(work: Work, first: Act, then: Act, flags: int, filter_: int
             first.flags &= ~OPTIONAL
         if flags & MIGRATE_RUNNABLE and not then.flags & MIGRATE_RUNNABLE:
             first.flags &= ~MIGRATE_RUNNABLE
-    if type_ & O_PROMOTED_IMPLIES_FIRST and filter_ & OPTIONAL and not then.flags & OPTIONAL:
-        if then.rsc is not None and then.rsc.role == PROMOTED:
-            first.flags &= ~OPTIONAL
-            if first.flags & MIGRATE_RUNNABLE and not then.flags & MIGRATE_RUNNABLE:
-                first.flags &= ~MIGRATE_RUNNABLE
+    promoted = then.rsc is not None and then.rsc.role == PROMOTED
+    if type_ & O_PROMOTED_IMPLIES_FIRST and filter_ & OPTIONAL and not then.flags & OPTIONAL and promoted:
+        first.flags &= ~OPTIONAL
+        if first.flags & MIGRATE_RUNNABLE and not then.flags & MIGRATE_RUNNABLE:
+            first.flags &= ~MIGRATE_RUNNABLE
     if type_ & O_IMPLIES_FIRST_MIGRATABLE and filter_ & OPTIONAL:
         if then.flags & (MIGRATE_RUNNABLE | RUNNABLE) != MIGRATE_RUNNABLE | RUNNABLE:
             first.flags &= ~RUNNABLE

@@ -14,6 +14,7 @@ from hamgr.scheduler.state import (
     PROMOTED,
     RUNNABLE,
     STOPPED,
+    Colocation,
     NodeRt,
     NodeScores,
     Rsc,
@@ -166,7 +167,7 @@ def _apply_colocations(work: Work, rsc: Rsc) -> None:
             colocation.add_dependent_scores(work, rsc, constraint)
 
 
-def _apply_this_with(work: Work, rsc: Rsc, constraint: colocation.Colocation) -> None:
+def _apply_this_with(work: Work, rsc: Rsc, constraint: Colocation) -> None:
     archive = None
     if constraint.dependent_role >= PROMOTED or -INFINITY < constraint.score < 0:
         archive = dict(rsc.allowed)

@@ -129,9 +129,8 @@ def _before_dependents_of_stops(work: Work) -> None:
         if not ordering.first_task.endswith("_stop_0") and (ordering.first is None or ordering.first.task != "stop"):
             continue
         then = ordering.then
-        if ordering.then_rsc is not None and first_rsc.container is ordering.then_rsc:
-            if ordering.then_task.endswith("_stop_0"):
-                continue
+        if first_rsc.container is ordering.then_rsc and ordering.then_task.endswith("_stop_0"):
+            continue
         probes = actions.all_of(first_rsc, "monitor")
         if not probes:
             continue

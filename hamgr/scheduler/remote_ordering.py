@@ -129,7 +129,7 @@ def fence_guest(work: Work, node: NodeRt) -> None:
     elif stop is not None:
         actions.order(stop, fence, O_RUNNABLE_LEFT | O_IMPLIES_THEN)
     elif connection is not None:
-        # The guest may only seem to be stopped because its history was cleaned; its connection's stop comes after a probe.
+        # It may only seem to be stopped because its history was cleaned; its connection's stop waits for a probe.
         stop = next((a for a in connection.action_list if a.task == "stop"), None)
         actions.order(stop, fence, O_OPTIONAL)
     fencing.order_dependents(work, fence)

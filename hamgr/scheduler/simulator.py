@@ -17,7 +17,6 @@ from hamgr.scheduler.engine import effective_time
 from hamgr.scheduler.state import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, NodeRt, Rsc, Work
 from hamgr.scheduler.transition import Action, Transition
 
-
 # What Pacemaker's simulator signs its results with.
 FAKE_CONTROLLER = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
 
@@ -68,7 +67,7 @@ def view(cib: Cib, now: datetime) -> StatusView:
 def view_of(work: Work) -> StatusView:
     """The state that an unpacked CIB records."""
     nodes = tuple(_node_view(node) for node in work.nodes if not _hidden(work, node))
-    found = []
+    found: list[ResourceView] = []
     for top in work.resources:
         for leaf in top.leaves():
             if leaf.role in (STOPPED, UNKNOWN) and not leaf.running_on:

@@ -311,9 +311,9 @@ class CloneData:
     __slots__ = (
         "clone_max",
         "clone_node_max",
+        "config",
         "confirm_demote",
         "confirm_promote",
-        "config",
         "interleave",
         "merged_promotion",
         "notify_data",

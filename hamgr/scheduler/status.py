@@ -62,6 +62,8 @@ def _provides_unfencing(resource: model.Resource) -> bool:
 def unpack(cib: model.Cib, now: int) -> Work:
     """Make the working state: nodes, resources and what the recorded history says about both."""
     work = Work(cib, now, read_options(cib, now))
+    # A watchdog makes lost nodes fence themselves, so no device is needed.
+    work.have_stonith_resource = work.options.have_watchdog
     for node in cib.nodes:
         _add_node(work, node)
     remotes.unpack_nodes(work)

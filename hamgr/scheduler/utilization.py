@@ -12,6 +12,7 @@ from hamgr.scheduler import actions, colocation, placement
 from hamgr.scheduler.state import (
     O_LOAD,
     OPTIONAL,
+    Colocation,
     NodeRt,
     NodeScores,
     Rsc,
@@ -86,7 +87,7 @@ def _colocated(rsc: Rsc, origin: Rsc, found: list[Rsc]) -> list[Rsc]:
     return found
 
 
-def _binding(dependent: Rsc, primary: Rsc, constraint: colocation.Colocation) -> bool:
+def _binding(dependent: Rsc, primary: Rsc, constraint: Colocation) -> bool:
     return (
         constraint.score == INFINITY
         and colocation.affects(dependent, primary, constraint, preview=True) == colocation.LOCATION
