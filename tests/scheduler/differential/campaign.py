@@ -1,7 +1,7 @@
 """A long comparison: `make campaign-scheduler N=10000` puts that many generated CIBs to both schedulers.
 
-Prints how many differ, gate by gate; shrinks the first differences of each kind to minimal CIBs, which it saves with both
-answers under build/scheduler-differences/; writes the figures to build/scheduler-campaign.json.
+Prints how many differ, gate by gate; shrinks the first differences of each kind to minimal CIBs, which it saves with
+both answers under build/scheduler-differences/; writes the figures to build/scheduler-campaign.json.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Tally:
         self.differing.append(number)
         if verdict.crash:
             self.crashes.append(number)
-        self.gates.update(verdict.differences)
+        self.gates.update(verdict.differences.keys())
         self.kinds.setdefault(signature(verdict), number)
 
     def figures(self, took_s: float) -> dict[str, Any]:
@@ -101,20 +101,19 @@ class Tally:
         }
 
 
+_WORDS = re.compile(
+    r"_(start|stop|monitor|promote|demote|notify|migrate_to|migrate_from)_|(action=\w+|clear_failcount)"
+)
+
+
 def signature(verdict: Verdict) -> str:
     """What kind of difference this is: gates, tasks and directions, but no names."""
     if verdict.crash:
         return re.sub(r"\d+", "N", verdict.crash)
     kinds = set()
     for gate, lines in verdict.differences.items():
-        for line in lines:
-            words = re.findall(
-                r"_(start|stop|monitor|promote|demote|notify|migrate_\w+|clear_failcount|delete)_|(\w+=\w+)", line
-            )
-            kinds.add(f"{gate} {line[0]} {' '.join(a or b for a, b in words if 'node' not in b and 'rsc' not in b)}")
-            if gate != "order":
-                continue
-            break
+        told = lines[:1] if gate == "order" else lines
+        kinds |= {f"{gate} {line[0]} {_WORDS.findall(line)}" for line in told}
     return "; ".join(sorted(kinds))
 
 
