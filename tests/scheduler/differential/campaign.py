@@ -67,7 +67,7 @@ class Tally:
         self.gates: Counter[str] = Counter()
         self.crashes: list[int] = []
         self.differing: list[int] = []
-        self.kinds: dict[str, int] = {}  # a difference's signature: the first CIB that shows it
+        self.kinds: dict[frozenset[str], int] = {}  # a difference's signature: the first CIB that shows it
 
     def count(self, number: int, verdict: Verdict) -> None:
         self.judged += 1
@@ -106,15 +106,15 @@ _WORDS = re.compile(
 )
 
 
-def signature(verdict: Verdict) -> str:
-    """What kind of difference this is: gates, tasks and directions, but no names."""
+def signature(verdict: Verdict) -> frozenset[str]:
+    """What kinds of differences these are: gates, tasks and directions, but no names."""
     if verdict.crash:
-        return re.sub(r"\d+", "N", verdict.crash)
+        return frozenset({re.sub(r"\d+", "N", verdict.crash)})
     kinds = set()
     for gate, lines in verdict.differences.items():
         told = lines[:1] if gate == "order" else lines
         kinds |= {f"{gate} {line[0]} {_WORDS.findall(line)}" for line in told}
-    return "; ".join(sorted(kinds))
+    return frozenset(kinds)
 
 
 def report(figures: dict[str, Any]) -> str:
@@ -139,11 +139,11 @@ def save_minimal(numbers: Iterable[int]) -> None:
 def save_difference(text: str, path: Path, budget_s: float = SHRINK_S) -> str:
     """Shrink a CIB that makes a difference, save it beside what differs, and say where."""
     before = judge(text)
-    gates, crash = set(before.differences), before.crash
+    kinds = signature(before)
 
     def still(smaller: str) -> bool:
-        verdict = judge(smaller)
-        return verdict.crash == crash if crash else bool(gates & set(verdict.differences)) and not verdict.crash
+        found = signature(judge(smaller))
+        return bool(found) and found <= kinds
 
     minimal = shrink(text, still, budget_s)
     verdict = judge(minimal)

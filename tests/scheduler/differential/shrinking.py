@@ -12,9 +12,9 @@ from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
 _KEPT_TAGS = frozenset({"configuration", "crm_config", "nodes", "resources", "constraints", "status"})
-_KEPT_ATTRIBUTES = frozenset(
-    {"id", "uname", "validate-with", "class", "provider", "type", "name", "value", "operation"}
-)
+# Histories keep what a controller always writes: without it, other differences would creep in.
+_KEPT_ELEMENTS = frozenset({"lrm_rsc_op", "lrm_resource", "node_state", "primitive", "cib"})
+_KEPT_ATTRIBUTES = frozenset({"id", "uname", "name", "value"})
 
 
 def shrink(text: str, still: Callable[[str], bool], budget_s: float) -> str:
@@ -78,7 +78,7 @@ def _without_attributes(root: ET.Element, still: Callable[[str], bool], deadline
         (index, name)
         for index, element in enumerate(root.iter())
         for name in element.attrib
-        if name not in _KEPT_ATTRIBUTES
+        if name not in _KEPT_ATTRIBUTES and element.tag not in _KEPT_ELEMENTS
     ]
     for index, name in places:
         if time.monotonic() >= deadline:
