@@ -5,117 +5,138 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pymysql
 from rich.console import Console
-from rich.table import Table
 
 from hamgr.sandbox.client import ApiError
 from hamgr.sandbox.demo.acts import ACTS, Act
+from hamgr.sandbox.demo.judgment import Result
 from hamgr.sandbox.demo.stage import NotInTime, Stage
-from hamgr.sandbox.demo.story import Result, play, prepare
+from hamgr.sandbox.demo.story import play, prepare
+from hamgr.sandbox.demo.telling import Teller, table, verdict
 from hamgr.sandbox.errors import SandboxError
+from hamgr.sandbox.network import NetworkError
 
 RESULTS = Path("build/demo.json")
+BASELINE = Path("build/baseline.json")
 _ROWS_AN_ACT = 100_000
 _PATIENCE_S = 60.0
+_WIDTH = 132  # of lines that nobody looks at on a terminal
 
-_WIDTH = 132  # of a table that nobody looks at on a terminal
-console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+_FAILURES = (SandboxError, NetworkError, NotInTime, ApiError, pymysql.MySQLError, OSError)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make demo", description="MariaDB on a ReadWriteOnce disk, and five faults.")
-    parser.add_argument("--runs", type=int, default=1, help="play the story so many times; the table shows medians")
-    parser.add_argument("--only", nargs="*", choices=[act.name for act in ACTS], help="these faults only")
-    parser.add_argument("--baseline", action="store_true", help="measure plain Kubernetes' controllers here as well")
-    parser.add_argument("--dir", type=Path, default=Path("build/demo-sandbox"))
-    parser.add_argument("--keep", action="store_true", help="leave the sandbox running at the end")
-    options = parser.parse_args()
+    options = _options()
     acts = [act for act in ACTS if not options.only or act.name in options.only]
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    teller = Teller(console)
+    baseline = None
     try:
-        baseline = _perform(Stage(options.dir, hamgr=False), acts, 1, keep=False) if options.baseline else {}
-        results = _perform(Stage(options.dir), acts, options.runs, keep=options.keep)
-    except (SandboxError, NotInTime, ApiError, pymysql.MySQLError, OSError) as error:
+        results = _hamgr(acts, options, teller, console)
+        if options.baseline:
+            baseline = _kubernetes(acts, options, teller, console)
+    except _FAILURES as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    _print_table(acts, results, baseline)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    flat = [result.to_json() for act in acts for result in results[act.name]]
-    RESULTS.write_text(json.dumps(flat, indent=1) + "\n")
-    console.print(f"all of it, with every step: {RESULTS}")
-    return 0 if all(_kept(act, result) for act in acts for result in results[act.name]) else 1
+    console.print()
+    console.print(table(acts, results, baseline))
+    kept, sentences = verdict(acts, results)
+    console.print()
+    for sentence in sentences:
+        console.print(sentence, style="bold green" if kept and sentence is sentences[0] else "" if kept else "bold red")
+    console.print(
+        "Pacemaker 2.1.5 and Kubernetes 1.36 were measured on real clusters (docs/performance.md). "
+        f"Every step: {RESULTS}",
+        style="dim",
+    )
+    return 0 if kept else 1
 
 
-def _perform(stage: Stage, acts: list[Act], runs: int, *, keep: bool) -> dict[str, list[Result]]:
-    began = time.monotonic()
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make demo", description="MariaDB on a ReadWriteOnce disk, and five faults.")
+    parser.add_argument("--runs", type=int, default=1, help="play the story so many times; the table shows medians")
+    parser.add_argument("--only", nargs="*", choices=[act.name for act in ACTS], help="these faults only")
+    parser.add_argument("--baseline", action="store_true", help="then the same with plain Kubernetes' controllers")
+    parser.add_argument(
+        "--patience", type=float, default=120.0, help="seconds after which plain Kubernetes is given up, per fault"
+    )
+    parser.add_argument(
+        "--dir", type=Path, default=Path("build/demo-sandbox"), help="where the sandbox keeps its files"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the sandbox running at the end")
+    options = parser.parse_args()
+    if options.runs < 1:
+        parser.error("--runs must be at least 1")
+    if options.keep and options.baseline:
+        parser.error("--keep and --baseline do not go together: both want the sandbox")
+    return options
 
-    def say(line: str) -> None:
-        console.print(f"[dim]{time.monotonic() - began:7.1f}[/dim]  {line}", markup=True)
 
+def _hamgr(acts: list[Act], options: argparse.Namespace, teller: Teller, console: Console) -> dict[str, list[Result]]:
+    """Play the story with hamgr and write its results down, also those of a story that had to be broken off."""
+    console.print("MariaDB on a ReadWriteOnce disk, three nodes, a client that writes 10 rows a second. Five faults.")
     results: dict[str, list[Result]] = {act.name: [] for act in acts}
-    first = 1
+    stage = Stage(options.dir)
     try:
-        stage.up(say)
-        prepare(stage)
-        for run in range(runs):
-            for act in acts:
-                if act.name == "leader-killed" and not stage.hamgr:
-                    continue
-                console.rule(f"{act.title}" + (f" ({run + 1} of {runs})" if runs > 1 else ""), align="left")
-                result = play(stage, act, first, say, _PATIENCE_S)
-                first += _ROWS_AN_ACT
-                results[act.name].append(result)
-                say(f"outage {result.outage_s:.2f} s, {result.found} of {result.acked} acknowledged rows found")
+        _set(stage, teller)
+        console.print(f"[dim]        watch it yourself: {_watch_command(stage)}[/dim]", soft_wrap=True)
+        for run in range(options.runs):
+            for index, act in enumerate(acts):
+                turn = f", run {run + 1} of {options.runs}" if options.runs > 1 else ""
+                teller.act(f"{index + 1}. {act.title}{turn}")
+                first = 1 + _ROWS_AN_ACT * (run * len(acts) + index)
+                results[act.name].append(play(stage, act, first, teller, _PATIENCE_S))
+                _write(RESULTS, results)
     finally:
-        if not keep:
+        if not options.keep:
             stage.down()
     return results
 
 
-def _kept(act: Act, result: Result) -> bool:
-    """Whether what is never traded away was kept: every acknowledged row is there once, and there was one writer."""
-    del act
-    return result.found == result.acked and not result.duplicates and not result.second_writer
+def _kubernetes(
+    acts: list[Act], options: argparse.Namespace, teller: Teller, console: Console
+) -> dict[str, list[Result]]:
+    """Play the story with a plain Deployment. What the sandbox's controllers cannot recover ends it, not the demo."""
+    console.print()
+    console.rule("The same with a plain Deployment, in real time", style="dim")
+    console.print(f"A fault is given up after {options.patience:g} s (--patience).")
+    results: dict[str, list[Result]] = {act.name: [] for act in acts}
+    stage = Stage(options.dir, hamgr=False)
+    try:
+        _set(stage, teller)
+        for index, act in enumerate(acts):
+            if act.needs_hamgr:
+                continue
+            teller.act(f"plain Kubernetes: {act.title}")
+            results[act.name].append(play(stage, act, 1 + _ROWS_AN_ACT * index, teller, options.patience))
+            _write(BASELINE, results)
+    except NotInTime as error:
+        teller.conclude(f"{error}; the rest is left out", good=False)
+    finally:
+        stage.down()
+    return results
 
 
-def _print_table(acts: list[Act], results: dict[str, list[Result]], baseline: dict[str, list[Result]]) -> None:
-    table = Table(title="what the client saw", title_justify="left")
-    for column in ("fault", "outage", "bound", "acked", "found", "twice", "2 writers"):
-        table.add_column(column, justify="left" if column == "fault" else "right")
-    for column in ("plain K8s", "Pacemaker"):
-        table.add_column(column, justify="right")
-    if baseline:
-        table.add_column("plain K8s, here", justify="right")
-    for act in acts:
-        mine = results[act.name]
-        outages = sorted(result.outage_s for result in mine)
-        shown = f"{outages[len(outages) // 2]:.2f} s"
-        if len(outages) > 1:
-            shown += f" ({outages[0]:.2f}-{outages[-1]:.2f})"
-        row = [
-            act.title,
-            shown,
-            f"<= {act.bound_s:g} s",
-            str(sum(result.acked for result in mine)),
-            str(sum(result.found for result in mine)),
-            str(sum(result.duplicates for result in mine)),
-            "no" if not any(result.second_writer for result in mine) else "YES",
-            act.kubernetes,
-            act.pacemaker,
-        ]
-        if baseline:
-            here = baseline.get(act.name) or []
-            row.append(f"{here[0].outage_s:.1f} s" if here and here[0].found else "-" if not here else "not back")
-        table.add_row(*row)
-    console.print(table)
-    console.print(
-        "[dim]plain Kubernetes 1.36 and Pacemaker 2.1.5: measured on real clusters, see docs/performance.md[/dim]"
-    )
+def _set(stage: Stage, teller: Teller) -> None:
+    stage.up(teller.say)
+    prepare(stage)
+    teller.say(f"waiting for {stage.calm}")
+
+
+def _watch_command(stage: Stage) -> str:
+    return f"{Path(sys.executable).parent}/hamgr --config {stage.sandbox.layout.user_settings} status --watch"
+
+
+def _write(path: Path, results: Mapping[str, list[Result]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flat = [result.to_json() for played in results.values() for result in played]
+    path.write_text(json.dumps(flat, indent=1) + "\n")
 
 
 if __name__ == "__main__":

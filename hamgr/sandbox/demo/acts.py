@@ -12,18 +12,21 @@ from hamgr.sandbox.demo.stage import NotInTime, Stage
 class Act:
     """One fault.
 
-    title: for people. bound_s: the outage that must not be exceeded. kubernetes, pacemaker: outages measured on real
-    ones (docs/performance.md says how), in words. strike: makes the fault and says where. mend: undoes it.
+    title, deed: for people; the deed names what was hit ({where}). bound_s: the outage that must not be exceeded.
+    kubernetes, pacemaker: outages measured on real ones (docs/performance.md says how), in words. strike: makes the
+    fault and says what was hit. mend: undoes it.
     """
 
     name: str
     title: str
+    deed: str
     bound_s: float
     kubernetes: str
     pacemaker: str
     strike: Callable[[Stage], str]
     mend: Callable[[Stage, str], None] = lambda _stage, _where: None
     cuts_off: bool = False  # the old database runs on, cut off
+    needs_hamgr: bool = False  # plain Kubernetes has no such thing
 
 
 def _delete_pod(stage: Stage) -> str:
@@ -63,26 +66,53 @@ def _partition(stage: Stage) -> str:
 
 
 ACTS = (
-    Act("pod-deleted", "pod deleted", 3.0, "10.8 s", "-", _delete_pod),
-    Act("container-killed", "container killed (SIGKILL)", 2.0, "1.9 s", "2.2 s", _kill_container),
-    Act("leader-killed", "leading hamgrd killed (SIGKILL)", 0.0, "-", "-", _kill_leader),
     Act(
-        "host-crashed",
-        "host of the database crashed",
-        8.0,
-        "> 900 s",
-        "9.5 s",
-        _crash,
-        lambda stage, node: stage.sandbox.start(node),
+        name="pod-deleted",
+        title="pod deleted",
+        deed="kubectl delete pod {where}",
+        bound_s=3.0,
+        kubernetes="10.8 s",
+        pacemaker="-",
+        strike=_delete_pod,
     ),
     Act(
-        "host-partitioned",
-        "host partitioned, database still running there",
-        9.0,
-        "> 900 s",
-        "9.6 s",
-        _partition,
-        lambda stage, node: stage.sandbox.heal(node),
+        name="container-killed",
+        title="container killed",
+        deed="SIGKILL to MariaDB in pod {where}",
+        bound_s=2.0,
+        kubernetes="1.9 s",
+        pacemaker="2.2 s",
+        strike=_kill_container,
+    ),
+    Act(
+        name="leader-killed",
+        title="leading hamgrd killed",
+        deed="SIGKILL to the leading hamgrd, on {where}",
+        bound_s=0.0,
+        kubernetes="-",
+        pacemaker="-",
+        strike=_kill_leader,
+        needs_hamgr=True,
+    ),
+    Act(
+        name="host-crashed",
+        title="host crashed",
+        deed="power off: {where}, where MariaDB runs",
+        bound_s=8.0,
+        kubernetes="> 900 s",
+        pacemaker="9.5 s",
+        strike=_crash,
+        mend=lambda stage, node: stage.sandbox.start(node),
+    ),
+    Act(
+        name="host-partitioned",
+        title="host cut off, still writing",
+        deed="network cut: {where}; MariaDB runs on there, and a client beside it goes on writing",
+        bound_s=9.0,
+        kubernetes="-",
+        pacemaker="9.6 s",
+        strike=_partition,
+        mend=lambda stage, node: stage.sandbox.heal(node),
         cuts_off=True,
     ),
 )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from hamgr.sandbox.client import ApiError, Client
 from hamgr.sandbox.cluster import Sandbox
 from hamgr.sandbox.demo.writer import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S
 from hamgr.sandbox.layout import Options
-from hamgr.sandbox.observe import read
+from hamgr.sandbox.observe import look, read
 from hamgr.store.config import StoreConfig
 from hamgr.store.errors import StoreError
 from hamgr.store.eventlog import read_events
@@ -42,6 +43,21 @@ T = TypeVar("T")
 
 class NotInTime(Exception):
     """Something that the story waits for did not happen; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodState:
+    """What Kubernetes shows of a pod: where, in which state, how often its container was started again."""
+
+    node: str
+    state: str
+    restarts: int
+
+    def describe(self, before: PodState | None) -> str:
+        """In words, against what was seen before."""
+        if before is not None and self.restarts > before.restarts:
+            return f"was started again in place on {self.node}"
+        return f"is {self.state}" + (f" on {self.node}" if self.node else "")
 
 
 class Stage:
@@ -120,6 +136,13 @@ class Stage:
                 return pod
         raise NotInTime("no pod of the database is ready")
 
+    def pod_states(self) -> dict[str, PodState]:
+        """The database's pods by name; empty when Kubernetes cannot be asked."""
+        try:
+            return {str(pod["metadata"]["name"]): _pod_state(pod) for pod in self.pods()}
+        except ApiError:
+            return {}
+
     def delete_pod(self, name: str) -> None:
         self.request("delete", f"/api/v1/namespaces/{NAMESPACE}/pods/{name}")
 
@@ -154,8 +177,17 @@ class Stage:
         except StoreError:
             return []
 
+    @property
+    def calm(self) -> str:
+        """What `quiet` waits for, in words."""
+        if self.hamgr:
+            return "the cluster to be whole, with a parked standby"
+        return "the nodes to be ready and the database to answer"
+
     def quiet(self) -> bool:
         """Whether the cluster is whole again: all nodes online, nothing in progress, a pod parked as a standby."""
+        if not self.hamgr:
+            return all(look(self.sandbox.kubeconfig, ()).nodes.values()) and self._answers()
         document = self.status()
         if document is None or document.transition is not None or not self.leader():
             return False
@@ -214,6 +246,17 @@ class Stage:
             if time.monotonic() > deadline:
                 raise NotInTime(f"waited {timeout_s:g} s for {what}")
             time.sleep(_LOOK_S)
+
+
+def _pod_state(pod: dict[str, Any]) -> PodState:
+    status = pod.get("status", {})
+    containers = status.get("containerStatuses") or [{}]
+    waiting = containers[0].get("state", {}).get("waiting", {}).get("reason")
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or [])
+    state = "ready" if ready else waiting or ("running" if status.get("phase") == "Running" else "Pending")
+    if pod["metadata"].get("deletionTimestamp"):
+        state = "Terminating"
+    return PodState(str(pod["spec"].get("nodeName", "")), state, int(containers[0].get("restartCount", 0)))
 
 
 def _find(resources: tuple[ResourceStatus, ...], wanted: str) -> ResourceStatus | None:

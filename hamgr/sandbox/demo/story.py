@@ -5,15 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
 
 from hamgr.cib.events import Event
 from hamgr.sandbox.demo.acts import Act
+from hamgr.sandbox.demo.judgment import Result, Step
 from hamgr.sandbox.demo.stage import Stage
+from hamgr.sandbox.demo.telling import Teller
 from hamgr.sandbox.demo.writer import Acknowledged, Writer, longest_outage
 
 CREATE = (
@@ -24,38 +24,7 @@ CREATE = (
 _BEFORE_S = 2.0  # of undisturbed writing before a fault
 _AFTER_S = 3.0  # and after the last outage
 _INSIDER_FIRST = 1_000_000_000
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something that happened, in seconds after the fault."""
-
-    step: str
-    at_s: float
-
-
-@dataclass(slots=True)
-class Result:
-    """What one fault led to.
-
-    outage_s: the longest stretch in which no row was acknowledged, less the client's own pace. acked: rows that were
-    acknowledged during the act; found: how many of those are in the table at its end; duplicates: rows found more than
-    once; second_writer: whether two servers ever acknowledged writes in turns, or an old one did after a new one had.
-    """
-
-    fault: str
-    title: str
-    outage_s: float
-    acked: int
-    found: int
-    duplicates: int
-    second_writer: bool
-    steps: list[Step] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+_CALM_S = 120.0  # until a cluster is whole again after a fault was undone
 
 
 def prepare(stage: Stage) -> None:
@@ -64,50 +33,103 @@ def prepare(stage: Stage) -> None:
         stage.query(statement)
 
 
-def play(stage: Stage, act: Act, number: int, say: Say, patience_s: float) -> Result:
+def play(stage: Stage, act: Act, number: int, teller: Teller, patience_s: float) -> Result:
     """Play one act. Raises NotInTime when the cluster is not ready for it.
 
     number: of the first row that the client writes. patience_s: when to give up waiting for the database.
     """
-    if stage.hamgr:
-        stage.wait(stage.quiet, 120, "the cluster to be whole, with a parked standby")
+    stage.wait(stage.quiet, max(_CALM_S, patience_s), stage.calm)
     writer = Writer(stage.connect, first=number)
     writer.start()
     try:
         stage.wait(lambda: len(writer.acknowledged()) > _BEFORE_S / writer.interval_s, 30, "the client to write")
         with _insider(stage, act) as insider:
-            struck, where = time.monotonic(), act.strike(stage)
-            wall = time.time() - (time.monotonic() - struck)
-            say(f"{act.title}: {where}")
-            _await_recovery(stage, writer, struck, patience_s, say, wall)
-            outside = writer.acknowledged()
-        if stage.hamgr or outside[-1].at > struck + _AFTER_S:
-            act.mend(stage, where)
+            watch = Watch(stage, teller, writer)
+            where = act.strike(stage)
+            teller.at(0.0, act.deed.format(where=where), "bold")
+            watch.until_steady(patience_s)
     finally:
         writer.stop()
-    return _judge(stage, act, writer, insider, struck, wall)
+    result = _judge(stage, act, watch, insider)
+    act.mend(stage, where)
+    _conclude(result, insider, watch.struck, teller)
+    return result
 
 
-def _await_recovery(stage: Stage, writer: Writer, struck: float, patience_s: float, say: Say, wall: float) -> None:
-    """Tell what the cluster does, until the client has written undisturbed for a while again."""
-    told = 0
-    while True:
-        time.sleep(0.1)
-        news = _since(stage.events(), wall)
-        for event, at_s in news[told:]:
-            say(f"  {at_s:+7.2f} s  {event.text}")
-        told = len(news)
-        now = time.monotonic()
-        rows = [row for row in writer.acknowledged() if row.at > struck]
-        steady = _steady_since(rows, writer.interval_s)
-        if steady is not None and now - steady > _AFTER_S and now - struck > _AFTER_S + 2:
-            return
-        if now - struck > patience_s:
-            return
+def _conclude(result: Result, insider: list[Acknowledged], struck: float, teller: Teller) -> None:
+    if insider:
+        last = max(row.at for row in insider) - struck
+        teller.at(last, "the old database acknowledged its last row: then its disk was gone")
+    if not result.back:
+        teller.conclude(f"not back after {result.outage_s:.0f} s; given up", good=False)
+        return
+    rows = f"{result.found} of {result.acked} acknowledged rows found"
+    teller.conclude(f"outage {result.outage_s:.2f} s, {rows}", good=result.kept)
 
 
-def _steady_since(rows: list[Acknowledged], interval_s: float) -> float | None:
+class Watch:
+    """Looks at cluster and client from a fault on, and tells each thing once."""
+
+    def __init__(self, stage: Stage, teller: Teller, writer: Writer) -> None:
+        """Begin: the fault happens now."""
+        self.writer = writer
+        self.seen: list[Step] = []
+        self._stage = stage
+        self._teller = teller
+        self._told = 0
+        self._outage = 0.0
+        self._pods = stage.pod_states()
+        self.struck = self.ended = time.monotonic()
+        self.wall = time.time()
+
+    def until_steady(self, patience_s: float) -> None:
+        """Tell what happens, until the client has written undisturbed for a while again or the patience is over."""
+        while True:
+            time.sleep(0.1)
+            self._tell_events()
+            self._tell_pods()
+            self._tell_client()
+            self.ended = time.monotonic()
+            since = _steady_since([row for row in self.writer.acknowledged() if row.at > self.struck], self.writer)
+            steady = since is not None and self.ended - since > _AFTER_S and self.ended - self.struck > _AFTER_S + 2
+            if steady or self.ended - self.struck > patience_s:
+                return
+
+    def events(self) -> list[tuple[Event, float]]:
+        """What the cluster has told since the fault."""
+        return _since(self._stage.events(), self.wall)
+
+    def _tell_events(self) -> None:
+        news = self.events()
+        for event, at_s in news[self._told :]:
+            self._teller.event(at_s, event)
+        self._told = len(news)
+
+    def _tell_pods(self) -> None:
+        """Kubernetes tells hamgr's story over again; what hamgr leaves to it, and plain Kubernetes, are told by it."""
+        found = self._stage.pod_states()
+        for name, state in found.items():
+            before = self._pods.get(name)
+            if state == before or (self._stage.hamgr and (before is None or before.restarts == state.restarts)):
+                continue
+            text = f"Kubernetes: {name} {state.describe(before)}"
+            at_s = time.monotonic() - self.struck
+            self.seen.append(Step(text, round(at_s, 3)))
+            self._teller.at(at_s, text, "")
+        self._pods = found or self._pods
+
+    def _tell_client(self) -> None:
+        rows = self.writer.acknowledged()
+        outage = longest_outage(rows, self.struck, time.monotonic(), self.writer.interval_s)
+        over = rows[-1].at >= outage.end
+        if over and outage.seconds > max(self._outage, 2 * self.writer.interval_s):
+            self._outage = outage.seconds
+            self._teller.at(outage.end - self.struck, "the client's writes are acknowledged again")
+
+
+def _steady_since(rows: list[Acknowledged], writer: Writer) -> float | None:
     """Since when rows have come without a gap; None: they do not."""
+    interval_s = writer.interval_s
     if not rows or time.monotonic() - rows[-1].at > 5 * interval_s:
         return None
     since = rows[-1].at
@@ -142,29 +164,34 @@ def _insider(stage: Stage, act: Act) -> Iterator[list[Acknowledged]]:
             seen.append(Acknowledged(int(number), float(at), "insider"))
 
 
-def _judge(stage: Stage, act: Act, writer: Writer, insider: list[Acknowledged], struck: float, wall: float) -> Result:
-    rows = writer.acknowledged()
-    outage = longest_outage(rows, struck, time.monotonic(), writer.interval_s)
-    recovered = bool(rows) and rows[-1].at > struck and rows[-1].at >= outage.end
-    numbers = [row.number for row in rows] + [row.number for row in insider]
+def _judge(stage: Stage, act: Act, watch: Watch, insider: list[Acknowledged]) -> Result:
+    interval_s, struck = watch.writer.interval_s, watch.struck
+    rows = [row for row in watch.writer.acknowledged() if row.at <= watch.ended]
+    outage = longest_outage(rows, struck, watch.ended, interval_s)
+    back = rows[-1].at > struck and rows[-1].at >= outage.end
+    # Rows that were acknowledged while the watch ended must be found as well.
+    numbers = [row.number for row in watch.writer.acknowledged()] + [row.number for row in insider]
     counts: dict[int, int] = {}
-    if recovered:
+    if back:
         for (number,) in stage.query(f"SELECT number FROM {Writer.TABLE}"):
             counts[int(number)] = counts.get(int(number), 0) + 1
-    late = [row for row in insider if row.at > outage.end]
-    steps = [Step(event.text, round(at_s, 3)) for event, at_s in _since(stage.events(), wall)]
-    steps.append(Step("client: last acknowledged row before the outage", round(outage.start - struck, 3)))
-    steps.append(Step("client: first acknowledged row after it", round(outage.end - struck, 3)))
+    seconds = _beyond_pace(outage.seconds, interval_s)
+    steps = [Step(event.text, round(at_s, 3)) for event, at_s in watch.events()] + watch.seen
+    if seconds:
+        steps.append(Step("client: last acknowledged row before the outage", round(outage.start - struck, 3)))
+    if seconds and back:
+        steps.append(Step("client: first acknowledged row after it", round(outage.end - struck, 3)))
     if insider:
         steps.append(Step("old database: last row it acknowledged", round(max(r.at for r in insider) - struck, 3)))
     return Result(
         fault=act.name,
         title=act.title,
-        outage_s=round(_beyond_pace(outage.seconds, writer.interval_s), 2),
+        outage_s=round(seconds, 2),
         acked=len(numbers),
         found=sum(number in counts for number in numbers),
         duplicates=sum(count - 1 for count in counts.values() if count > 1),
-        second_writer=bool(late) or _take_turns(stage, rows[0].number, recovered),
+        second_writer=back and (any(r.at > outage.end for r in insider) or _take_turns(stage, rows[0].number)),
+        back=back,
         steps=sorted(steps, key=lambda step: step.at_s),
     )
 
@@ -174,10 +201,8 @@ def _beyond_pace(seconds: float, interval_s: float) -> float:
     return 0.0 if seconds < interval_s else seconds
 
 
-def _take_turns(stage: Stage, first: int, recovered: bool) -> bool:
+def _take_turns(stage: Stage, first: int) -> bool:
     """Whether a server wrote again after another one had, in the order in which this act's rows entered the table."""
-    if not recovered:
-        return False
     order: list[str] = []
     outside = f"number >= {first} AND number < {_INSIDER_FIRST}"
     for (server,) in stage.query(f"SELECT server FROM {Writer.TABLE} WHERE {outside} ORDER BY id"):
