@@ -244,7 +244,10 @@ def _count(meta: dict[str, str], names: Sequence[str], default: int) -> int:
 def unpack(work: Work) -> None:
     """Make all configured resources; those of higher priority come first."""
     for config in work.cib.resources:
-        work.resources.append(build(work, config, None))
+        if isinstance(config, model.Bundle):
+            work.warn(f'Bundle "{config.id}" is left out: bundles are not scheduled.')
+        else:
+            work.resources.append(build(work, config, None))
     for connection in remotes.implicit_connections(work):
         if connection.id not in work.by_id:
             work.resources.append(build(work, connection, None))

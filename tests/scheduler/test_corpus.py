@@ -1,0 +1,60 @@
+"""Pass rates against Pacemaker's own regression corpus, where it lies beside the project (it is not part of it)."""
+
+from __future__ import annotations
+
+import importlib.util
+import xml.etree.ElementTree as ET
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from hamgr.cib.xml import load_xml
+from hamgr.cli.simulate import answer, document
+
+CORPUS = Path(__file__).resolve().parents[3] / "shared" / "pacemaker"
+
+pytestmark = pytest.mark.skipif(not (CORPUS / "score.py").exists(), reason=f"no corpus at {CORPUS}")
+
+
+def _score() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("score", CORPUS / "score.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _gates(score: Any, name: str) -> dict[str, bool]:
+    cib = CORPUS / "cib" / f"{name}.xml"
+    transition, _, revised = answer(load_xml(cib), datetime.now(UTC))
+    got = document(transition, revised)
+    anonymous = score.anonymous(ET.parse(cib).getroot())
+    root = ET.parse(CORPUS / "oracle" / f"{name}.xml").getroot()
+    actions = root.find("actions")
+    expected, edges = score.graph_expected(CORPUS / "graph" / f"{name}.xml", anonymous)
+    given, given_edges = score.graph_given(got["graph"], anonymous)
+    summary = [e.attrib for e in (actions if actions is not None else ())]
+    return {
+        "summary": score.summary(summary, anonymous) == score.summary(got["actions"], anonymous),
+        "actions": Counter(filter(None, expected.values())) == Counter(filter(None, given.values())),
+        "revised": score.revised_expected(root, anonymous) == score.revised_given(got["revised"], anonymous),
+        "order": score.closure(expected, edges) == score.closure(given, given_edges),
+    }
+
+
+@pytest.mark.parametrize(("cases", "each", "together"), [("core.txt", 0.97, 0.95), ("extended.txt", 0.75, 0.75)])
+def test_pass_rates(cases: str, each: float, together: float) -> None:
+    score = _score()
+    names = [n for n in (CORPUS / cases).read_text().split() if n not in score.CLOCK | score.UPSTREAM_CHANGED]
+    results = {name: _gates(score, name) for name in names}
+    failing = {name: [g for g, ok in gates.items() if not ok] for name, gates in results.items()}
+    for gate in ("summary", "actions", "revised", "order"):
+        passed = sum(gates[gate] for gates in results.values())
+        assert passed >= each * len(names), f"{gate}: {passed} of {len(names)}; {failing}"
+    passed = sum(not gates for gates in failing.values())
+    assert passed >= together * len(names), f"all gates: {passed} of {len(names)}; {failing}"
