@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup demo test lint unit clean
+.PHONY: help setup demo test lint unit docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -26,6 +26,9 @@ lint: setup ## ruff, mypy, import-linter
 
 unit: setup ## the fast tests alone
 	$(BIN)/pytest tests/unit tests/scheduler $(PYTEST_ARGS)
+
+docs: setup ## docs/agents.md anew from the agents' metadata
+	$(BIN)/python tools/agent_docs.py
 
 clean: ## remove what builds and tests leave
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
