@@ -30,6 +30,9 @@ unit: setup ## the fast tests alone
 docs: setup ## docs/agents.md anew from the agents' metadata
 	$(BIN)/python tools/agent_docs.py
 
+campaign-faults: setup ## N random fault schedules on the sandbox with audits after each: about 8 s a schedule (N=20; SEED=123 plays one again)
+	@$(BIN)/python -m hamgr.sandbox.campaign $(if $(SEED),--seed $(SEED),--count $(or $(N),20) --first $(or $(FIRST),1)) $(CAMPAIGN_ARGS)
+
 clean: ## remove what builds and tests leave
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 

@@ -108,6 +108,7 @@ class Fencing(Section):
     topology: tuple[FenceTarget, ...] = ()
     max_fences: Annotated[int, Field(ge=1)] = 5  # ... in the time of max-fences-interval, then a person must look
     max_fences_interval: Duration = "10min"
+    fence_loop_interval: Duration = "1h"  # a node fenced three times within this time is left alone for a while
 
 
 def levels_for(fencing: Fencing, node: str, attributes: Mapping[str, str]) -> tuple[FenceLevel, ...]:

@@ -24,7 +24,11 @@ def guard(
     names = [entry.name for entry in term.configuration.nodes]
     bad = sum(term.recorded.standing(name) is Standing.LOST for name in names)
     fencing = term.cluster.fencing
-    limits = GuardLimits(max_fences=fencing.max_fences, interval_s=parse_ms(fencing.max_fences_interval) / 1000)
+    limits = GuardLimits(
+        max_fences=fencing.max_fences,
+        interval_s=parse_ms(fencing.max_fences_interval) / 1000,
+        loop_interval_s=parse_ms(fencing.fence_loop_interval) / 1000,
+    )
     view = GuardView(
         node,
         etcd_staleness_s=store.staleness_s(),

@@ -377,11 +377,12 @@ class Sandbox:
         self.host(node).crash()
 
     def start(self, name: str) -> None:
-        """Undo `crash` of a node, or start a control plane program that was killed."""
+        """Undo `crash` of a node, or start a control plane program that was killed (`etcd`: all members)."""
         if name in self.node_names:
             self.host(name).start()
         else:
-            self.control.start_service(name)
+            for service in self._control_programs(name):
+                self.control.start_service(service)
 
     def freeze(self, name: str) -> None:
         """SIGSTOP a node with all that runs on it, or a control plane program (`etcd`: all members)."""

@@ -1,0 +1,1 @@
+"""Random faults, drawn from a seed, on the sandbox's key-value application, and what must be true after each."""

@@ -1,0 +1,133 @@
+"""What must be true after a schedule, whatever it was: each rule is a pure function of the evidence.
+
+The rules are the invariants of docs/fencing.md; a finding names the rule that was broken and what shows it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hamgr.fencer.records import FenceRecord, Outcome
+from hamgr.sandbox import kvapp
+from hamgr.sandbox.campaign.schedule import Fault, harmless
+
+SECOND_WRITER, LOST_WRITE, STUCK = "second-writer", "lost-write", "stuck"
+FENCE_WITHOUT_TOKEN, FENCE_WITHOUT_PROOF, FENCE_WITHOUT_CAUSE = "no-token", "no-proof", "no-cause"
+FENCE_IN_DOUBT, START_UNPROVED, TAINT_LEFT = "fence-in-doubt", "start-unproved", "taint-left"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that was broken, and what shows it."""
+
+    rule: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FenceSeen:
+    """A fence record with what etcd remembers of the moment in which it was first written.
+
+    standings: what the leader held the nodes for. tokens: those of the record's tokens that a leader really had.
+    """
+
+    record: FenceRecord
+    standings: Mapping[str, str]
+    tokens: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One thing that hamgr told of an instance of the application, in the order of telling.
+
+    what: started, start-failed, stopped, stop-failed, fenced, absent (a probe found nothing), unknown (a leader died
+    while something was under way).
+    """
+
+    what: str
+    node: str
+    at: str = ""
+
+
+@dataclass(slots=True)
+class Evidence:
+    """All that a schedule has left behind. stuck: what was still missing when patience ended; empty: nothing was."""
+
+    faults: Sequence[Fault]
+    log: kvapp.Audit
+    fences: Sequence[FenceSeen] = ()
+    moments: Sequence[Moment] = ()
+    tainted: Sequence[str] = ()
+    stuck: str = ""
+    holders_before: frozenset[str] = field(default_factory=frozenset)
+
+
+def judge(evidence: Evidence) -> list[Finding]:
+    """Every rule that was broken."""
+    found = [*_writers(evidence.log), *_lost(evidence.log)]
+    for fence in evidence.fences:
+        found += _fence(fence, evidence.faults)
+    found += _starts(evidence.moments, evidence.holders_before)
+    found += [Finding(TAINT_LEFT, f"{node} is still out of service") for node in evidence.tainted]
+    if evidence.stuck:
+        found.append(Finding(STUCK, evidence.stuck))
+    return found
+
+
+def _writers(log: kvapp.Audit) -> Iterator[Finding]:
+    for intrusion in log.intrusions:
+        text = f"pod {intrusion.record.uid} wrote number {intrusion.record.seq} after {intrusion.owner} had the log"
+        yield Finding(SECOND_WRITER, text)
+    for number in log.duplicates:
+        yield Finding(SECOND_WRITER, f"number {number} was written twice")
+    for line in log.damaged:
+        yield Finding(SECOND_WRITER, f"line {line} of the log is damaged")
+
+
+def _lost(log: kvapp.Audit) -> Iterator[Finding]:
+    for lost in log.lost:
+        yield Finding(LOST_WRITE, f"acknowledged and not there: {lost}")
+
+
+def _fence(fence: FenceSeen, faults: Sequence[Fault]) -> Iterator[Finding]:
+    record = fence.record
+    name = f"fence {record.id} of {record.target.node}"
+    if not record.tokens:
+        yield Finding(FENCE_WITHOUT_TOKEN, f"{name} has no token")
+    for token in record.tokens:
+        if token not in fence.tokens:
+            yield Finding(FENCE_WITHOUT_TOKEN, f"{name}: nobody ever led with token {token}")
+    for proof in record.proofs:
+        if proof.token not in record.tokens:
+            yield Finding(FENCE_WITHOUT_TOKEN, f"{name}: the proof {proof.kind} was seen under token {proof.token}")
+    if record.outcome is Outcome.SUCCEEDED and not record.proofs:
+        yield Finding(FENCE_WITHOUT_PROOF, f"{name} succeeded without a proof")
+    if _by_a_person(record):
+        return
+    lost = Counter(fence.standings.values())["lost"]
+    if lost * 2 > len(fence.standings):
+        yield Finding(FENCE_IN_DOUBT, f"{name} began while {lost} of {len(fence.standings)} nodes looked bad")
+    if harmless(faults):
+        yield Finding(FENCE_WITHOUT_CAUSE, f"{name} ({record.reason}), and nothing had happened to any node")
+
+
+def _by_a_person(record: FenceRecord) -> bool:
+    return "@" in record.requested_by
+
+
+def _starts(moments: Sequence[Moment], before: frozenset[str]) -> Iterator[Finding]:
+    """No start while another node may have an instance: none but a stop, a fence or a look there ends that."""
+    holders = set(before)
+    for moment in moments:
+        match moment.what:
+            case "started" | "start-failed":
+                for other in sorted(holders - {moment.node}):
+                    text = f"started on {moment.node} at {moment.at} while it might have run on {other}"
+                    yield Finding(START_UNPROVED, text)
+                holders.add(moment.node)
+            case "stopped" | "fenced" | "absent":
+                holders.discard(moment.node)
+            case "unknown" | "stop-failed":
+                holders.add(moment.node)

@@ -1,0 +1,62 @@
+"""What etcd says about the past: values as they were at a revision, so that an audit needs nobody's word.
+
+The sandbox's etcd is never compacted, so every revision of its life can be read.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hamgr.sandbox.layout import CLUSTER_NAME
+
+_PREFIX = f"/hamgr/{CLUSTER_NAME}/"
+_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One key at one revision."""
+
+    key: str
+    value: Any
+    create_revision: int
+    mod_revision: int
+
+
+class Past:
+    """Reads over etcd's JSON gateway. Raises OSError, ValueError when etcd does not answer as it should."""
+
+    def __init__(self, endpoints: Sequence[str]) -> None:
+        self._endpoint = endpoints[0]
+
+    def read(self, prefix: str, revision: int = 0) -> list[Kept]:
+        """All keys below a prefix, relative to the cluster's, as they were at a revision (0: now)."""
+        first = (_PREFIX + prefix).encode()
+        return self._range(first, first[:-1] + bytes([first[-1] + 1]), revision)
+
+    def get(self, key: str, revision: int = 0) -> Kept | None:
+        """One key as it was at a revision (0: now)."""
+        found = self._range((_PREFIX + key).encode(), b"", revision)
+        return found[0] if found else None
+
+    def _range(self, first: bytes, last: bytes, revision: int) -> list[Kept]:
+        query: dict[str, Any] = {"key": base64.b64encode(first).decode(), "revision": revision}
+        if last:
+            query["range_end"] = base64.b64encode(last).decode()
+        request = urllib.request.Request(f"{self._endpoint}/v3/kv/range", json.dumps(query).encode())
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
+            answer = json.loads(response.read())
+        return [
+            Kept(
+                base64.b64decode(each["key"]).decode()[len(_PREFIX) :],
+                json.loads(base64.b64decode(each.get("value", "")) or b"null"),
+                int(each["create_revision"]),
+                int(each["mod_revision"]),
+            )
+            for each in answer.get("kvs", [])
+        ]

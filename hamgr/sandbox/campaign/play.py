@@ -1,0 +1,195 @@
+"""One schedule, played: the faults strike and are undone, the cluster becomes whole again, the audits speak."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hamgr.sandbox import kvapp
+from hamgr.sandbox.campaign.audits import STUCK, Evidence, Finding, judge
+from hamgr.sandbox.campaign.client import KvClient
+from hamgr.sandbox.campaign.schedule import Fault, draw
+from hamgr.sandbox.campaign.strikes import TROUBLE, Struck, Undo, place, strike, undo_all
+from hamgr.sandbox.campaign.theatre import APPLICATION, Theatre, leaves
+from hamgr.sandbox.campaign.witness import Witness
+from hamgr.sandbox.client import ApiError
+from hamgr.store.errors import StoreError
+
+WHOLE_TIMEOUT_S = 60.0
+_CLEAN_UP_EVERY_S = 4.0
+_LOOK_S = 0.25
+_WHOLE_FOR_S = 1.0  # one look may see what was true before
+_RECENT_S = 0.5  # a write that was acknowledged so lately shows that clients are served
+
+
+@dataclass(slots=True)
+class Row:
+    """The result of one schedule. Times are seconds; `findings` is empty when it went well."""
+
+    seed: int
+    faults: list[str] = field(default_factory=list)
+    missed: int = 0
+    fences: list[str] = field(default_factory=list)
+    acknowledged: int = 0
+    longest_gap_s: float = 0.0
+    whole_after_s: float = 0.0
+    last_missing: str = ""  # what the cluster was whole without last
+    took_s: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Play:
+    """All schedules of one theatre, one after the other; what was acknowledged once is to be found for ever."""
+
+    def __init__(self, theatre: Theatre) -> None:
+        self._theatre = theatre
+        self._acknowledged: list[kvapp.Acknowledged] = []
+        self._whole_since = 0.0
+        self._last_missing = ""
+
+    def perform(self, seed: int) -> Row:
+        """Play the schedule of a seed. Raises what a broken sandbox raises."""
+        row = Row(seed)
+        began = time.monotonic()
+        client = KvClient(self._theatre.address, f"{seed}-")
+        client.start()
+        try:
+            if missing := self._await_whole(client):
+                row.findings = [Finding(STUCK, f"before the first fault: {missing}")]
+                return row
+            self._strike_and_judge(row, draw(seed), client)
+        finally:
+            client.stop()
+            self._acknowledged += client.acknowledged()
+            row.acknowledged = len(client.acknowledged())
+            row.longest_gap_s = round(client.longest_gap_s(), 2)
+            row.took_s = round(time.monotonic() - began, 1)
+        return row
+
+    def _strike_and_judge(self, row: Row, faults: Sequence[Fault], client: KvClient) -> None:
+        witness = Witness(self._theatre)
+        struck = run(self._theatre, faults)
+        row.faults = [str(each) for each in struck]
+        row.missed = sum(bool(each.missed) for each in struck)
+        undo_all(self._theatre)
+        undone = time.monotonic()
+        stuck = self._await_whole(client)
+        row.whole_after_s = round(max(0.0, self._whole_since - undone), 2)
+        row.last_missing = self._last_missing
+        client.stop()
+        written = [*self._acknowledged, *client.acknowledged()]
+        evidence = Evidence(
+            faults,
+            log=kvapp.Audit() if stuck else witness.disk(written),
+            fences=witness.fences(),
+            moments=witness.moments(),
+            tainted=self._theatre.tainted_nodes(),
+            stuck=stuck,
+            holders_before=witness.holders,
+        )
+        row.fences = [
+            f"{seen.record.target.node} by {seen.record.level.level}, {seen.record.outcome}: {seen.record.reason}"
+            for seen in evidence.fences
+        ]
+        row.findings = judge(evidence)
+
+    def _await_whole(self, client: KvClient) -> str:
+        """Wait until nothing is missing, tidying up as an operator would; what still is missing when patience ends."""
+        self._whole_since = began = time.monotonic()
+        self._last_missing = ""
+        tidied = float("-inf")
+        while (now := time.monotonic()) - self._whole_since < _WHOLE_FOR_S:
+            if missing := self._missing(client):
+                self._whole_since, self._last_missing = time.monotonic(), missing
+                if now - began > WHOLE_TIMEOUT_S:
+                    return missing
+                if now - tidied > _CLEAN_UP_EVERY_S:
+                    tidied = now
+                    self._tidy_up()
+            time.sleep(_LOOK_S)
+        return ""
+
+    def _missing(self, client: KvClient) -> str:
+        """The first thing that keeps the cluster from being whole; empty: it is whole."""
+        status = self._theatre.status()
+        if status is None:
+            return "there is no leader"
+        for node in status.nodes:
+            if not (node.online and node.hamgrd and node.ready) or node.unclean:
+                return f"node {node.name} is not back: {node}"
+        if status.transition is not None:
+            return f"a transition is under way: {status.transition}"
+        if running := [fence for fence in status.fencing if fence.outcome == "pending"]:
+            return f"a fence is under way: {running[0]}"
+        if status.failcounts or status.bans:
+            return f"failures or bans are on record: {status.failcounts or status.bans}"
+        for resource in leaves(status.resources):
+            if resource.role != "Started" or resource.failed or resource.pending:
+                return f"{resource.id} is not well: {resource}"
+            if resource.id == APPLICATION and not resource.note.startswith("parked on"):
+                return "no standby is parked"
+        if time.monotonic() - client.last_at() > _RECENT_S:
+            return "clients are not served"
+        return self._missing_in_kubernetes()
+
+    def _missing_in_kubernetes(self) -> str:
+        try:
+            if tainted := self._theatre.tainted_nodes():
+                return f"{tainted[0]} is out of service"
+        except ApiError as error:
+            return f"the API server does not answer: {error}"
+        return ""
+
+    def _tidy_up(self) -> None:
+        """What an operator does after trouble: forget failures and end moves. Without a leader nobody can be asked."""
+        status = self._theatre.status()
+        if status is None:
+            return
+        try:
+            if status.failcounts or status.failed:
+                self._theatre.ask("cleanup", {"resource": "", "node": ""}, timeout_s=2.0)
+            if status.bans:
+                self._theatre.ask("clear", {"resource": "store", "node": ""}, timeout_s=2.0)
+        except StoreError:
+            return
+
+
+def run(theatre: Theatre, faults: Sequence[Fault]) -> list[Struck]:
+    """Strike each fault at its time and undo it at its end. What another fault makes impossible is missed."""
+    began = time.monotonic()
+    order = itertools.count()
+    due: list[tuple[float, int, Fault | Undo]] = [(fault.at_s, next(order), fault) for fault in faults]
+    heapq.heapify(due)
+    struck: list[Struck] = []
+    while due:
+        at, _, what = heapq.heappop(due)
+        time.sleep(max(0.0, began + at - time.monotonic()))
+        if not isinstance(what, Fault):
+            _quietly(what)
+            continue
+        where = ""
+        try:
+            where = place(theatre, what)
+            undo = strike(theatre, what, where)
+        except TROUBLE as error:
+            struck.append(Struck(what, where, str(error).splitlines()[0][:120]))
+            continue
+        struck.append(Struck(what, where))
+        if undo is not None:
+            heapq.heappush(due, (time.monotonic() - began + what.lasts_s, next(order), undo))
+    return struck
+
+
+def _quietly(undo: Undo) -> None:
+    """An undoing that another fault made impossible is made up for by `undo_all`."""
+    try:
+        undo()
+    except TROUBLE:
+        return

@@ -1,0 +1,199 @@
+"""How each kind of fault is done to a theatre, and how everything is undone."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from hamgr.sandbox import plane, processes
+from hamgr.sandbox.campaign.schedule import ACTIVE, LEADER, NODES, Fault, Kind
+from hamgr.sandbox.campaign.theatre import APPLICATION, PODS, Theatre, cluster_file
+from hamgr.sandbox.client import ApiError
+from hamgr.sandbox.errors import SandboxError
+from hamgr.sandbox.network import Direction, Peer
+from hamgr.store.errors import StoreError
+
+_SLOW_S = 3.0
+_MOVE_LIFETIME_S = 10.0
+
+Undo = Callable[[], None]
+TROUBLE = (SandboxError, ApiError, StoreError, OSError, processes.StillAlive)
+"""What a strike may meet because another fault is in force: then it misses, and that is on record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """What became of a fault. `where` is the node that it hit; `missed` says why it could not be done; else empty."""
+
+    fault: Fault
+    where: str
+    missed: str = ""
+
+    def __str__(self) -> str:
+        at = f" at {self.where}" if self.where and self.where != self.fault.where else ""
+        return f"{self.fault}{at}{f' (missed: {self.missed})' if self.missed else ''}"
+
+
+def place(theatre: Theatre, fault: Fault) -> str:
+    """The node that a fault is about; the first node where nobody is active or leads. Empty when it is about none."""
+    if fault.where == ACTIVE:
+        pod = theatre.active_pod()
+        return str(pod["spec"]["nodeName"]) if pod else NODES[0]
+    if fault.where == LEADER:
+        return theatre.leader() or NODES[0]
+    return fault.where
+
+
+def strike(theatre: Theatre, fault: Fault, node: str) -> Undo | None:
+    """Do it. The answer undoes it; None: there is nothing to undo. Raises one of TROUBLE."""
+    return _STRIKES[fault.kind](theatre, fault, node)
+
+
+def undo_all(theatre: Theatre) -> None:
+    """Whatever is still in force ends. Raises one of TROUBLE only where the sandbox itself is broken."""
+    sandbox = theatre.sandbox
+    sandbox.storage.clear()
+    running = sandbox.control.services()
+    for name in (*(each for each in running if each.startswith("etcd")), plane.API_SERVER, plane.ATTACHER):
+        if name in running:
+            processes.thaw(running[name])
+    for name in ("etcd", plane.API_SERVER):
+        sandbox.start(name)
+    for node in NODES:
+        host = sandbox.host(node)
+        if host.process():
+            host.thaw()
+        host.heal()
+        host.start()
+
+
+# The strikes
+
+
+def _pod_path(theatre: Theatre, node: str) -> str:
+    """The application's pod on the node, whatever its state. Raises SandboxError where there is none."""
+    for pod in theatre.pods():
+        if pod["spec"]["nodeName"] == node:
+            return f"{PODS}/{pod['metadata']['name']}"
+    raise SandboxError(f"the application has no pod on {node}")
+
+
+def _delete_pod(theatre: Theatre, _fault: Fault, node: str) -> None:
+    theatre.request("delete", _pod_path(theatre, node))
+
+
+def _force_delete_pod(theatre: Theatre, _fault: Fault, node: str) -> None:
+    theatre.request("delete", _pod_path(theatre, node), {"gracePeriodSeconds": 0})
+
+
+def _kill_container(theatre: Theatre, _fault: Fault, node: str) -> None:
+    theatre.sandbox.kill_container(_pod_path(theatre, node).rpartition("/")[2])
+
+
+def _kill_hamgrd(theatre: Theatre, _fault: Fault, node: str) -> None:
+    theatre.sandbox.kill_hamgrd(node)
+
+
+def _freeze_hamgrd(theatre: Theatre, _fault: Fault, node: str) -> Undo:
+    process = processes.ProcessId.of(theatre.sandbox.host(node).service(plane.HAMGRD))
+    processes.freeze(process.pid)
+    return partial(process.send, signal.SIGCONT)
+
+
+def _kill_kubelet(theatre: Theatre, _fault: Fault, node: str) -> None:
+    theatre.sandbox.kill_kubelet(node)
+
+
+def _crash(theatre: Theatre, _fault: Fault, node: str) -> Undo:
+    theatre.sandbox.crash(node)
+    return partial(theatre.sandbox.start, node)
+
+
+def _crash_and_confirm(theatre: Theatre, fault: Fault, node: str) -> Undo:
+    undo = _crash(theatre, fault, node)
+    with suppress(*TROUBLE):  # a leader may be long in coming
+        theatre.ask("confirm", {"node": node, "reason": "the campaign has pulled its plug"}, timeout_s=2.0)
+    return undo
+
+
+def _freeze_node(theatre: Theatre, _fault: Fault, node: str) -> Undo:
+    theatre.sandbox.freeze(node)
+    return partial(theatre.sandbox.thaw, node)
+
+
+def _partition(theatre: Theatre, fault: Fault, node: str) -> Undo:
+    theatre.sandbox.partition(node, Peer(fault.peer), Direction(fault.direction))
+    return partial(theatre.sandbox.heal, node)
+
+
+def _freeze_program(name: str, theatre: Theatre, _fault: Fault, _node: str) -> Undo:
+    theatre.sandbox.freeze(name)
+    return partial(theatre.sandbox.thaw, name)
+
+
+def _kill_program(name: str, theatre: Theatre, _fault: Fault, _node: str) -> Undo:
+    theatre.sandbox.kill_program(name, stay_down=True)
+    return partial(theatre.sandbox.start, name)
+
+
+def _kill_controllers(theatre: Theatre, _fault: Fault, _node: str) -> None:
+    theatre.sandbox.kill_program(plane.CONTROLLERS)
+
+
+def _slow(operation: str, theatre: Theatre, _fault: Fault, _node: str) -> Undo:
+    theatre.sandbox.storage.slow(operation, _SLOW_S)
+    return theatre.sandbox.storage.clear
+
+
+def _hang_detach(theatre: Theatre, _fault: Fault, _node: str) -> Undo:
+    theatre.sandbox.storage.hang("detach")
+    return theatre.sandbox.storage.clear
+
+
+def _fence_node(theatre: Theatre, _fault: Fault, node: str) -> None:
+    theatre.ask("fence", {"target": node, "level": "", "dry_run": False}, timeout_s=2.0)
+
+
+def _fence_pod(theatre: Theatre, _fault: Fault, node: str) -> None:
+    theatre.ask("fence", {"target": f"{APPLICATION}-{node}", "level": "", "dry_run": False}, timeout_s=2.0)
+
+
+def _move(theatre: Theatre, _fault: Fault, node: str) -> None:
+    """Away from where it runs, to the node after the one that was drawn."""
+    there = NODES[(NODES.index(node) + 1) % len(NODES)]
+    body = {"resource": "store", "node": there, "role": "", "lifetime_s": _MOVE_LIFETIME_S}
+    theatre.ask("move", body, timeout_s=2.0)
+
+
+def _apply(theatre: Theatre, fault: Fault, _node: str) -> None:
+    theatre.apply(cluster_file(monitor_s=2 + round(fault.at_s * 100) % 5))
+
+
+_STRIKES: dict[Kind, Callable[[Theatre, Fault, str], Undo | None]] = {
+    Kind.POD_DELETED: _delete_pod,
+    Kind.POD_FORCE_DELETED: _force_delete_pod,
+    Kind.CONTAINER_KILLED: _kill_container,
+    Kind.HAMGRD_KILLED: _kill_hamgrd,
+    Kind.HAMGRD_FROZEN: _freeze_hamgrd,
+    Kind.KUBELET_KILLED: _kill_kubelet,
+    Kind.NODE_CRASHED: _crash,
+    Kind.NODE_CONFIRMED_OFF: _crash_and_confirm,
+    Kind.NODE_FROZEN: _freeze_node,
+    Kind.PARTITIONED: _partition,
+    Kind.ETCD_FROZEN: partial(_freeze_program, "etcd"),
+    Kind.ETCD_KILLED: partial(_kill_program, "etcd"),
+    Kind.API_FROZEN: partial(_freeze_program, plane.API_SERVER),
+    Kind.API_KILLED: partial(_kill_program, plane.API_SERVER),
+    Kind.CONTROLLERS_KILLED: _kill_controllers,
+    Kind.ATTACHER_FROZEN: partial(_freeze_program, plane.ATTACHER),
+    Kind.DETACH_SLOW: partial(_slow, "detach"),
+    Kind.DETACH_HANGS: _hang_detach,
+    Kind.ATTACH_SLOW: partial(_slow, "attach"),
+    Kind.FENCE_NODE: _fence_node,
+    Kind.FENCE_POD: _fence_pod,
+    Kind.MOVE: _move,
+    Kind.CONFIG_APPLIED: _apply,
+}

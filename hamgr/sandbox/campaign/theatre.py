@@ -1,0 +1,261 @@
+"""Where a campaign plays: a sandbox with impatient settings and the key-value application on it, run by hamgr."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hamgr.cib.config import load_yaml
+from hamgr.cib.status import ResourceStatus, StatusDoc
+from hamgr.executor.registry import Registry
+from hamgr.sandbox.campaign.past import Past
+from hamgr.sandbox.client import ApiError, Client
+from hamgr.sandbox.cluster import Sandbox
+from hamgr.sandbox.disks import DRIVER
+from hamgr.sandbox.kvapp import LOG_NAME
+from hamgr.sandbox.layout import CLUSTER_NAME, Options
+from hamgr.store.config import StoreConfig
+from hamgr.store.errors import StoreError
+from hamgr.store.requests import Requests
+from hamgr.store.store import Store
+
+APPLICATION, DISK, SERVICE, CLAIM = "kv", "kv-disk", "kv-clients", "kv"
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+PODS = "/api/v1/namespaces/default/pods"
+_REQUEST_TIMEOUT_S = 5.0
+
+OPTIONS = Options(
+    nodes=3,
+    attach_latency_s=0.05,
+    detach_latency_s=0.05,
+    hamgrd_settings={
+        "times": {
+            "member-ttl": "3s",
+            "settle": "2s",
+            "join-wait": "5s",
+            "api-stale": "4s",
+            "recheck": "5s",
+        },
+    },
+    node_args=("--node-status-update-frequency=2", "--lease-renew=2"),
+    controllers_args=(
+        "--node-monitor-period=1",
+        "--node-monitor-grace-period=10",
+        "--attach-detach-reconcile-sync-period=5",
+    ),
+)
+"""Everything that takes minutes in earnest takes seconds here, so that a schedule of some seconds reaches it."""
+
+_OBJECTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    (
+        "/api/v1/namespaces/default/persistentvolumeclaims",
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": CLAIM},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}},
+        },
+    ),
+    (
+        "/api/v1/namespaces/default/services",
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": APPLICATION},
+            "spec": {
+                "type": "LoadBalancer",
+                "selector": {"hamgr.io/resource": APPLICATION, "hamgr.io/role": "active"},
+                "ports": [{"port": 6380, "targetPort": 6380}],
+            },
+        },
+    ),
+)
+
+_CLUSTER = """\
+cluster: {cluster}
+namespace: default
+nodes: [n1, n2, n3]
+options:
+  no-quorum-policy: stop
+fencing:
+  levels: [{{level: volume, timeout: 20s}}]
+  max-fences: 100
+  fence-loop-interval: 1s     # one node is fenced again and again here: by different schedules
+resources:
+  - group: store
+    members:
+      - id: {disk}
+        agent: volume
+        params: {{claim: {claim}}}
+      - id: {application}
+        agent: pod
+        params:
+          image: hamgr/kvapp
+          port: 6380
+          claim: {claim}
+          mount_path: /data
+          restart_grace: 4s
+        operations:
+          monitor: {{interval: {monitor_s}s, timeout: 10s}}
+      - id: {service}
+        agent: service
+        params: {{service: {application}, resource: {application}}}
+"""
+
+
+def cluster_file(monitor_s: int = 5) -> str:
+    """The cluster file; the monitor's interval is what a changed configuration changes."""
+    return _CLUSTER.format(
+        cluster=CLUSTER_NAME, disk=DISK, claim=CLAIM, application=APPLICATION, service=SERVICE, monitor_s=monitor_s
+    )
+
+
+class Theatre:
+    """One sandbox with the application. `sandbox` is there for faults; the rest is for looking and asking."""
+
+    def __init__(self, directory: Path) -> None:
+        self.sandbox = Sandbox(directory, OPTIONS)
+        self._store: Store | None = None
+        self._address: tuple[str, int] | None = None
+        self._lock = threading.Lock()
+
+    def up(self) -> None:
+        """Start it all and apply the cluster file. Raises SandboxError, ApiError, StoreError."""
+        self.sandbox.down()
+        self._address = None
+        self.sandbox.up()
+        for path, body in _OBJECTS:
+            self.request("post", path, body)
+        self._store = Store(StoreConfig(tuple(self.sandbox.etcd_endpoints), CLUSTER_NAME))
+        self.apply(cluster_file())
+
+    def down(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+        self.sandbox.down()
+
+    @property
+    def store(self) -> Store:
+        """hamgr's own view of etcd, from outside of all nodes."""
+        assert self._store is not None, "the sandbox is not up"
+        return self._store
+
+    @property
+    def past(self) -> Past:
+        """What etcd remembers."""
+        return Past(self.sandbox.etcd_endpoints)
+
+    # --- Kubernetes --------------------------------------------------------------------------------------------------
+
+    def request(self, verb: str, path: str, *body: Any) -> dict[str, Any]:
+        """One request to the API server. Raises ApiError."""
+
+        async def ask() -> dict[str, Any]:
+            async with Client.from_kubeconfig(self.sandbox.kubeconfig, timeout_s=_REQUEST_TIMEOUT_S) as client:
+                answer: dict[str, Any] = await getattr(client, verb)(path, *body)
+                return answer
+
+        return asyncio.run(ask())
+
+    def pods(self) -> list[dict[str, Any]]:
+        """The application's pods. Raises ApiError."""
+        return list(self.request("get", f"{PODS}?labelSelector=hamgr.io/resource%3D{APPLICATION}").get("items") or [])
+
+    def active_pod(self) -> dict[str, Any] | None:
+        """The pod that is ready and is not parked; None when there is none or nobody answers."""
+        try:
+            ready = [pod for pod in self.pods() if is_ready(pod)]
+        except ApiError:
+            return None
+        return ready[0] if ready else None
+
+    def tainted_nodes(self) -> list[str]:
+        """Nodes that are out of service. Raises ApiError."""
+        nodes = self.request("get", "/api/v1/nodes").get("items") or []
+        return [
+            str(node["metadata"]["name"])
+            for node in nodes
+            if any(taint["key"] == OUT_OF_SERVICE for taint in node["spec"].get("taints") or [])
+        ]
+
+    def address(self) -> tuple[str, int]:
+        """Where clients reach the application. Raises OSError while there is no such place."""
+        with self._lock:
+            if self._address is None:
+                try:
+                    self._address = self.sandbox.load_balancer_address(APPLICATION)
+                except ApiError as error:
+                    raise ConnectionRefusedError(str(error)) from error
+            if self._address is None:
+                raise ConnectionRefusedError("the Service has no address yet")
+            return self._address
+
+    # --- hamgr -------------------------------------------------------------------------------------------------------
+
+    def status(self) -> StatusDoc | None:
+        """The leader's summary; None while there is no leader, or no etcd."""
+        try:
+            entries = self.store.read("status").entries
+            leader = self.store.get("leader")
+        except StoreError:
+            return None
+        entry = entries.get("status")
+        return StatusDoc.from_value(entry.value) if entry is not None and leader is not None else None
+
+    def leader(self) -> str:
+        """The node of the leading hamgrd; empty when nobody leads."""
+        try:
+            entry = self.store.get("leader")
+        except StoreError:
+            return ""
+        return "" if entry is None else str(entry.value["node"])
+
+    def apply(self, text: str) -> None:
+        """Make a cluster file the configuration. Raises StoreError."""
+        load_yaml(text, "the campaign's cluster file", Registry().specs())
+        current = self.store.get("config")
+        document = {
+            "text": text,
+            "file": "campaign",
+            "applied_by": "campaign",
+            "applied_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        self.store.compare_and_put("config", document, current.mod_revision if current else 0)
+
+    def ask(self, kind: str, body: Mapping[str, Any], timeout_s: float = _REQUEST_TIMEOUT_S) -> None:
+        """Ask the leader for something and wait for the answer. Raises StoreError."""
+        requests = Requests(self.store)
+        requests.wait(requests.submit(kind, dict(body), ttl_s=round(timeout_s) + 1), timeout_s)
+
+    # --- the disk ----------------------------------------------------------------------------------------------------
+
+    def log_of(self, node: str) -> Path:
+        """The application's log as the node that has its disk mounted sees it. Raises SandboxError, ApiError."""
+        handle = self.sandbox.storage.handle(CLAIM)
+        folder = hashlib.sha256(handle.encode()).hexdigest()
+        init = self.sandbox.host(node).running().pid
+        kubelet = self.sandbox.layout.node(node) / "kubelet"
+        inside = kubelet / "plugins/kubernetes.io/csi" / DRIVER / folder / "globalmount" / LOG_NAME
+        return Path(f"/proc/{init}/root{inside}")
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod serves and is not on its way out."""
+    conditions = pod.get("status", {}).get("conditions") or []
+    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return ready and not pod["metadata"].get("deletionTimestamp")
+
+
+def leaves(resources: tuple[ResourceStatus, ...]) -> Iterator[ResourceStatus]:
+    """All primitives of a status document."""
+    for resource in resources:
+        if resource.children:
+            yield from leaves(resource.children)
+        else:
+            yield resource

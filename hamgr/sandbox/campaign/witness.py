@@ -1,0 +1,114 @@
+"""Gathers the evidence of one schedule: the disk's log, the fences, and what hamgr told while it went on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from hamgr.cib.events import Event
+from hamgr.fencer.records import FenceRecord, Outcome
+from hamgr.sandbox import kvapp
+from hamgr.sandbox.campaign.audits import FenceSeen, Moment
+from hamgr.sandbox.campaign.past import Past
+from hamgr.sandbox.campaign.schedule import NODES
+from hamgr.sandbox.campaign.theatre import APPLICATION, Theatre
+
+_NOT_RUNNING = 7
+_STARTS = {True: "started", False: "start-failed"}
+_STOPS = {True: "stopped", False: "stop-failed"}
+
+
+class Witness:
+    """Made at a schedule's begin; asked at its end for what happened since. Raises OSError, ValueError, ApiError."""
+
+    def __init__(self, theatre: Theatre) -> None:
+        self._theatre = theatre
+        self._fences = {kept.key for kept in theatre.past.read("fences/")}
+        self._events = max((kept.key for kept in theatre.past.read("events/")), default="")
+        self._logs = {node: self._log(node).stat().st_size for node in NODES}
+        pod = theatre.active_pod()
+        self.holders = frozenset({str(pod["spec"]["nodeName"])} if pod else ())
+
+    def disk(self, acknowledged: Sequence[kvapp.Acknowledged]) -> kvapp.Audit:
+        """The verdict on the application's log, where it is mounted now."""
+        pod = self._theatre.active_pod()
+        if pod is None:
+            raise ValueError("the application runs nowhere, so its log cannot be read")
+        return kvapp.audit(self._theatre.log_of(str(pod["spec"]["nodeName"])), acknowledged)
+
+    def fences(self) -> list[FenceSeen]:
+        """The fences that were begun since."""
+        past = self._theatre.past
+        new = [kept for kept in past.read("fences/") if kept.key not in self._fences]
+        return [_seen(past, FenceRecord.from_json(kept.value), kept.create_revision) for kept in new]
+
+    def moments(self) -> list[Moment]:
+        """What hamgr told of the application's instances since, in order of time."""
+        events = [kept for kept in self._theatre.past.read("events/") if kept.key > self._events]
+        fenced = self._fenced_nodes()
+        told = [moment for kept in events for moment in _of_event(Event.from_value(kept.value), fenced)]
+        looked = [moment for node in NODES for moment in _of_log(self._news(node))]
+        return sorted([*looked, *told], key=lambda moment: _seconds(moment.at))
+
+    def _fenced_nodes(self) -> dict[str, str]:
+        """Succeeded fences that prove the application gone from a node, and which."""
+        records = [FenceRecord.from_json(kept.value) for kept in self._theatre.past.read("fences/")]
+        return {record.id: record.target.node for record in records if record.outcome is Outcome.SUCCEEDED}
+
+    def _news(self, node: str) -> str:
+        with self._log(node).open(errors="replace") as log:
+            log.seek(self._logs[node])
+            return log.read()
+
+    def _log(self, node: str) -> Path:
+        return self._theatre.sandbox.host(node).logs / "hamgrd.log"
+
+
+def _seen(past: Past, record: FenceRecord, began: int) -> FenceSeen:
+    standings = {
+        kept.key.rpartition("/")[2]: str(kept.value.get("standing", "")) for kept in past.read("state/nodes/", began)
+    }
+    tokens = set()
+    for token in {*record.tokens}:
+        leader = past.get("leader", token)
+        if leader is not None and leader.create_revision == token:
+            tokens.add(token)
+    return FenceSeen(record, standings, frozenset(tokens))
+
+
+def _of_event(event: Event, fenced: Mapping[str, str]) -> Iterator[Moment]:
+    if event.code == "fence" and (node := fenced.get(str(event.data.get("fence")))):
+        yield Moment("fenced", node, event.at)
+    if event.resource != APPLICATION:
+        return
+    if event.code == "operation_unknown":
+        yield Moment("unknown", event.node, event.at)
+    if event.code == "operation":
+        rc = event.data.get("rc")
+        match event.data.get("task"):
+            case "start":
+                yield Moment(_STARTS[rc == 0], event.node, event.at)
+            case "stop":
+                yield Moment(_STOPS[rc == 0], event.node, event.at)
+            case "monitor" if rc == _NOT_RUNNING:
+                yield Moment("absent", event.node, event.at)
+
+
+def _of_log(text: str) -> Iterator[Moment]:
+    """Probes are no events; the leader's log has them."""
+    for line in text.splitlines():
+        if f'"monitor of {APPLICATION} on ' not in line:
+            continue
+        try:
+            told = json.loads(line)
+        except ValueError:  # a line that a crash has torn
+            continue
+        if told.get("event") == "operation" and told.get("rc") == _NOT_RUNNING:
+            node = str(told["text"]).removeprefix(f"monitor of {APPLICATION} on ").split(" ")[0]
+            yield Moment("absent", node, str(told["timestamp"]))
+
+
+def _seconds(at: str) -> float:
+    return datetime.fromisoformat(at).timestamp()
