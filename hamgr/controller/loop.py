@@ -42,7 +42,7 @@ from hamgr.kube.objects import ENDPOINT_SLICE, LABEL_RESOURCE, POD, VOLUME_ATTAC
 from hamgr.store.errors import Deposed, StoreError, StoreUnavailable
 from hamgr.store.eventlog import EventLog
 from hamgr.store.leadership import Leadership, Token
-from hamgr.store.membership import MEMBERS
+from hamgr.store.membership import MEMBERS, PROMISES
 from hamgr.store.requests import REQUESTS, Request, RequestQueue
 from hamgr.store.store import Store
 from hamgr.store.values import Change, Snapshot
@@ -246,14 +246,14 @@ class Controller:
         """Begin a term: read everything, then watch what others write."""
         means, settings = self._means, self._settings
         store, leadership = means.store, self._leadership
-        snapshots = {prefix: store.read(prefix) for prefix in (MEMBERS, CONFIG, REQUESTS, STATE)}
+        snapshots = {prefix: store.read(prefix) for prefix in (MEMBERS, PROMISES, CONFIG, REQUESTS, STATE)}
         executor = Executor(means.registry, self._on_result, means.surroundings, clock=means.clock)
         records = EtcdRecords(store, leadership)
         returns = Returns(means.surroundings.kube, means.clock)
         journal = Journal(leadership)
         recorded = Recorded(journal)
         recorded.load(snapshots[STATE])
-        views = Views(snapshots[MEMBERS], means.cache, means.leases, means.clock)
+        views = Views(snapshots[MEMBERS], means.cache, means.leases, means.clock, snapshots[PROMISES])
         fences = Fences(
             lambda config: means.fencer(config, records, self._on_fence, views.lost_for_s),
             records.load(),
@@ -276,7 +276,7 @@ class Controller:
         self._configure(office, snapshots[CONFIG])
         for request in requests.take(snapshots[REQUESTS]):
             self._carry_out(office, request)
-        for prefix in (MEMBERS, CONFIG, REQUESTS):
+        for prefix in (MEMBERS, PROMISES, CONFIG, REQUESTS):
             office.watches.append(store.watch(snapshots[prefix], self._on_store))
         return office
 
@@ -306,6 +306,12 @@ class Controller:
             answer = office.operator.carry_out(request)
         except Refusal as refusal:
             office.requests.refuse(request.id, str(refusal), refusal.code)
+            return
+        except StoreError:
+            raise
+        except Exception:  # one odd request must not cost the leadership
+            log.exception("request_failed", kind=request.kind)
+            office.requests.refuse(request.id, f"the leader could not carry out {request.kind}: its log says why")
             return
         if isinstance(answer, Inquiry):
             office.inquiries.submit(_inquire, office.requests, request, answer)

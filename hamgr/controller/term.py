@@ -213,11 +213,12 @@ class Term:
     def target(self, node: str) -> Target:
         """A node as a target: all of our disks, since what is recorded of it may be behind."""
         assert self.configuration is not None
-        member = self.views.members.get(node)
+        promise = self.views.promise(node)
         return Target(
             node,
             claims=claims(self.configuration),
-            self_fence_s=None if member is None else member.self_fence,
+            self_fence_s=None if promise is None else promise.self_fence,
+            member_ttl_s=0.0 if promise is None else promise.ttl_s,
             boot_id=self.views.boot_id(node),
         )
 

@@ -13,7 +13,7 @@ from hamgr.kube import nodes as kube_nodes
 from hamgr.kube.cache import Cache
 from hamgr.kube.nodes import LeaseAges
 from hamgr.kube.objects import NODE
-from hamgr.store.membership import MEMBERS, MemberInfo, members_of
+from hamgr.store.membership import MEMBERS, PROMISES, MemberInfo, Promise, members_of
 from hamgr.store.values import Change, Snapshot
 
 log = structlog.get_logger(__name__)
@@ -28,8 +28,10 @@ class Views:
         cache: Cache | None,
         leases: LeaseAges | None,
         clock: Callable[[], float] = time.monotonic,
+        promises: Snapshot | None = None,
     ) -> None:
         self._clock = clock
+        self._promises: dict[str, Any] = {} if promises is None else dict(promises.values)
         self._gone_since: dict[str, float] = {}
         self._began = clock()
         self.members: dict[str, MemberInfo] = members_of(snapshot)
@@ -41,6 +43,8 @@ class Views:
         """Take what a watch saw below members/; True when a member came, went or said goodbye."""
         news = False
         for change in changes:
+            if change.key.startswith(PROMISES):
+                self._note_promise(change)
             if not change.key.startswith(MEMBERS):
                 continue
             news = True
@@ -61,6 +65,22 @@ class Views:
             else:
                 self._goodbyes.discard(node)
         return news
+
+    def _note_promise(self, change: Change) -> None:
+        if change.entry is None:
+            self._promises.pop(change.key, None)
+        else:
+            self._promises[change.key] = change.value
+
+    def promise(self, node: str) -> Promise | None:
+        """By when the node stops its own instances; None when nothing makes sure of it, or of an earlier boot alone."""
+        try:
+            promise = Promise.from_json(self._promises.get(PROMISES + node))
+        except ValueError:
+            return None
+        obj = self.node_object(node)
+        reported = "" if obj is None else kube_nodes.boot_id(obj)
+        return promise if reported in ("", promise.boot_id) else None
 
     def lost_for_s(self, node: str) -> float | None:
         """For how long the node's member lease is known to be gone; None while it is there. From any thread."""

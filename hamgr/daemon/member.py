@@ -35,6 +35,16 @@ class Member:
         """Monotonic time before which nobody can have seen our lease expire."""
         return self._membership.renewed_until()
 
+    @property
+    def self_fence_s(self) -> float | None:
+        """The bound that the others read of us."""
+        return self._info.self_fence
+
+    def tell_self_fence(self, bound_s: float | None) -> None:
+        """Publish by when this node stops its own instances, now and after each rejoining. Raises StoreError."""
+        self._info = replace(self._info, self_fence=bound_s)
+        self._membership.update(self._info)
+
     def leave(self) -> None:
         """Say goodbye, so that nobody takes it for a failure."""
         self._stop.set()

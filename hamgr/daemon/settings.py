@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from hamgr.cib.config_complaints import validated
 from hamgr.cib.config_options import duration_ms
@@ -82,6 +82,20 @@ class TimesSection(Section):
     recheck: Duration = "60s"
 
 
+def _mode(value: object) -> object:
+    return "off" if value is False else value  # YAML 1.1 reads the word off as false
+
+
+class SelfFenceSection(Section):
+    """How a node that is cut off stops its own instances; used unless `self-fencing` is off."""
+
+    kill_time: Duration = "1s"  # for killing and making sure
+    find: Annotated[tuple[Literal["cgroup", "environment", "mounts"], ...], Field(min_length=1)] = ("cgroup",)
+    watchdog_device: Path = Path("/dev/watchdog")
+    watchdog_timeout: WholeSeconds = "2s"
+    state_dir: Path = Path("/var/lib/hamgr")
+
+
 class MetricsSection(Section):
     """Prometheus metrics over HTTP; off unless there is an address to listen on."""
 
@@ -98,6 +112,8 @@ class Settings(Section):
     times: TimesSection = Field(default_factory=TimesSection)
     log: LogSection = Field(default_factory=LogSection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
+    self_fencing: Annotated[Literal["off", "kill", "watchdog"], BeforeValidator(_mode)] = "off"
+    self_fence: SelfFenceSection = Field(default_factory=SelfFenceSection)
     workers: Annotated[int, Field(ge=1, le=256)] = 32
     boot_id_file: Path = BOOT_ID
     mountinfo_file: Path = MOUNTINFO

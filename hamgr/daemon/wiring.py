@@ -16,21 +16,25 @@ from hamgr.controller.settings import ControllerSettings
 from hamgr.daemon.member import Member
 from hamgr.daemon.mounts import MountQuestions, MountReporter
 from hamgr.daemon.notify import Notifier
-from hamgr.daemon.settings import Settings, kube_config, read_boot_id, seconds, store_config
+from hamgr.daemon.selffence import Bound, bound_of, guard_options, may_live
+from hamgr.daemon.selffence_keeper import SelfFence, Sights, stand_down
+from hamgr.daemon.settings import Settings, SettingsError, kube_config, read_boot_id, seconds, store_config
 from hamgr.executor.executor import Surroundings
 from hamgr.executor.registry import Registry
 from hamgr.fencer.fencer import Fencer
-from hamgr.fencer.history import EtcdRecords
+from hamgr.fencer.history import FENCES, EtcdRecords, records_of
 from hamgr.fencer.records import FenceRecord
 from hamgr.fencer.runner import Surroundings as FencerSurroundings
 from hamgr.fencer.topology import FencingConfig
 from hamgr.kube.cache import Cache
 from hamgr.kube.gateway import Kube
 from hamgr.kube.nodes import LeaseAges
-from hamgr.kube.objects import POD, PV
+from hamgr.kube.objects import LABEL_RESOURCE, POD, PV, labels_of, uid_of
+from hamgr.kube.pods import node_of
 from hamgr.kube.volumes import volume_of
+from hamgr.store.errors import StoreError
 from hamgr.store.leadership import Token
-from hamgr.store.membership import MemberInfo
+from hamgr.store.membership import MEMBERS, MemberInfo
 from hamgr.store.store import Store
 
 READY_TIMEOUT_S = 5.0
@@ -79,6 +83,7 @@ def _build(
 ) -> Daemon:
     registry = Registry()
     registry.specs()  # a broken agent is to be heard of now
+    bound = bound_of(settings)
     boot_id = read_boot_id(settings.boot_id_file)
     store = Store(store_config(settings, base))
     undo.append(store.close)
@@ -87,8 +92,12 @@ def _build(
 
     info = MemberInfo(settings.node, boot_id, __version__, ttl_s=round(seconds(settings.times.member_ttl)))
     member = Member(store, info)
+    if bound is None:
+        stand_down(store, guard_options(settings, base, boot_id))
     member.join()
     undo.append(member.leave)
+    if bound is not None:
+        _fence_ourselves(bound, settings, base, boot_id, member, store, sight, undo)
     reporter = MountReporter(store, settings.node, boot_id, settings.mountinfo_file)
     reporter.start()
     undo.append(reporter.stop)
@@ -126,6 +135,39 @@ def _open_kubernetes(settings: Settings, base: Path, undo: list[Callable[[], Non
     return _Sight(kube, cache, leases)
 
 
+def _fence_ourselves(
+    bound: Bound,
+    settings: Settings,
+    base: Path,
+    boot_id: str,
+    member: Member,
+    store: Store,
+    sight: _Sight | None,
+    undo: list[Callable[[], None]],
+) -> None:
+    if sight is None:
+        raise SettingsError("self-fencing needs Kubernetes: nobody else knows which processes are its instances")
+    node, cache, kube = settings.node, sight.cache, sight.kube
+
+    def pods() -> set[str]:
+        ours = (pod for pod in cache.list(POD) if LABEL_RESOURCE in labels_of(pod) and node_of(pod) == node)
+        return {uid_of(pod) for pod in ours}
+
+    def living(condemned: set[str]) -> set[str]:
+        fences = records_of(store.read(FENCES))  # before the pods: a fence that ends in between has deleted its own
+        listed = kube.list(POD.collection(), label_selector=LABEL_RESOURCE, field_selector=f"spec.nodeName={node}")
+        return may_live(condemned, node, fences, listed.items)
+
+    def fresh() -> bool:
+        return cache.synced and cache.staleness_s(POD) < seconds(settings.times.api_stale)
+
+    options = guard_options(settings, base, boot_id)
+    sights = Sights(pods, fresh, living)
+    fence = SelfFence(bound, options, seconds(settings.times.member_ttl), member, store, sights)
+    undo.append(fence.stop)
+    fence.start()
+
+
 def _controller(
     settings: Settings,
     store: Store,
@@ -154,7 +196,7 @@ def _controller(
             cluster=settings.cluster,
             unmounted=questions.unmounted,
         ),
-        fencer=_FencerFactory(settings, sight, questions),
+        fencer=_FencerFactory(settings, store, sight, questions),
         cache=sight.cache if sight else None,
         leases=sight.leases if sight else None,
         alive=alive,
@@ -178,8 +220,9 @@ def _controller_settings(settings: Settings) -> ControllerSettings:
 class _FencerFactory:
     """Makes a fencer when the controller begins a term, or when the fencing settings change in one."""
 
-    def __init__(self, settings: Settings, sight: _Sight | None, questions: MountQuestions) -> None:
+    def __init__(self, settings: Settings, store: Store, sight: _Sight | None, questions: MountQuestions) -> None:
         self._settings = settings
+        self._store = store
         self._sight = sight
         self._questions = questions
 
@@ -201,13 +244,23 @@ class _FencerFactory:
                 me=self._settings.node,
                 devices={},
                 on_change=on_change,
-                lost_for_s=lost_for_s,
+                lost_for_s=lambda node: None if self._may_be_member(node) else lost_for_s(node),
                 last_seen=lambda name, namespace: cache.last_seen(POD, name, namespace),
                 unmounted=self._unmounted,
                 clock=time.monotonic,
                 stopping=threading.Event(),
             )
         )
+
+    def _may_be_member(self, node: str) -> bool:
+        """Asked of etcd itself: a node that is back must be seen before anybody goes by the watch's old news.
+
+        A node that becomes a member after this answer finds the fence that asked, under way, and kills on.
+        """
+        try:
+            return self._store.get(MEMBERS + node) is not None
+        except StoreError:
+            return True
 
     def _unmounted(self, node: str, pv: str) -> bool:
         """Whether the node's own hamgrd says that it let go of the volume; a volume that nobody knows is not let go."""

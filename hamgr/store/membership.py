@@ -23,6 +23,7 @@ from hamgr.store.store import Leased, Store
 from hamgr.store.values import Entry, Snapshot
 
 MEMBERS = "members/"
+PROMISES = "promises/"
 DEFAULT_TTL_S = 5
 RENEWALS_PER_TTL = 5
 POLL_S = 0.1
@@ -68,6 +69,26 @@ class MemberInfo:
             return cls(**{key: entry for key, entry in value.items() if key in known})
         except (TypeError, AttributeError) as error:
             raise ValueError(f"not a member's entry: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What `promises/NODE` says: whatever becomes of its hamgrd, this boot of the node stops its own instances.
+
+    The key is on no lease, because it counts when the member's key is gone. self_fence and ttl_s as in `MemberInfo`.
+    """
+
+    self_fence: float
+    ttl_s: float
+    boot_id: str
+
+    @classmethod
+    def from_json(cls, value: Any) -> Promise:
+        """Read the key's value; unknown fields are skipped. Raises ValueError."""
+        try:
+            return cls(float(value["self_fence"]), float(value["ttl_s"]), str(value["boot_id"]))
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"not a promise: {error}") from None
 
 
 def members_of(snapshot: Snapshot) -> dict[str, MemberInfo]:
