@@ -46,12 +46,18 @@ def parse(text: str | None) -> int:
 
 def leading_int(text: str) -> int:
     """The integer at the start of a text, as C's strtoll reads it; 0 when there is none."""
-    body = text.strip()
+    try:
+        # The common case; the length is bounded so that a hostile million digits cannot cost quadratic time.
+        return int(text) if len(text) < 20 else _leading_int(text.strip())
+    except ValueError:
+        return _leading_int(text.strip())
+
+
+def _leading_int(body: str) -> int:
     end = 1 if body[:1] in ("+", "-") else 0
     while end < len(body) and "0" <= body[end] <= "9":
         end += 1
     digits = body[:end]
-    # Bounded, so that a hostile million digits cannot cost quadratic time.
     return int(digits[:20]) if digits.strip("+-") else 0
 
 

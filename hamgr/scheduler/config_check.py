@@ -88,19 +88,23 @@ def _agent_changed(rsc: Rsc, history: ResourceHistory) -> bool:
     return rsc.primitive is not None and rsc.primitive.agent != history.agent
 
 
-def _check_history(work: Work, rsc: Rsc, node: NodeRt, history: ResourceHistory) -> None:
+def _clean_up(work: Work, rsc: Rsc, node: NodeRt) -> None:
     from hamgr.scheduler import primitives
 
+    primitives.schedule_cleanup(work, rsc, node, False)
+
+
+def _check_history(work: Work, rsc: Rsc, node: NodeRt, history: ResourceHistory) -> None:
     if rsc.orphan:
         top = rsc.top()
         if not (top.is_clone() and not top.unique):
-            primitives.schedule_cleanup(work, rsc, node, False)
+            _clean_up(work, rsc, node)
         return
     active = node in rsc.running_on
     if _agent_changed(rsc, history):
         if active:
             actions.make(work, rsc, actions.key_of(rsc, "stop"), "stop", node, False)
-        primitives.schedule_cleanup(work, rsc, node, False)
+        _clean_up(work, rsc, node)
     if not active:
         return
     ops = recorded.sorted_ops(history.ops)

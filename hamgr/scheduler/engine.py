@@ -135,7 +135,7 @@ def _stickiness(work: Work, rsc: Rsc) -> None:
 
 
 def _failure_ban(work: Work, rsc: Rsc, node: NodeRt) -> None:
-    if not node.attributes:
+    if not node.has_fail_counts and not rsc.fillers:
         return
     if rsc.children:
         for child in rsc.children:

@@ -5,6 +5,8 @@ Implements "Handling Resource Failure" (migration-threshold, failure-timeout) of
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from hamgr.cib import scores
 from hamgr.cib.model import OpRecord, ResourceHistory
 from hamgr.scheduler import actions, operations
@@ -20,7 +22,7 @@ def _matching(work: Work, rsc: Rsc, node: NodeRt, prefix: str) -> list[str]:
     """Values of the node's attributes that count (or date) failures of a resource."""
     name = rsc.id if rsc.unique else _strip(rsc.id)
     start = f"{prefix}-{name}"
-    legacy = version(work.cib.crm_feature_set) < (3, 0, 13)
+    legacy = work.legacy_fail_counts
     found = []
     for attribute, value in node.attributes.items():
         if not attribute.startswith(start):
@@ -57,15 +59,20 @@ def _failure_blocks(work: Work, rsc: Rsc, node: NodeRt, record: OpRecord | None)
         if meta.get("on-fail", "").lower() != "block":
             continue
         for entry in (record,) if record is not None else history.ops:
-            if entry.operation == op.name and entry.interval_ms == op.interval_ms:
-                if entry.id.endswith("_last_failure_0") or target_rc(entry) != entry.rc:
-                    return True
+            same = entry.operation == op.name and entry.interval_ms == op.interval_ms
+            if same and (entry.id.endswith("_last_failure_0") or target_rc(entry) != entry.rc):
+                return True
     return False
 
 
 def target_rc(record: OpRecord) -> int:
     """The exit code that the controller expected; -1 when the record does not tell."""
-    parts = record.transition_key.split(":", 3)
+    return _target_rc(record.transition_key)
+
+
+@lru_cache(maxsize=4096)
+def _target_rc(transition_key: str) -> int:
+    parts = transition_key.split(":", 3)
     return scores.leading_int(parts[2]) if len(parts) == 4 else -1
 
 
@@ -77,7 +84,7 @@ def fail_count(
     ``effective`` leaves out what ``failure-timeout`` has expired; ``fillers`` adds the resources in a container.
     """
     count = last = 0
-    if node.attributes:
+    if node.has_fail_counts:
         for value in _matching(work, rsc, node, "fail-count"):
             count = scores.add(count, scores.parse(value))
         if count:

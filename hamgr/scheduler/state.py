@@ -116,6 +116,7 @@ class NodeRt:
         "expected_up",
         "fixed",
         "guest",
+        "has_fail_counts",
         "id",
         "index",
         "is_dc",
@@ -167,6 +168,7 @@ class NodeRt:
         self.unpacked = False
         self.weight = 0
         self.priority = 0
+        self.has_fail_counts = False
         self.attributes: dict[str, str] = {}
         self.permanent: dict[str, str] = {}
         self.utilization: dict[str, int] = {}
@@ -576,6 +578,7 @@ class Work:
         self.stop_needed: list[Rsc] = []
         self.param_check: list[tuple[Any, ...]] = []
         self.failed: list[Any] = []
+        self.legacy_fail_counts = False  # kept by resource, not by operation
         self.histories: dict[tuple[str, str], model.ResourceHistory] = {}  # by node's name and history id
         self.expired_recurring: set[int] = set()  # id() of records to be rescheduled: their failure has expired
         self.max_valid_nodes = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hamgr.cib import durations, model, rules, scores
 from hamgr.cib.xml import is_true
-from hamgr.scheduler import fencing, recorded, remotes, resources
+from hamgr.scheduler import failures, fencing, recorded, remotes, resources
 from hamgr.scheduler.state import STARTED, STOPPED, NodeRt, Options, Work
 
 
@@ -62,6 +62,7 @@ def _provides_unfencing(resource: model.Resource) -> bool:
 def unpack(cib: model.Cib, now: int) -> Work:
     """Make the working state: nodes, resources and what the recorded history says about both."""
     work = Work(cib, now, read_options(cib, now))
+    work.legacy_fail_counts = failures.version(cib.crm_feature_set) < (3, 0, 13)
     # A watchdog makes lost nodes fence themselves, so no device is needed.
     work.have_stonith_resource = work.options.have_watchdog
     for node in cib.nodes:
@@ -139,6 +140,7 @@ def node_of(work: Work, state: model.NodeState) -> NodeRt | None:
 def _add_attributes(node: NodeRt, state: model.NodeState) -> None:
     if state.attributes:
         node.attributes.update(state.attributes)
+    node.has_fail_counts = any(name.startswith("fail-count-") for name in node.attributes)
 
 
 def _remote_attributes(work: Work, node: NodeRt, state: model.NodeState) -> None:
