@@ -371,6 +371,9 @@ def _replay_op(work: Work, replay: Replay, op: OpRecord) -> None:
     elif status == DONE:
         _update_role(replay, op, rc)
     elif status == EXEC_NOT_INSTALLED:
+        if _on_fail_of(work, rsc, op)[0] is OnFail.IGNORE:
+            # Without its agent there is no use in pretending that the resource is well.
+            replay.on_fail = max(replay.on_fail, OnFail.MIGRATE)
         placement.ban(work, _ban_target(rsc), node, "hard-error")
         _failed(work, replay, op, rc)
     elif status == NOT_CONNECTED and node.remote:
