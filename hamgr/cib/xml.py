@@ -72,6 +72,8 @@ def load_xml(source: str | bytes | PathLike[str]) -> Cib:
     data = _bytes_of(source)
     if len(data) > MAX_BYTES:
         raise CibError(f"The CIB is {len(data) >> 20} MiB long; the limit is {MAX_BYTES >> 20} MiB.")
+    if b"\0" in data:  # UTF-16 would carry a document type past the next check
+        raise CibError("The CIB is not UTF-8 text: it has NUL bytes.")
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise CibError("The CIB has a document type declaration; a CIB needs none: remove it.")
     try:
