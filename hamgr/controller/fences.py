@@ -110,15 +110,9 @@ class Fences:
         """What has not ended."""
         return tuple(record for record in self.records if record.outcome is Outcome.PENDING)
 
-    @property
-    def busy_with_pods(self) -> bool:
-        """Whether a pod is being fenced: its resources must not be touched meanwhile."""
-        return any(record.target.pods is not None for record in self.running)
-
-    def refusal(self, node: str) -> str:
-        """Why a node may not be fenced now; empty when it may."""
-        verdict = self._allowed(node, self.records)
-        return "" if verdict is None else str(verdict)
+    def refusal(self, node: str) -> Reason | None:
+        """Why a node may not be fenced now; None when it may."""
+        return self._allowed(node, self.records)
 
     def fence_node(self, node: str, why: Reason, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
         """Begin to fence a node, unless that is under way: then that fence is the answer."""

@@ -120,6 +120,11 @@ class Recorded:
         return dict(self._standing)
 
     @property
+    def transitions(self) -> int:
+        """How many transitions leaders of this cluster have begun."""
+        return self._transition
+
+    @property
     def overrides(self) -> Overrides:
         return self._overrides
 

@@ -29,7 +29,7 @@ from hamgr.controller.walk import Walk
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import Op, OpResult
 from hamgr.fencer.history import as_status
-from hamgr.fencer.reasons import reason
+from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import FenceRecord, Outcome, Target
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.scheduler import schedule
@@ -109,13 +109,15 @@ class Term:
         self._settled = settled
         self._began = clock()
         self._course: Course | None = None
-        self._held: dict[int, str] = {}  # fencing that may not begin yet: action and why
+        self._held: dict[int, Reason] = {}  # fencing that may not begin yet: action and why
         self._reasons: list[str] = ["a new leader"]
         self._scheduled_at = float("-inf")
         self.last: Transition | None = None
         self.changes = 0  # how often something happened that the scheduler had to see
         self.standby_of: Callable[[str], str] = lambda _resource: ""  # where a parked pod waits; empty: nowhere
         self._fenced_at: dict[str, float] = {}
+        self._unwatched: set[str] = set()  # nodes whose monitors were ended, though the records still have them
+        self._is_first = not recorded.transitions  # nobody has led this cluster to anything yet
         self.cluster: ClusterFile | None = None
         self.configuration: Cib | None = None
         self._forget_what_the_last_leader_ran()
@@ -142,7 +144,8 @@ class Term:
         course, action = self._course, None
         if course is not None and result.op.key in course.keys:
             action = course.actions[course.keys[result.op.key]]
-        if action is None and result.op.interval_ms == 0:
+        fenced = self.recorded.standing(result.op.node) is Standing.FENCED  # and what it says is older than that
+        if fenced or (action is None and result.op.interval_ms == 0):
             if result.op.key != PARK:
                 log.info("late_result_dropped", resource=result.op.name, task=result.op.task, node=result.op.node)
             return
@@ -180,7 +183,9 @@ class Term:
                 self.recorded.update(node, lambda state: history.set_attributes(state, {name: None}))
 
     def fence_node(self, node: str, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
-        """Fence a node because somebody asked for it."""
+        """Fence a node because somebody asked for it. What runs for it is given up: it would work against the fence."""
+        self._give_up(node)
+        self.touch(f"{by} has node {node} fenced")
         return self.fences.fence_node(node, reason("operator", user=by), by, levels)
 
     def fence_pod(self, pod: PodTarget, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
@@ -197,7 +202,8 @@ class Term:
                 },
             ),
         )
-        self._executor.abandon(pod.node, together)
+        self._give_up(pod.node, together)
+        self.touch(f"{by} has pod {pod.name} fenced")
         return self.fences.fence_pod(self.pod_target(pod), together, by, levels)
 
     def pod_target(self, pod: PodTarget) -> Target:
@@ -274,14 +280,14 @@ class Term:
 
     def _apply_fence(self, node: str, resources: tuple[str, ...], *, detached: bool) -> None:
         if resources:  # pods were fenced, not the node
-            self._executor.abandon(node, resources)
+            self._give_up(node, resources)
             for resource in resources:
                 self.recorded.update(node, lambda s, r=resource: self._stopped(s, r, detached))  # type: ignore[misc]
             return
         self.recorded.update(node, history.member_fenced)
         self.recorded.set_standing(node, Standing.FENCED)
         self._fenced_at[node] = self._clock()
-        self._executor_forget(node)
+        self._give_up(node)
 
     # --- the round ---------------------------------------------------------------------------------------------------
 
@@ -311,7 +317,7 @@ class Term:
     @property
     def held(self) -> tuple[str, ...]:
         """Why fencing that is due has not begun."""
-        return tuple(self._held.values())
+        return tuple(str(why) for why in self._held.values())
 
     # --- nodes -------------------------------------------------------------------------------------------------------
 
@@ -341,25 +347,26 @@ class Term:
         self.recorded.set_standing(node, now)
         if now is Standing.LOST:
             self.recorded.update(node, history.member_lost)
-            self._executor_forget(node)
+            self._give_up(node)
         elif now in (Standing.MEMBER, Standing.KUBELET):
             self.recorded.update(node, history.member_up)
         if {before, now} != {Standing.MEMBER, Standing.KUBELET}:
             self.touch(f"node {node} is {now}")
 
-    def _executor_forget(self, node: str) -> None:
-        """End everything that runs for a node that is gone; its actions in flight have failed."""
-        self._executor.abandon(node)
+    def _give_up(self, node: str, resources: tuple[str, ...] | None = None) -> None:
+        """End everything that runs for a node, or for some resources there: no result comes, so it has failed."""
+        self._executor.abandon(node, resources)
+        self._unwatched.add(node)
         if self._course is None:
             return
         for action_id in self._course.walk.in_flight:
             action = self._course.actions[action_id]
-            if action.kind == "rsc" and action.node == node:
+            if action.kind == "rsc" and action.node == node and (resources is None or action.resource in resources):
                 self._course.walk.fail(action_id)
 
     def _waiting_for_first_members(self) -> bool:
         assert self.configuration is not None
-        if self._clock() - self._began >= self._settings.join_wait_s:
+        if not self._is_first or self._clock() - self._began >= self._settings.join_wait_s:
             return False
         unseen = [n.name for n in self.configuration.nodes if self.recorded.standing(n.name) is Standing.UNSEEN]
         return bool(unseen)
@@ -367,9 +374,18 @@ class Term:
     # --- scheduling --------------------------------------------------------------------------------------------------
 
     def _should_schedule(self) -> bool:
-        if self._waiting_for_first_members() or self.fences.busy_with_pods:
+        if self._waiting_for_first_members() or self._is_fencing_what_is_here():
             return False
         return bool(self._reasons) or self._clock() - self._scheduled_at >= self._settings.recheck_s
+
+    def _is_fencing_what_is_here(self) -> bool:
+        """Whether a pod, or a node that is not lost, is being fenced: what is taken from it must not be started anew
+        behind the fence's back. The fence of a lost node is part of a transition, which waits for it."""
+        lost = (Standing.LOST, Standing.UNSEEN)
+        return any(
+            record.target.pods is not None or self.recorded.standing(record.target.node) not in lost
+            for record in self.fences.running
+        )
 
     def cib(self) -> Cib:
         """Configuration and recorded state together: what the scheduler is asked about."""
@@ -398,6 +414,7 @@ class Term:
         why = "; ".join(dict.fromkeys(self._reasons)) or "the time has come to look again"
         self._reasons.clear()
         self._scheduled_at = self._clock()
+        self._doubt_what_nobody_watched()
         transition = schedule(self.cib(), datetime.fromtimestamp(self._now(), UTC))
         self.last = transition
         if not any(action.kind != "pseudo" for action in transition.actions):
@@ -441,15 +458,14 @@ class Term:
         """Whether an action may not begin yet: fencing while in doubt."""
         if action.task != "stonith":
             return False
-        why = self.fences.refusal(action.node)
-        if why and self._held.get(action.id) != why:
+        why, told = self.fences.refusal(action.node), self._held.pop(action.id, None)
+        if why is None:
+            return False
+        if told is None or told.code != why.code:  # the same with fewer seconds left is no news
             text = f"fencing of {action.node} has to wait: {why}"
             self._chronicle.tell("fencing_held", text, level="warning", node=action.node)
-        if why:
-            self._held[action.id] = why
-        else:
-            self._held.pop(action.id, None)
-        return bool(why)
+        self._held[action.id] = why
+        return True
 
     def _record_intent(self, course: Course, action: Action) -> None:
         """An action on a resource is on record before it begins, so that the next leader knows to look."""
@@ -593,11 +609,29 @@ class Term:
     def _forget_what_the_last_leader_ran(self) -> None:
         """Recurring operations ended with it, and how its operations in flight ended nobody knows: those are probed."""
         for node in self.recorded.standings:
-            state, unsure = history.forget_pending(history.forget_recurring(self.recorded.state(node)))
-            self.recorded.set_state(state)
-            for resource in unsure:
-                text = f"what became of the last leader's operation on {resource} is not known: {node} is probed"
-                self._chronicle.tell("operation_unknown", text, node=node, resource=resource)
+            self.recorded.update(node, history.forget_recurring)
+            self._forget_pending(node)
+
+    def _doubt_what_nobody_watched(self) -> None:
+        """Between two transitions nothing is in flight: what is recorded as under way ended without our hearing how.
+
+        So it is with what ran on a node that was lost and came back, and with what was recorded and then not begun.
+        Where monitors were ended they have to be started again. Of nodes that are away the records are all there is.
+        """
+        for node, standing in self.recorded.standings.items():
+            if standing not in (Standing.MEMBER, Standing.KUBELET):
+                continue
+            if node in self._unwatched:
+                self._unwatched.remove(node)
+                self.recorded.update(node, history.forget_recurring)
+            self._forget_pending(node)
+
+    def _forget_pending(self, node: str) -> None:
+        state, unsure = history.forget_pending(self.recorded.state(node))
+        self.recorded.set_state(state)
+        for resource in unsure:
+            text = f"how the last operation on {resource} ended is not known: {node} is probed"
+            self._chronicle.tell("operation_unknown", text, node=node, resource=resource)
 
     def _expire_overrides(self) -> None:
         kept = self.recorded.overrides.expire(self._now())

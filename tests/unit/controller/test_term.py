@@ -1,0 +1,156 @@
+"""One term of leadership, with values: what the leader does about nodes, results and fences in every order."""
+
+from __future__ import annotations
+
+from fixtures.term_world import World
+
+from hamgr.controller.membership import Standing
+from hamgr.controller.targets import PodTarget
+
+
+def settled() -> World:
+    world = World()
+    world.settle()
+    return world
+
+
+def test_a_new_cluster_starts_everything_once() -> None:
+    world = settled()
+    assert [len(world.where(name)) for name in ("disk", "db", "web")] == [1, 1, 1]
+    assert world.where("disk") == world.where("db")
+    assert world.violations == []
+
+
+def test_a_lost_node_is_fenced_before_anything_starts_elsewhere() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    world.lose(node)
+    world.advance()
+    assert [record.target.node for record in world.fencer.running.values()] == [node]
+    assert world.ops("start") == []
+    world.settle()
+    assert world.where("db") not in ([], [node])
+    assert world.violations == []
+
+
+def test_a_node_that_comes_back_before_its_fence_begins_is_monitored_again() -> None:
+    """Its monitors ended when it was lost; on record they seemed to run, so nobody would have noticed a crash."""
+    world = settled()
+    (node,) = world.where("db")
+    world.refusals[node] = "most-nodes-bad"
+    world.lose(node)
+    world.advance()
+    world.join(node)
+    world.settle()
+    assert world.where("db") == [node]
+    assert {op.name for op in world.executor.monitors.values() if op.node == node} >= {"db"}
+
+
+def test_what_was_in_flight_on_a_node_that_comes_back_is_probed() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    world.term.recorded.set_overrides(world.term.recorded.overrides.resource_meta("db", "target-role", "Stopped"))
+    world.term.touch("test")
+    world.until(lambda: bool(world.ops("stop", "db")))
+    world.refusals[node] = "most-nodes-bad"
+    world.lose(node)
+    world.advance()
+    world.join(node)
+    world.advance()
+    assert [op.node for op in world.ops("monitor", "db")] == [node]
+    world.settle()
+    assert world.where("db") == []
+
+
+def test_a_pod_fence_ends_what_is_in_flight_for_its_resources() -> None:
+    """The walk would have waited for ever: no result comes of an operation that was abandoned."""
+    world = World()
+    world.until(lambda: bool(world.ops("start", "db")))
+    (starting,) = world.ops("start", "db")
+    record = world.term.fence_pod(PodTarget("default", f"db-{starting.node}", "db", starting.node), "somebody")
+    world.fenced(record)
+    world.settle()
+    assert len(world.where("db")) == 1
+    assert world.where("db") != [starting.node]
+
+
+def test_nothing_is_started_while_a_node_is_fenced_by_order() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    record = world.term.fence_node(node, "somebody")
+    world.advance()
+    for monitor in list(world.executor.monitors.values()):
+        if monitor.node == node:
+            world.report(monitor, 7)  # the fence deletes its pods
+    world.advance()
+    assert [op for op in world.executor.in_flight if op.task in ("start", "stop")] == []
+    world.fenced(record)
+    assert world.where("db") == []
+    world.settle()
+    assert len(world.where("db")) == 1
+
+
+def test_an_operation_under_way_on_a_node_that_is_fenced_by_order_is_given_up() -> None:
+    """It might put back behind the fence's back what the fence has taken away."""
+    world = World()
+    world.until(lambda: bool(world.ops("start", "db")))
+    (starting,) = world.ops("start", "db")
+    world.term.fence_node(starting.node, "somebody")
+    assert [op for op in world.executor.in_flight if op.node == starting.node] == []
+    world.settle()
+    assert len(world.where("db")) == 1
+
+
+def test_a_late_result_says_nothing_of_a_node_that_was_fenced_since() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    monitor = next(op for op in world.executor.monitors.values() if op.node == node and op.name == "db")
+    world.lose(node)
+    world.advance()
+    (record,) = world.fencer.running.values()
+    world.fenced(record)
+    world.report(monitor, 0)
+    assert world.term.recorded.state(node).resources == ()
+
+
+def test_an_intent_that_was_recorded_and_not_carried_out_is_probed() -> None:
+    """etcd was away when the write was to be confirmed: the start never began, but it is on record as under way."""
+    world = World()
+    world.until(lambda: bool(world.ops("start", "disk")))
+    (starting,) = world.ops("start", "disk")
+    world.end(starting)
+    world.etcd.answering = False
+    world.advance()
+    world.etcd.answering = True
+    world.term.touch("something else happened")
+    world.settle()
+    assert len(world.where("db")) == 1
+
+
+def test_fencing_that_has_to_wait_is_told_once_though_its_reason_counts_seconds() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    told: list[str] = []
+    world.term._chronicle.tell = lambda code, text, **_: told.append(code)  # type: ignore[method-assign]
+    world.lose(node)
+    world.waiting_s = {node: 60.0}
+    for _ in range(20):
+        world.advance(1.0)
+    assert told.count("fencing_held") == 1
+    world.waiting_s = {}
+    world.settle()
+    assert world.term.recorded.standing(node) is Standing.FENCED
+
+
+def test_a_new_leader_does_not_wait_again_for_a_node_that_was_never_seen() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    world.term.recorded.set_standing("n3", Standing.UNSEEN)
+    world.term.recorded.flush()
+    world.members.pop("n3")
+    world.join_wait_s = 15.0
+    world.lead()
+    world.lose(node)
+    world.advance()
+    world.advance()
+    assert node in {record.target.node for record in world.fencer.running.values()}
