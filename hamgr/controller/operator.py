@@ -237,7 +237,9 @@ class Operator:
 
     def _role_until(self, body: Mapping[str, Any]) -> tuple[str, float | None]:
         lifetime = body.get("lifetime_s")
-        return _text(body, "role"), self._now() + float(lifetime) if lifetime else None
+        if lifetime is not None and (isinstance(lifetime, bool) or not isinstance(lifetime, int | float)):
+            raise Refusal(f"the lifetime {lifetime!r} is no number of seconds", USAGE)
+        return _text(body, "role"), self._now() + lifetime if lifetime else None
 
 
 def _as_answer(plan: Plan) -> dict[str, Any]:

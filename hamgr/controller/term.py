@@ -118,6 +118,7 @@ class Term:
         self._fenced_at: dict[str, float] = {}
         self._unwatched: set[str] = set()  # nodes whose monitors were ended, though the records still have them
         self._is_first = not recorded.transitions  # nobody has led this cluster to anything yet
+        self._recurring: dict[tuple[str, str, int, str], Result] = {}  # operation's identity: its record when it began
         self.cluster: ClusterFile | None = None
         self.configuration: Cib | None = None
         self._forget_what_the_last_leader_ran()
@@ -523,6 +524,7 @@ class Term:
             key=self._transition_key(course, action),
         )
         if action.interval_ms:
+            self._recurring[op.identity] = self._record_of(course, action)
             self._executor.schedule_recurring(op)
         else:
             self._executor.run(op)
@@ -563,18 +565,8 @@ class Term:
         op = result.op
         if action is not None and self._course is not None:
             begun = self._record_of(self._course, action)
-        else:
-            target_rc = int(op.key.split(":")[2]) if op.key.count(":") >= 3 else 0
-            begun = Result(
-                resource=op.meta.get("history_id", op.resource),
-                agent=Agent("ocf", op.agent, _OURS),
-                operation=op.task,
-                node=op.node,
-                interval_ms=op.interval_ms,
-                target_rc=target_rc,
-                call_id=self.recorded.next_call_id(),
-                controller=self._leader_id,
-            )
+        else:  # with its digests: a record without them is taken for one of another definition
+            begun = replace(self._recurring[op.identity], call_id=self.recorded.next_call_id())
         return replace(
             begun,
             rc=int(result.rc),
