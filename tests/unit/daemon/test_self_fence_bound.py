@@ -1,0 +1,97 @@
+"""When a node fences itself: the settings' arithmetic, who may live again, and the guard's judgement."""
+
+from dataclasses import replace
+
+import pytest
+
+from hamgr.daemon.selffence import bound_of, may_live
+from hamgr.daemon.selffence_guard import Charge
+from hamgr.daemon.settings import Settings, SettingsError
+from hamgr.fencer.reasons import reason
+from hamgr.fencer.records import Outcome, Target, new_record
+from hamgr.fencer.topology import Level, LevelConfig
+
+
+def settings(mode, ttl="5s", **more):
+    values = {"cluster": "t", "node": "n1", "etcd": {"endpoints": ["127.0.0.1:1"]}, "times": {"member-ttl": ttl}}
+    return Settings.model_validate({**values, "self-fencing": mode, "self-fence": more})
+
+
+@pytest.mark.parametrize("mode", ["off", False])
+def test_off_promises_nothing(mode):
+    assert bound_of(settings(mode)) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "ttl", "more", "act_s", "over_s"),
+    [
+        ("kill", "5s", {}, 3.0, 4.0),
+        ("kill", "10s", {"kill-time": "2s"}, 6.0, 8.0),
+        ("watchdog", "5s", {}, 2.0, 4.0),
+        ("watchdog", "10s", {"kill-time": "3s", "watchdog-timeout": "2s"}, 5.0, 8.0),
+    ],
+)
+def test_it_is_over_before_the_lease_can_expire(mode, ttl, more, act_s, over_s):
+    bound = bound_of(settings(mode, ttl, **more))
+    assert (bound.act_s, bound.over_s) == pytest.approx((act_s, over_s))
+
+
+@pytest.mark.parametrize(
+    ("mode", "ttl", "more", "told"),
+    [
+        ("kill", "2s", {}, "member-ttl of 2s and self-fence.kill-time of 1s .* set times.member-ttl to 3s or more"),
+        ("watchdog", "5s", {"watchdog-timeout": "3s"}, "watchdog-timeout of 3s .* to 8s or more"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_with_what_would_do(mode, ttl, more, told):
+    with pytest.raises(SettingsError, match=told):
+        bound_of(settings(mode, ttl, **more))
+
+
+@pytest.mark.parametrize(("mode", "ttl", "more"), [("kill", "3s", {}), ("watchdog", "8s", {"watchdog-timeout": "3s"})])
+def test_what_the_refusal_names_does(mode, ttl, more):
+    assert bound_of(settings(mode, ttl, **more)).over_s > 0
+
+
+# --- who may live again ------------------------------------------------------------------------------------------
+
+
+def fence(node, outcome):
+    record = new_record(Target(node), reason("operator", user="x"), "x", (LevelConfig(Level.WATCHDOG),))
+    return replace(record, outcome=outcome)
+
+
+def pod(uid, **metadata):
+    return {"metadata": {"uid": uid, **metadata}}
+
+
+def test_a_pod_that_nobody_deleted_may_live_again():
+    there = [pod("a"), pod("b", deletionTimestamp="now"), pod("c")]
+    assert may_live({"a", "b", "gone"}, "n1", [fence("n1", Outcome.SUCCEEDED)], there) == {"a"}
+
+
+def test_nothing_may_live_while_the_node_is_being_fenced():
+    assert may_live({"a"}, "n1", [fence("n1", Outcome.PENDING)], [pod("a")]) == set()
+    assert may_live({"a"}, "n1", [fence("n2", Outcome.PENDING)], [pod("a")]) == {"a"}
+
+
+# --- the guard's judgement ---------------------------------------------------------------------------------------
+
+
+def test_time_decides_and_only_a_pardon_ends_it():
+    charge = Charge()
+    assert charge.judge(1e9) == set()  # nobody has said anything yet
+    charge.take({"until": 10.0, "pods": ["a"]})
+    assert charge.judge(9.9) == set()
+    assert charge.judge(10.0) == {"a"}
+    charge.take({"until": 20.0, "pods": ["a", "b"]})
+    assert charge.judge(11.0) == {"a"}  # a member again: b may live, a was condemned
+    charge.take({"pardon": ["a"]})
+    assert charge.judge(12.0) == set()
+
+
+def test_words_from_before_a_freeze_count_for_no_more_than_they_did():
+    charge = Charge()
+    for until in (10.0, 11.0, 12.0):  # queued while the guard was stopped
+        charge.take({"until": until, "pods": ["a"]})
+    assert charge.judge(50.0) == {"a"}
