@@ -227,7 +227,7 @@ class Site:
     """Members, controllers, agents and fences of one test."""
 
     settle_s = 0.6
-    join_wait_s = 10.0
+    join_wait_s = 3.0
     nodes = NODES
     cluster = CLUSTER
 
