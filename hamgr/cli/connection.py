@@ -49,11 +49,7 @@ def store_config(target: Target) -> StoreConfig:
     etcd = _mapping(settings, "etcd")
     endpoints = target.endpoints or _texts(etcd, "endpoints")
     if not endpoints:
-        raise CommandError(
-            f"no etcd endpoint is known: set {ENV_ENDPOINTS}=https://HOST:2379, or etcd.endpoints in the file that "
-            f"--config or {ENV_CONFIG} names (default {DEFAULT_CONFIG})",
-            Exit.CONFIG,
-        )
+        raise CommandError(_no_endpoint(target.config, settings), Exit.CONFIG)
     plain = all(endpoint.startswith("http://") for endpoint in target.endpoints) and bool(target.endpoints)
     secured: Mapping[str, Any] = {} if plain else etcd
     return StoreConfig(
@@ -64,6 +60,19 @@ def store_config(target: Target) -> StoreConfig:
         key=_path(secured, "key", base),
         user=_text(secured, "user"),
         password=_password(secured, base),
+    )
+
+
+def _no_endpoint(named: Path | None, settings: Mapping[str, Any]) -> str:
+    """What to do about it: correct the file that was read, or name one."""
+    if named is not None or settings:
+        return (
+            f"{named or DEFAULT_CONFIG} names no etcd endpoint: it belongs there as `etcd: {{endpoints: "
+            "[https://HOST:2379]}` (`hamgrd --check --config FILE` names every mistake)"
+        )
+    return (
+        f"no etcd endpoint is known: set {ENV_ENDPOINTS}=https://HOST:2379, or name hamgrd's settings file with "
+        f'--config or {ENV_CONFIG} (default {DEFAULT_CONFIG}); for a sandbox: eval "$(hamgr sandbox env)"'
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -115,7 +116,9 @@ def up(
 
 
 def _next_commands(hamgrd: bool) -> list[str]:
+    here = Path(sys.executable).parent
     return [
+        *([f'export PATH="{here}:$PATH"'] if shutil.which("hamgr") is None else []),
         'eval "$(hamgr sandbox env)"',
         "kubectl get nodes",
         *(["hamgr status"] if hamgrd else []),
