@@ -5,16 +5,18 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hamgr.sandbox import kvapp
 from hamgr.sandbox.campaign.audits import STUCK, Evidence, Finding, judge
 from hamgr.sandbox.campaign.client import KvClient
+from hamgr.sandbox.campaign.insider import Insider
 from hamgr.sandbox.campaign.schedule import Fault, draw
 from hamgr.sandbox.campaign.strikes import TROUBLE, Struck, Undo, place, strike, undo_all
-from hamgr.sandbox.campaign.theatre import APPLICATION, Theatre, leaves
+from hamgr.sandbox.campaign.theatre import APPLICATION, PORT, Theatre, leaves
 from hamgr.sandbox.campaign.witness import Witness
 from hamgr.sandbox.client import ApiError
 from hamgr.store.errors import StoreError
@@ -75,7 +77,8 @@ class Play:
 
     def _strike_and_judge(self, row: Row, faults: Sequence[Fault], client: KvClient) -> None:
         witness = Witness(self._theatre)
-        struck = run(self._theatre, faults)
+        with self._insider(row.seed):
+            struck = run(self._theatre, faults)
         row.faults = [str(each) for each in struck]
         row.missed = sum(bool(each.missed) for each in struck)
         undo_all(self._theatre)
@@ -99,6 +102,19 @@ class Play:
             for seen in evidence.fences
         ]
         row.findings = judge(evidence)
+
+    @contextmanager
+    def _insider(self, seed: int) -> Iterator[None]:
+        """While the body runs, a client on the application's node writes as well. Raises ValueError without a pod."""
+        pod = self._theatre.active_pod()
+        if pod is None:
+            raise ValueError("the application runs nowhere")
+        host = self._theatre.sandbox.host(str(pod["spec"]["nodeName"]))
+        insider = Insider(host, str(pod["status"]["podIP"]), PORT, f"{seed}-inside-")
+        try:
+            yield
+        finally:
+            self._acknowledged += insider.stop()
 
     def _await_whole(self, client: KvClient) -> str:
         """Wait until nothing is missing, tidying up as an operator would; what still is missing when patience ends."""

@@ -11,8 +11,8 @@ NODES = ("n1", "n2", "n3")
 ACTIVE, LEADER = "active", "leader"  # targets that are looked up when the fault strikes
 
 _PLACES = (ACTIVE, ACTIVE, LEADER, *NODES)
-_WINDOW_S = 5.0  # in which all faults begin
-_MOST = 5  # faults in one schedule
+_WINDOW_S = 6.0  # in which all faults begin
+_FEWEST, _MOST = 2, 6  # faults in one schedule
 
 
 class Kind(StrEnum):
@@ -129,7 +129,7 @@ class Fault:
 def draw(seed: int) -> tuple[Fault, ...]:
     """The schedule of a seed, in order of time; the same for ever as long as the tables above stay as they are."""
     chance = random.Random(seed)
-    count = chance.randint(1, _MOST)
+    count = chance.randint(_FEWEST, _MOST)
     return tuple(sorted((_draw_one(chance) for _ in range(count)), key=lambda fault: fault.at_s))
 
 

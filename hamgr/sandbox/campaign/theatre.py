@@ -25,6 +25,7 @@ from hamgr.store.requests import Requests
 from hamgr.store.store import Store
 
 APPLICATION, DISK, SERVICE, CLAIM = "kv", "kv-disk", "kv-clients", "kv"
+PORT = 6380
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 PODS = "/api/v1/namespaces/default/pods"
 _REQUEST_TIMEOUT_S = 5.0
@@ -70,7 +71,7 @@ _OBJECTS: tuple[tuple[str, dict[str, Any]], ...] = (
             "spec": {
                 "type": "LoadBalancer",
                 "selector": {"hamgr.io/resource": APPLICATION, "hamgr.io/role": "active"},
-                "ports": [{"port": 6380, "targetPort": 6380}],
+                "ports": [{"port": PORT, "targetPort": PORT}],
             },
         },
     ),
@@ -96,7 +97,7 @@ resources:
         agent: pod
         params:
           image: hamgr/kvapp
-          port: 6380
+          port: {port}
           claim: {claim}
           mount_path: /data
           restart_grace: 4s
@@ -111,7 +112,13 @@ resources:
 def cluster_file(monitor_s: int = 5) -> str:
     """The cluster file; the monitor's interval is what a changed configuration changes."""
     return _CLUSTER.format(
-        cluster=CLUSTER_NAME, disk=DISK, claim=CLAIM, application=APPLICATION, service=SERVICE, monitor_s=monitor_s
+        cluster=CLUSTER_NAME,
+        disk=DISK,
+        claim=CLAIM,
+        application=APPLICATION,
+        port=PORT,
+        service=SERVICE,
+        monitor_s=monitor_s,
     )
 
 

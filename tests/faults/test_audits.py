@@ -1,0 +1,126 @@
+"""Each audit finds what it is there for, and says nothing about evidence that is as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hamgr.fencer.reasons import reason
+from hamgr.fencer.records import FenceRecord, Outcome, Proof, Target
+from hamgr.fencer.topology import Level, LevelConfig
+from hamgr.sandbox import kvapp
+from hamgr.sandbox.campaign.audits import (
+    FENCE_IN_DOUBT,
+    FENCE_WITHOUT_CAUSE,
+    FENCE_WITHOUT_PROOF,
+    FENCE_WITHOUT_TOKEN,
+    LOST_WRITE,
+    SECOND_WRITER,
+    START_UNPROVED,
+    STUCK,
+    TAINT_LEFT,
+    Evidence,
+    FenceSeen,
+    Moment,
+    judge,
+)
+from hamgr.sandbox.campaign.schedule import Fault, Kind
+
+CRASH = (Fault(Kind.NODE_CRASHED, 1.0, 3.0, "n1"),)
+FENCE = FenceRecord(
+    id="1",
+    target=Target("n1"),
+    reason=reason("scheduler", why="n1 fell silent"),
+    requested_by="n2",
+    levels=(LevelConfig(Level.VOLUME),),
+    started_at=1.0,
+    proofs=(Proof("detached", "pv", "its attachment is gone", "n2", 2.0, token=5),),
+    tokens=(5,),
+    outcome=Outcome.SUCCEEDED,
+)
+STANDINGS = {"n1": "lost", "n2": "member", "n3": "member"}
+SEEN = FenceSeen(FENCE, STANDINGS, frozenset({5}))
+
+
+def rules(evidence: Evidence) -> list[str]:
+    return [finding.rule for finding in judge(evidence)]
+
+
+def log_of(path: Path, records: Sequence[kvapp.Record], acknowledged: Sequence[kvapp.Acknowledged] = ()) -> Evidence:
+    file = path / kvapp.LOG_NAME
+    file.write_bytes(b"".join(kvapp.encoded(record) for record in records))
+    return Evidence(CRASH, kvapp.audit(file, acknowledged))
+
+
+def test_what_is_as_it_should_be_is_not_found_fault_with(tmp_path: Path) -> None:
+    records = [
+        kvapp.Record(1, "a", "n1", "open"),
+        kvapp.Record(2, "a", "n1", "set", "x", "1"),
+        kvapp.Record(3, "b", "n2", "open"),
+    ]
+    evidence = log_of(tmp_path, records, [kvapp.Acknowledged(2, "x", "1")])
+    evidence.fences = [SEEN]
+    evidence.holders_before = frozenset({"n1"})
+    evidence.moments = [Moment("fenced", "n1"), Moment("started", "n2")]
+    assert judge(evidence) == []
+
+
+def test_a_writer_that_goes_on_after_another_has_begun_is_found(tmp_path: Path) -> None:
+    records = [
+        kvapp.Record(1, "a", "n1", "open"),
+        kvapp.Record(2, "b", "n2", "open"),
+        kvapp.Record(3, "a", "n1", "set", "x", "1"),
+    ]
+    assert rules(log_of(tmp_path, records)) == [SECOND_WRITER]
+
+
+def test_an_acknowledged_write_that_is_missing_is_found(tmp_path: Path) -> None:
+    evidence = log_of(tmp_path, [kvapp.Record(1, "a", "n1", "open")], [kvapp.Acknowledged(2, "x", "1")])
+    assert rules(evidence) == [LOST_WRITE]
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (replace(SEEN, record=replace(FENCE, tokens=(), proofs=())), [FENCE_WITHOUT_TOKEN, FENCE_WITHOUT_PROOF]),
+        (replace(SEEN, tokens=frozenset()), [FENCE_WITHOUT_TOKEN]),
+        (replace(SEEN, record=replace(FENCE, proofs=(replace(FENCE.proofs[0], token=4),))), [FENCE_WITHOUT_TOKEN]),
+        (replace(SEEN, record=replace(FENCE, proofs=())), [FENCE_WITHOUT_PROOF]),
+        (replace(SEEN, standings={**STANDINGS, "n3": "lost"}), [FENCE_IN_DOUBT]),
+    ],
+    ids=["no token", "a token that nobody had", "proof under another token", "no proof", "most nodes bad"],
+)
+def test_a_fence_that_should_not_have_been_is_found(seen: FenceSeen, expected: list[str]) -> None:
+    assert rules(Evidence(CRASH, kvapp.Audit(), fences=[seen])) == expected
+
+
+def test_a_crashed_container_is_no_reason_to_fence() -> None:
+    killed = (Fault(Kind.CONTAINER_KILLED, 1.0, where="n1"),)
+    assert rules(Evidence(killed, kvapp.Audit(), fences=[SEEN])) == [FENCE_WITHOUT_CAUSE]
+
+
+def test_what_a_person_orders_needs_no_other_cause() -> None:
+    ordered = replace(SEEN, record=replace(FENCE, requested_by="root@host"))
+    assert rules(Evidence((Fault(Kind.FENCE_NODE, 1.0, where="n1"),), kvapp.Audit(), fences=[ordered])) == []
+
+
+@pytest.mark.parametrize("proof", ["stopped", "fenced", "absent"])
+def test_a_start_needs_the_last_holder_to_be_proved_gone(proof: str) -> None:
+    started = Moment("started", "n2")
+    before = frozenset({"n1"})
+    assert rules(Evidence(CRASH, kvapp.Audit(), moments=[started], holders_before=before)) == [START_UNPROVED]
+    assert rules(Evidence(CRASH, kvapp.Audit(), moments=[Moment(proof, "n1"), started], holders_before=before)) == []
+
+
+@pytest.mark.parametrize("doubt", ["unknown", "stop-failed", "start-failed"])
+def test_what_may_have_begun_or_not_ended_counts_as_running(doubt: str) -> None:
+    moments = [Moment(doubt, "n1"), Moment("started", "n2")]
+    assert rules(Evidence(CRASH, kvapp.Audit(), moments=moments)) == [START_UNPROVED]
+
+
+def test_what_is_left_behind_is_found() -> None:
+    evidence = Evidence(CRASH, kvapp.Audit(), tainted=["n1"], stuck="there is no leader")
+    assert rules(evidence) == [TAINT_LEFT, STUCK]
