@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ def main() -> int:
     acts = [act for act in ACTS if not options.only or act.name in options.only]
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
     teller = Teller(console)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way the sandbox is taken down
     baseline = None
     try:
         results = _hamgr(acts, options, teller, console)
@@ -82,20 +84,21 @@ def _hamgr(acts: list[Act], options: argparse.Namespace, teller: Teller, console
     """Play the story with hamgr and write its results down, also those of a story that had to be broken off."""
     console.print("MariaDB on a ReadWriteOnce disk, three nodes, a client that writes 10 rows a second. Five faults.")
     results: dict[str, list[Result]] = {act.name: [] for act in acts}
-    stage = Stage(options.dir)
-    try:
-        _set(stage, teller)
-        console.print(f"[dim]        watch it yourself: {_watch_command(stage)}[/dim]", soft_wrap=True)
-        for run in range(options.runs):
+    for run in range(options.runs):
+        # A cluster of its own for each run: hamgr lets a node alone that was fenced several times in an hour.
+        stage = Stage(options.dir)
+        try:
+            _set(stage, teller)
+            if run == 0:
+                console.print(f"[dim]        watch it yourself: {_watch_command(stage)}[/dim]", soft_wrap=True)
             for index, act in enumerate(acts):
                 turn = f", run {run + 1} of {options.runs}" if options.runs > 1 else ""
                 teller.act(f"{index + 1}. {act.title}{turn}")
-                first = 1 + _ROWS_AN_ACT * (run * len(acts) + index)
-                results[act.name].append(play(stage, act, first, teller, _PATIENCE_S))
+                results[act.name].append(play(stage, act, 1 + _ROWS_AN_ACT * index, teller, _PATIENCE_S))
                 _write(RESULTS, results)
-    finally:
-        if not options.keep:
-            stage.down()
+        finally:
+            if not (options.keep and run == options.runs - 1):
+                stage.down()
     return results
 
 
