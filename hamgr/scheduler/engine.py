@@ -6,6 +6,7 @@ schedule fencing; apply orderings; make the graph. Each stage reads what those b
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 
 from hamgr.cib.model import Cib
@@ -56,6 +57,8 @@ def schedule(cib: Cib, now: datetime) -> Transition:
 def run(cib: Cib, now: datetime) -> Work:
     """All stages up to the applied orderings; the working state, for those who want to look at it."""
     work = status.unpack(cib, effective_time(cib, now))
+    # Placement follows chains of colocations, a few calls for each resource of the chain.
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 2000 + 20 * len(work.by_id)))
     constraints.apply_health(work)
     constraints.unpack(work)
     _apply_node_criteria(work)
