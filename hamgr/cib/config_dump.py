@@ -23,8 +23,10 @@ def dump_section(section: ClusterSection) -> str:
 
 
 def _short(value: Any, key: str) -> Any:
-    if key in _SETS:
+    if key in _SETS and isinstance(value, list | tuple):  # a bundle's "options" are text, defaults are short already
         return _short_sets(value)
+    if key == "values":
+        return value
     if isinstance(value, dict):
         return _short_mapping({name: _short(entry, name) for name, entry in value.items()}, key)
     if isinstance(value, list | tuple):
@@ -34,8 +36,12 @@ def _short(value: Any, key: str) -> Any:
 
 def _short_mapping(mapping: dict[str, Any], key: str) -> dict[str, Any]:
     if key == "operations":
-        return {name: entries[0] if len(entries) == 1 else entries for name, entries in mapping.items()}
+        return {name: _single(entries) for name, entries in mapping.items()}
     return mapping
+
+
+def _single(entries: Any) -> Any:
+    return entries[0] if isinstance(entries, list) and len(entries) == 1 else entries
 
 
 def _short_entry(entry: Any, key: str) -> Any:

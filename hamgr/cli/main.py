@@ -15,6 +15,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "status": ("hamgr.cli.status", "status", "Show the cluster: nodes, resources, failures, fencing."),
     "apply": ("hamgr.cli.apply", "apply", "Make a cluster file the cluster's configuration."),
     "verify": ("hamgr.cli.apply", "verify", "Check a cluster file without changing anything."),
+    "import": ("hamgr.cli.import_", "import_", "Turn a Pacemaker configuration into a cluster file."),
     "events": ("hamgr.cli.events", "events", "Show what the cluster decided and why."),
     "fence": ("hamgr.cli.fence", "fence", "Make sure that a node or a pod cannot write any more."),
     "unfence": ("hamgr.cli.fence", "unfence", "Let a fenced node take part again."),

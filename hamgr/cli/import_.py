@@ -1,0 +1,89 @@
+"""`hamgr import`: a Pacemaker configuration becomes a cluster file; what cannot come along is named on stderr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import click
+import yaml
+
+from hamgr.cib.config import ClusterFile, ConfigError, dump_yaml, load_yaml
+from hamgr.cib.config_import import Translation
+from hamgr.cib.model import Cib
+from hamgr.cib.xml import CibError, load_xml
+from hamgr.cli.exits import CommandError, Exit
+
+# Sections of a CIB's configuration that the model knows; anything else is named and left.
+_SECTIONS = frozenset(
+    {
+        "crm_config",
+        "nodes",
+        "resources",
+        "constraints",
+        "rsc_defaults",
+        "op_defaults",
+        "tags",
+        "fencing-topology",
+        "alerts",
+    }
+)
+_WHY_NOT = {"acls": "etcd and Kubernetes have their own users and roles"}
+
+
+@click.command(name="import")
+@click.argument("cib", type=click.Path(path_type=Path))
+@click.option("--cluster", default="imported", show_default=True, help="The cluster's name in the new file.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the file here instead of to stdout.")
+def import_(cib: Path, cluster: str, output: Path | None) -> int:
+    """Turn a Pacemaker configuration (cibadmin --query) into a hamgr cluster file.
+
+    The file goes to stdout; for each thing that cannot come along, stderr says why.
+    """
+    cluster_file, notes = translate(cib, cluster)
+    text = dump_yaml(cluster_file)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        try:
+            output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise CommandError(f"the cluster file {output} cannot be written: {error.strerror}") from None
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    return Exit.OK
+
+
+def translate(path: Path, cluster: str) -> tuple[ClusterFile, list[str]]:
+    """The cluster file, and what a person should know about it. Raises CommandError."""
+    try:
+        data = path.read_bytes()
+        cib = load_xml(data)
+    except OSError as error:
+        raise CommandError(f"the CIB {path} cannot be read: {error.strerror}", Exit.NO_INPUT) from None
+    except CibError as error:
+        raise CommandError(f"{path}: {error}", Exit.CONFIG) from None
+    translation = Translation(cib, cluster)
+    return _checked(translation, path), [*translation.notes, *_left_behind(cib, data)]
+
+
+def _checked(translation: Translation, path: Path) -> ClusterFile:
+    """The file as hamgr itself reads it, so that what is printed can be applied."""
+    text = yaml.dump(translation.section, Dumper=yaml.SafeDumper, sort_keys=False)
+    try:
+        return load_yaml(text, f"{path} as a cluster file")
+    except ConfigError as error:
+        raise CommandError(f"{path} cannot become a cluster file as it is:\n{error}", Exit.CONFIG) from None
+
+
+def _left_behind(cib: Cib, data: bytes) -> list[str]:
+    configuration = ElementTree.fromstring(data).find("configuration")
+    sections = [] if configuration is None else [element.tag for element in configuration]
+    notes = [
+        f"section {name}: not imported; {_WHY_NOT.get(name, 'hamgr has none of that kind')}"
+        for name in sections
+        if name not in _SECTIONS
+    ]
+    if any(state.resources or state.attributes for state in cib.node_states):
+        notes.append("status: not imported; hamgr looks for itself at what runs where")
+    return notes

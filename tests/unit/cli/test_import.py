@@ -1,0 +1,138 @@
+"""A Pacemaker configuration becomes a cluster file that means the same; what stays behind is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hamgr.cib import model
+from hamgr.cib.config import dump_yaml, load_yaml
+from hamgr.cib.xml import load_xml
+from hamgr.cli.exits import CommandError, Exit
+from hamgr.cli.group import run
+from hamgr.cli.import_ import translate
+
+CIB = """<cib><configuration>
+  <crm_config><cluster_property_set id="o">
+    <nvpair id="o1" name="no-quorum-policy" value="freeze"/><nvpair id="o2" name="dc-version" value="2.1.5"/>
+    <nvpair id="o3" name="cluster-ipc-limit" value="500"/></cluster_property_set></crm_config>
+  <nodes><node id="1" uname="Web_1"><instance_attributes id="a"><nvpair id="a1" name="standby" value="on"/>
+      <nvpair id="a2" name="site" value="east"/></instance_attributes></node>
+    <node id="2" uname="web2"/><node id="3" uname="far" type="remote"/></nodes>
+  <resources>
+    <primitive id="ipmi" class="stonith" type="fence_ipmilan">
+      <instance_attributes id="i"><nvpair id="i1" name="pcmk_host_list" value="Web_1 web2"/>
+        <nvpair id="i2" name="ip" value="10.0.0.1"/></instance_attributes></primitive>
+    <group id="db"><meta_attributes id="gm"><nvpair id="gm1" name="resource-stickiness" value="50"/></meta_attributes>
+      <primitive id="fs" class="ocf" provider="heartbeat" type="Filesystem">
+        <instance_attributes id="fp"><nvpair id="fp1" name="options" value="noatime"/>
+          <nvpair id="fp2" name="device" value="/dev/sdb"/></instance_attributes>
+        <operations><op id="fm" name="monitor" interval="20s" timeout="40s"/>
+          <op id="fm2" name="monitor" interval="1h" on-fail="ignore"/></operations></primitive>
+      <primitive id="ip" class="ocf" provider="heartbeat" type="IPaddr2"/></group>
+    <clone id="ping-clone"><meta_attributes id="cm"><nvpair id="cm1" name="interleave" value="true"/>
+      <nvpair id="cm2" name="colour" value="blue"/></meta_attributes>
+      <primitive id="ping" class="ocf" provider="hamgr" type="dummy"/></clone>
+  </resources>
+  <constraints>
+    <rsc_location id="l1" rsc="db" node="Web_1" score="INFINITY"/>
+    <rsc_location id="l2" rsc="db"><rule id="r" score="-INFINITY" boolean-op="or">
+      <expression id="e1" attribute="site" operation="eq" value="west"/>
+      <expression id="e2" attribute="pingd" operation="not_defined"/></rule></rsc_location>
+    <rsc_location id="l3" rsc="db" node="gone" score="1"/>
+    <rsc_colocation id="c1" rsc="db" with-rsc="ping-clone" score="100"/>
+    <rsc_order id="o4" first="ping-clone" then="db" kind="Optional" symmetrical="false"/>
+    <rsc_order id="o5" first="nothing" then="db"/>
+  </constraints>
+  <fencing-topology><fencing-level id="f1" target="web2" index="1" devices="ipmi"/></fencing-topology>
+  <acls/><alerts><alert id="mail" path="/bin/true"/></alerts>
+</configuration><status/></cib>"""
+
+
+@pytest.fixture
+def cib_file(tmp_path: Path) -> Path:
+    path = tmp_path / "cib.xml"
+    path.write_text(CIB)
+    return path
+
+
+def test_what_is_imported_means_the_same(cib_file: Path) -> None:
+    cluster_file, _ = translate(cib_file, "shop")
+    was = load_xml(CIB)
+    read = load_yaml(dump_yaml(cluster_file), "again").to_cib()
+    assert [node.name for node in read.nodes] == ["web-1", "web2"]
+    group = next(r for r in read.resources if isinstance(r, model.Group))
+    original = next(r for r in was.resources if isinstance(r, model.Group))
+    for member, before in zip(group.members, original.members, strict=True):
+        assert (member.id, member.agent) == (before.id, before.agent)
+        assert dict(pair for one in member.params for pair in one.pairs) == dict(
+            pair for one in before.params for pair in one.pairs
+        )
+        assert [(op.name, op.interval_ms, dict(op.attributes)) for op in member.ops] == [
+            (op.name, op.interval_ms, dict(op.attributes)) for op in before.ops
+        ]
+    kept = {entry.id: entry for entry in read.constraints}
+    expected = {entry.id: entry for entry in was.constraints}
+    assert kept.keys() == {"l1", "l2", "c1", "o4"}
+    assert kept["c1"] == expected["c1"]
+    assert kept["o4"] == expected["o4"]
+    assert kept["l1"] == replace(expected["l1"], node="web-1")
+    assert kept["l2"].rules[0].expressions == expected["l2"].rules[0].expressions
+    assert kept["l2"].rules[0].score == expected["l2"].rules[0].score
+
+
+def test_fence_devices_and_topology(cib_file: Path) -> None:
+    fencing = translate(cib_file, "shop")[0].fencing
+    assert [(device.id, device.agent, device.nodes) for device in fencing.devices] == [
+        ("ipmi", "fence_ipmilan", ("web-1", "web2"))
+    ]
+    assert [(entry.node, entry.levels[0].devices) for entry in fencing.topology] == [("web2", ("ipmi",))]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("node Web_1", "web-1"),
+        ("node far", "remote"),
+        ("cluster option cluster-ipc-limit",),
+        ("resource fs", "ocf:heartbeat:Filesystem", "agent volume"),
+        ("resource ip", "agent service"),
+        ("clone ping-clone", "colour"),
+        ("constraint l3", "gone"),
+        ("constraint o5", "nothing"),
+        ("section acls",),
+        ("alert mail",),
+        ("fencing", "levels"),
+    ],
+)
+def test_what_stays_behind_is_named_with_the_reason(cib_file: Path, words: tuple[str, ...]) -> None:
+    notes = translate(cib_file, "shop")[1]
+    assert any(all(word in note for word in words) for note in notes), notes
+
+
+def test_facts_that_nobody_configured_are_not_worth_a_word(cib_file: Path) -> None:
+    assert not any("dc-version" in note for note in translate(cib_file, "shop")[1])
+
+
+def test_the_command_prints_a_file_that_verify_accepts(
+    cib_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["import", str(cib_file), "--cluster", "shop"]) == 0
+    printed = capsys.readouterr()
+    assert load_yaml(printed.out, "printed").cluster == "shop"
+    assert "note: " in printed.err
+    target = tmp_path / "cluster.yaml"
+    assert run(["import", str(cib_file), "-o", str(target)]) == 0
+    assert run(["verify", str(target)]) == 0
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(CommandError) as missing:
+        translate(tmp_path / "none.xml", "x")
+    assert missing.value.code == Exit.NO_INPUT
+    (tmp_path / "bad.xml").write_text("<cib><configuration>")
+    with pytest.raises(CommandError, match="not well-formed") as bad:
+        translate(tmp_path / "bad.xml", "x")
+    assert bad.value.code == Exit.CONFIG
