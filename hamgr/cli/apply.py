@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import socket
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +27,8 @@ CONFIG = "config"
 def verify(file: Path, show: bool) -> int:
     """Check a cluster file without changing anything."""
     cluster_file, _ = read_cluster_file(file)
+    for note in check_agents(cluster_file, file):
+        click.echo(note, err=True)
     count = len(cluster_file.section.resources)
     click.echo(f"{file}: valid (cluster {cluster_file.cluster}, {count} resource{'' if count == 1 else 's'})")
     if show:
@@ -74,12 +77,40 @@ def read_cluster_file(file: Path) -> tuple[ClusterFile, str]:
     except UnicodeDecodeError:
         raise CommandError(f"the cluster file {file} is not UTF-8 text", Exit.CONFIG) from None
     try:
-        return load_yaml(text, str(file), Registry().specs()), text
+        cluster_file = load_yaml(text, str(file), Registry().specs())
     except UnknownAgent as error:
         raise CommandError(str(error), Exit.CONFIG) from None
     except ConfigError as error:
         count = len(error.problems)
         raise CommandError(f"{count} problem{'' if count == 1 else 's'} in {file}:\n{error}", Exit.CONFIG) from None
+    from hamgr.controller.levels import usable_devices  # 0.1 s
+
+    troubles = usable_devices(cluster_file.fencing)[1] if cluster_file.fencing.devices else []
+    if troubles:
+        raise CommandError(_problems(file, troubles), Exit.CONFIG)
+    return cluster_file, text
+
+
+def check_agents(cluster_file: ClusterFile, file: Path) -> list[str]:
+    """Hold the fence devices' parameters against their agents' metadata, for agents that are on this machine.
+
+    Returns what could not be checked, as sentences. Raises CommandError with what is wrong.
+    """
+    from hamgr.controller.levels import usable_devices
+    from hamgr.fencer.devices import check_device
+
+    wrong, unchecked = [], []
+    for device in usable_devices(cluster_file.fencing)[0].values():
+        told, note = check_device(device)
+        wrong += told
+        unchecked += [note] if note else []
+    if wrong:
+        raise CommandError(_problems(file, wrong), Exit.CONFIG)
+    return unchecked
+
+
+def _problems(file: Path, told: Sequence[str]) -> str:
+    return "\n".join([f"{len(told)} problem{'' if len(told) == 1 else 's'} in {file}:", *told])
 
 
 def _require_name(cluster_file: ClusterFile, store: Store) -> None:

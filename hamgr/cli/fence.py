@@ -14,6 +14,7 @@ from hamgr.cib.status import FenceStatus, complete
 from hamgr.cli.asking import ask, ask_through, confirm
 from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
+from hamgr.cli.fencetools import devices, history, test, topology
 from hamgr.cli.group import target
 from hamgr.cli.render import render_step
 from hamgr.fencer.history import as_status
@@ -23,9 +24,50 @@ from hamgr.store.values import Change
 
 FENCES = "fences/"
 TIMEOUT_S = 300.0
+ORDER = "order"  # the verb that is left out
 
 
-@click.command()
+class FenceGroup(click.Group):
+    """`hamgr fence WHAT` fences; `hamgr fence VERB` only looks."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = [ORDER, *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return ("" if name == ORDER else name), command, rest
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, "[OPTIONS] POD|NODE")
+        formatter.write_usage(ctx.command_path, "VERB ...", prefix="       ")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        order = self.commands[ORDER]
+        records = [
+            record
+            for param in order.params
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None
+        ]
+        with formatter.section("Options"):
+            formatter.write_dl([*records, ("-h, --help", "Show this message and exit.")])
+        verbs = [(name, command.get_short_help_str(80)) for name, command in self.commands.items() if name != ORDER]
+        with formatter.section("Verbs"):
+            formatter.write_dl(verbs)
+
+
+@click.group(cls=FenceGroup)
+def fence() -> None:
+    """Make sure that a node or a pod cannot write any more.
+
+    A pod is NAME or NAMESPACE/NAME. Everything that runs there and is managed starts elsewhere.
+    """
+
+
+@fence.command(ORDER, hidden=True)
 @click.argument("what", metavar="POD|NODE")
 @click.option("--level", default="", metavar="LEVEL", help="volume, node, watchdog or manual; default: as configured.")
 @click.option("--reason", default="", help="Recorded with a confirmation.")
@@ -35,7 +77,7 @@ TIMEOUT_S = 300.0
 @click.option("--timeout", type=click.FloatRange(1), default=TIMEOUT_S, show_default=True, help="Seconds to wait.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_context
-def fence(
+def order(
     ctx: click.Context,
     what: str,
     level: str,
@@ -161,3 +203,9 @@ def _vouch(node: str, yes: bool) -> None:
     warning = f"If {node} is still running, two writers will destroy data. Type the node's name to vouch that it is off"
     if click.prompt(warning, default="", show_default=False) != node:
         raise CommandError("that is not the node's name: nothing was done", Exit.USAGE)
+
+
+fence.add_command(history)
+fence.add_command(devices)
+fence.add_command(topology)
+fence.add_command(test)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from hamgr.cib.config_fencing import Fencing
+from hamgr.controller.devicewatch import DeviceWatch
 from hamgr.controller.levels import fencing_config
 from hamgr.controller.returns import Returns
 from hamgr.fencer.plan import Plan
@@ -37,6 +38,12 @@ class FencerPort(Protocol):
     def resume(self, record: FenceRecord) -> bool: ...
 
     def plan(self, target: Target, levels: Sequence[LevelConfig] | None = None) -> Plan: ...
+
+    def monitor_devices(self) -> dict[str, str]: ...
+
+    def monitor_device(self, name: str) -> str: ...
+
+    def device_states(self, name: str, nodes: Iterable[str]) -> dict[str, str]: ...
 
     def close(self) -> None: ...
 
@@ -77,19 +84,49 @@ class Fences:
         self._allowed = allowed
         self._describe = describe
         self._config = FencingConfig()
+        self._unusable: list[str] = []
+        self._device_watch: DeviceWatch | None = None
         self._asked: dict[str, tuple[str, ...]] = {}  # fence id: resources that go with a pod
         self._pending_resume = [record for record in self._records.values() if record.outcome is Outcome.PENDING]
 
-    def configure(self, fencing: Fencing, nodes: Mapping[str, Mapping[str, str]]) -> None:
-        """Take over the cluster file's levels and devices. nodes: name to node attributes."""
-        config = fencing_config(fencing, nodes)
+    def configure(self, fencing: Fencing, nodes: Mapping[str, Mapping[str, str]], namespace: str = "default") -> None:
+        """Take over the cluster file's levels and devices. nodes: name to node attributes; namespace: of Secrets."""
+        config, self._unusable = fencing_config(fencing, nodes, namespace)
         if config != self._config or not self._fencers:
             self._config = config
             self._fencers.append(self._make_fencer(config))  # earlier ones end what they have begun
+            self._watch_devices()
+        for trouble in self._unusable:
+            log.error("fence_device_unusable", error=trouble)
         for record in self._pending_resume:
             log.info("fence_resumed", id=record.id, node=record.target.node, phase=str(record.phase))
             self._fencer.resume(record)
         self._pending_resume = []
+
+    def _watch_devices(self) -> None:
+        if self._device_watch is not None:
+            self._device_watch.close()
+        self._device_watch = DeviceWatch(self._fencer.monitor_devices) if self._config.devices else None
+
+    def look_at_devices(self) -> None:
+        """Have the devices monitored, every few minutes."""
+        if self._device_watch is not None:
+            self._device_watch.look()
+
+    def device_troubles(self) -> tuple[str, ...]:
+        """What is wrong with devices, as sentences."""
+        found = {} if self._device_watch is None else self._device_watch.found()
+        return (*self._unusable, *(text for text in found.values() if text))
+
+    @property
+    def config(self) -> FencingConfig:
+        """The levels and devices in force."""
+        return self._config
+
+    def device_test(self, name: str, nodes: Iterable[str]) -> dict[str, Any]:
+        """Whether a device works and what it says of nodes. Asks the device: not for the control thread."""
+        trouble = self._fencer.monitor_device(name)
+        return {"device": name, "trouble": trouble, "states": self._fencer.device_states(name, nodes)}
 
     @property
     def _fencer(self) -> FencerPort:
@@ -99,6 +136,8 @@ class Fences:
         """Let go of everything; the next leader goes on."""
         for fencer in self._fencers:
             fencer.close()
+        if self._device_watch is not None:
+            self._device_watch.close()
 
     @property
     def records(self) -> tuple[FenceRecord, ...]:

@@ -6,20 +6,49 @@ from collections.abc import Mapping
 
 from hamgr.cib.config_fencing import FenceDevice, FenceLevel, Fencing, levels_for
 from hamgr.cib.durations import parse_ms
-from hamgr.fencer.topology import DEFAULT_DRIVERS, Delay, DeviceConfig, FencingConfig, Level, LevelConfig, TopologyEntry
+from hamgr.fencer.topology import (
+    DEFAULT_DRIVERS,
+    Delay,
+    DeviceConfig,
+    FencingConfig,
+    FencingConfigError,
+    Level,
+    LevelConfig,
+    TopologyEntry,
+)
 
 
-def fencing_config(fencing: Fencing, nodes: Mapping[str, Mapping[str, str]]) -> FencingConfig:
-    """The fencer's settings for these nodes. nodes: name to node attributes, which levels may be chosen by."""
+def fencing_config(
+    fencing: Fencing, nodes: Mapping[str, Mapping[str, str]], namespace: str = "default"
+) -> tuple[FencingConfig, list[str]]:
+    """The fencer's settings for these nodes, and what is wrong with devices that are left out for it, as sentences.
+
+    nodes: name to node attributes, which levels may be chosen by. namespace: where the devices' Secrets are. A level
+    with a device that was left out fails when its turn comes; the other levels stand.
+    """
+    devices, troubles = usable_devices(fencing)
     topology = tuple(
         TopologyEntry(node, tuple(_level(level, fencing, node) for level in levels_for(fencing, node, attributes)))
         for node, attributes in nodes.items()
     )
-    return FencingConfig(
+    config = FencingConfig(
         topology=topology,
-        devices={device.id: _device(device) for device in fencing.devices},
+        devices=devices,
         drivers=DEFAULT_DRIVERS | frozenset(fencing.drivers),
+        secrets_namespace=namespace,
     )
+    return config, troubles
+
+
+def usable_devices(fencing: Fencing) -> tuple[dict[str, DeviceConfig], list[str]]:
+    """The devices whose settings can be used, by name, and what is wrong with the others."""
+    found, troubles = {}, []
+    for device in fencing.devices:
+        try:
+            found[device.id] = _device(device)
+        except FencingConfigError as error:
+            troubles.append(str(error))
+    return found, troubles
 
 
 def _level(level: FenceLevel, fencing: Fencing, node: str) -> LevelConfig:

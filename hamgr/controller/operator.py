@@ -6,7 +6,7 @@ or refused with a sentence and an exit code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -17,7 +17,7 @@ from hamgr.controller.targets import PodTarget, find_pod, tree
 from hamgr.controller.term import Term
 from hamgr.fencer.plan import Plan
 from hamgr.fencer.records import Confirmation
-from hamgr.fencer.topology import Level
+from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.fencer.unfence import unfence_by_order
 from hamgr.kube.cache import Cache
 from hamgr.kube.gateway import Kube
@@ -67,6 +67,9 @@ class Operator:
         kinds: dict[str, Callable[[Request, Mapping[str, Any]], Answer]] = {
             "fence": self._fence,
             "fence-plan": self._fence_plan,
+            "fence-devices": self._fence_devices,
+            "fence-topology": self._fence_topology,
+            "fence-test": self._fence_test,
             "unfence": self._unfence,
             "confirm": self._confirm,
             "cleanup": self._cleanup,
@@ -104,6 +107,42 @@ class Operator:
         target = self._term.target(node) if pod is None else self._term.pod_target(pod)
         fences = self._term.fences
         return Inquiry(lambda: _as_answer(fences.plan(target, levels)))
+
+    def _fence_devices(self, _request: Request, _body: Mapping[str, Any]) -> dict[str, Any]:
+        """The devices with the names of their parameters: values may be secrets."""
+        fences = self._term.fences
+        devices = [
+            {
+                "name": device.name,
+                "agent": device.agent,
+                "params": sorted(device.params),
+                "params_from": device.params_from,
+                "port_map": dict(device.port_map),
+                "timeout_s": device.timeout_s,
+                "nodes": [node for node in self._nodes() if _uses(fences.config.levels_for(node), device.name)],
+            }
+            for device in fences.config.devices.values()
+        ]
+        return {"devices": devices, "troubles": list(fences.device_troubles())}
+
+    def _fence_topology(self, _request: Request, _body: Mapping[str, Any]) -> dict[str, Any]:
+        """Each node's levels in the order in which they are tried."""
+        nodes = []
+        for name in self._nodes():
+            promise = self._term.views.promise(name)
+            levels = [_level_answer(level) for level in self._term.fences.config.levels_for(name)]
+            nodes.append({"node": name, "levels": levels, "promise_s": promise.self_fence if promise else None})
+        return {"nodes": nodes}
+
+    def _fence_test(self, _request: Request, body: Mapping[str, Any]) -> Answer:
+        """Whether a device works, and what it says of the nodes; nothing is switched."""
+        fences, name = self._term.fences, _text(body, "device")
+        if name not in fences.config.devices:
+            raise Refusal(
+                f"there is no fence device {name!r}: devices are {_list(fences.config.devices)}", NO_SUCH_OBJECT
+            )
+        nodes = [node for node in self._nodes() if _uses(fences.config.levels_for(node), name)]
+        return Inquiry(lambda: fences.device_test(name, nodes))
 
     def _unfence(self, _request: Request, body: Mapping[str, Any]) -> Answer:
         node, kube = self._node(body), self._kube
@@ -240,6 +279,22 @@ class Operator:
         if lifetime is not None and (isinstance(lifetime, bool) or not isinstance(lifetime, int | float)):
             raise Refusal(f"the lifetime {lifetime!r} is no number of seconds", USAGE)
         return _text(body, "role"), self._now() + lifetime if lifetime else None
+
+
+def _uses(levels: Iterable[LevelConfig], device: str) -> bool:
+    return any(device in level.devices for level in levels)
+
+
+def _level_answer(level: LevelConfig) -> dict[str, Any]:
+    return {
+        "level": str(level.level),
+        "devices": list(level.devices),
+        "timeout_s": level.timeout_s,
+        "attempts": level.attempts,
+        "delay_s": level.delay.base_s,
+        "random_delay_s": level.delay.random_s,
+        "action": level.action,
+    }
 
 
 def _as_answer(plan: Plan) -> dict[str, Any]:

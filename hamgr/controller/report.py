@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +25,7 @@ from hamgr.controller.parking import is_warm
 from hamgr.controller.term import Term
 from hamgr.executor.ocf import ExecStatus, Ocf
 from hamgr.fencer.history import as_status
+from hamgr.fencer.topology import Level
 from hamgr.kube import nodes as kube_nodes
 from hamgr.kube.cache import Cache
 from hamgr.kube.objects import LABEL_RESOURCE, POD
@@ -204,9 +205,21 @@ class Reporter:
         found = list(self._term.held)
         if self.trouble:
             found.append(f"the applied cluster file cannot be used: {self.trouble}")
+        found.extend(self._term.fences.device_troubles())
+        found.extend(self._nodes_that_do_not_fence_themselves())
         if self._term.last is not None:
             found.extend(self._term.last.warnings)
         return tuple(dict.fromkeys(found))
+
+    def _nodes_that_do_not_fence_themselves(self) -> Iterator[str]:
+        """Members for which level `watchdog` is configured and would be refused."""
+        for node in sorted(self._term.views.members):
+            levels = self._term.fences.config.levels_for(node)
+            if any(level.level is Level.WATCHDOG for level in levels) and self._term.views.promise(node) is None:
+                yield (
+                    f"level watchdog is configured for {node}, whose hamgrd does not promise to fence the node: "
+                    "set self-fencing there (docs/fencing.md)"
+                )
 
 
 def _hidden_orphan(rsc: Rsc) -> bool:

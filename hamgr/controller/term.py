@@ -129,7 +129,9 @@ class Term:
         """Take over an applied cluster file."""
         self.cluster = cluster
         self.configuration = cluster.to_cib()
-        self.fences.configure(cluster.fencing, {node.name: _attributes(node) for node in self.configuration.nodes})
+        self.fences.configure(
+            cluster.fencing, {node.name: _attributes(node) for node in self.configuration.nodes}, cluster.namespace
+        )
         self.recorded.forget_nodes(node.name for node in self.configuration.nodes)
         self.touch("the configuration has changed")
 
@@ -300,6 +302,7 @@ class Term:
             return
         if self.configuration is None:
             return
+        self.fences.look_at_devices()
         if self._course is not None:
             self._go_on(self._course)
         if self._course is None and self._should_schedule():

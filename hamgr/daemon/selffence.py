@@ -22,10 +22,15 @@ _RENEWALS_TO_MISS = 2
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Seconds after the last renewal: at `act_s` local instances are killed, by `over_s` they are dead."""
+    """Seconds after the last renewal: at `act_s` local instances are killed, by `over_s` they are dead.
+
+    proves: whether others may take that for proof. Killing alone ends processes; what they had written to a file
+    system may still be in the kernel's memory and reach the disk much later. Only a reset ends that.
+    """
 
     act_s: float
     over_s: float
+    proves: bool = True
 
 
 def bound_of(settings: Settings) -> Bound | None:
@@ -52,7 +57,7 @@ def bound_of(settings: Settings) -> Bound | None:
             f"({_RENEWALS_TO_MISS * interval_s:g} s) can have failed; set times.member-ttl to {-int(-needed // 1)}s "
             "or more, or shorten the other one"
         )
-    return Bound(act_s, over_s)
+    return Bound(act_s, over_s, settings.self_fencing == "watchdog" or settings.self_fence.kill_suffices)
 
 
 def guard_options(settings: Settings, base: Path, boot_id: str) -> GuardOptions:

@@ -289,8 +289,11 @@ class SelfFence:
         return time.monotonic() < self._member.renewed_until() - self._ttl_s + self._bound.act_s
 
     def _promise(self) -> None:
-        value = {"self_fence": self._bound.over_s, "ttl_s": self._ttl_s, "boot_id": self._options.boot_id}
-        self._store.transact(puts={PROMISES + self._options.node: value})
+        if self._bound.proves:
+            value = {"self_fence": self._bound.over_s, "ttl_s": self._ttl_s, "boot_id": self._options.boot_id}
+            self._store.transact(puts={PROMISES + self._options.node: value})
+        else:
+            take_back(self._store, self._options.node)
         self._member.tell_self_fence(self._bound.over_s)
 
     def _withdraw(self) -> None:

@@ -90,6 +90,7 @@ class SelfFenceSection(Section):
     """How a node that is cut off stops its own instances; used unless `self-fencing` is off."""
 
     kill_time: Duration = "1s"  # for killing and making sure
+    kill_suffices: bool = False  # mode kill: whether level watchdog may go by it; the kernel may write what was cached
     find: Annotated[tuple[Literal["cgroup", "environment", "mounts"], ...], Field(min_length=1)] = ("cgroup",)
     watchdog_device: Path = Path("/dev/watchdog")
     watchdog_timeout: WholeSeconds = "2s"

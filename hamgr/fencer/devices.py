@@ -255,6 +255,22 @@ def verify_devices(devices: Iterable[Device]) -> None:
         raise FencingConfigError("; ".join(told))
 
 
+def check_device(config: DeviceConfig) -> tuple[list[str], str]:
+    """What is wrong with a device's parameters by its agent on this machine, and why they were not checked, if so.
+
+    What is kept elsewhere is not read: a parameter may be missing then.
+    """
+    if config.agent == CLOUD:
+        return [], ""
+    device = AgentDevice(config, lambda _source: {})
+    try:
+        metadata = device.metadata()
+    except DeviceError as error:
+        return [], f"fence device {config.name} was not checked: {error}"
+    wanted = [name for name, parameter in metadata.parameters.items() if parameter.required]
+    return check_parameters(config, wanted if config.params_from else (), metadata), ""
+
+
 def _file(path: str) -> dict[str, str]:
     """`name=value` lines; empty ones and comments (#) are skipped."""
     try:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import structlog
 
-from hamgr.fencer.devices import make_devices
+from hamgr.fencer.devices import make_devices, verify_devices
 from hamgr.fencer.levels.node import DeviceError
 from hamgr.fencer.plan import Plan, plan
 from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import Confirmation, FenceRecord, NotOurs, Outcome, Phase, Target, new_record
 from hamgr.fencer.report import report
 from hamgr.fencer.runner import Run, Stopped, Surroundings
-from hamgr.fencer.topology import LevelConfig
+from hamgr.fencer.topology import FencingConfigError, LevelConfig
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ class Fencer:
 
     def __init__(self, around: Surroundings, workers: int = DEFAULT_WORKERS) -> None:
         if not around.devices and around.config.devices:
-            around = replace(around, devices=make_devices(around.config, around.kube, around.namespace))
+            around = replace(around, devices=make_devices(around.config, around.kube, around.config.secrets_namespace))
         self._around = around
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fence")
         self._reports = ThreadPoolExecutor(1, thread_name_prefix="fence events")
@@ -83,13 +83,28 @@ class Fencer:
 
     def monitor_devices(self) -> dict[str, str]:
         """Ask every device whether it works: name to what is wrong, empty when nothing is. Blocks for a while."""
+        return {name: self.monitor_device(name) for name in self._around.devices}
+
+    def monitor_device(self, name: str) -> str:
+        """What is wrong with a device, by its agent's metadata and its own `monitor`; empty when nothing is."""
+        device = self._around.devices[name]
+        try:
+            verify_devices([device])
+            device.monitor()
+        except FencingConfigError as error:
+            return str(error)
+        except DeviceError as error:
+            return f"fence device {name}: {error}"
+        return ""
+
+    def device_states(self, name: str, nodes: Iterable[str]) -> dict[str, str]:
+        """What a device says of each node: off, on, unknown, or why it cannot say. Switches nothing."""
         found = {}
-        for name, device in self._around.devices.items():
+        for node in nodes:
             try:
-                device.monitor()
-                found[name] = ""
+                found[node] = self._around.devices[name].state(node)
             except DeviceError as error:
-                found[name] = str(error)
+                found[node] = f"no answer: {error}"
         return found
 
     def close(self) -> None:

@@ -61,7 +61,7 @@ class Means(Protocol):
 class Surroundings:
     """What a run needs of the rest of the process.
 
-    me: this node's name. devices: empty for those of `config`. namespace: where the devices' Secrets are.
+    me: this node's name. devices: empty for those of `config`.
     lost_for_s(node): seconds since we saw that node's member lease gone, None while it is there. last_seen(name,
     namespace): the last state of a pod that is gone, as the watch cache saw it. unmounted(node, pv): whether the hamgrd
     on that node has proved that the volume is mounted there no more. more_important(node): whether it carries the more
@@ -74,7 +74,6 @@ class Surroundings:
     cluster: str
     me: str
     devices: Mapping[str, Device]
-    namespace: str = "default"
     on_change: Callable[[FenceRecord], None] = lambda _record: None
     lost_for_s: Callable[[str], float | None] = lambda _node: None
     last_seen: Callable[[str, str], Obj | None] = lambda _name, _namespace: None

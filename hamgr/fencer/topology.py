@@ -155,6 +155,7 @@ class FencingConfig:
     drivers: frozenset[str] = DEFAULT_DRIVERS
     watchdog_margin_s: float = 2.0
     keep_history: int = 100
+    secrets_namespace: str = "default"  # where `secret/NAME` of a device is
 
     def levels_for(self, node: str) -> tuple[LevelConfig, ...]:
         """The levels to try for a node, in order."""

@@ -172,7 +172,7 @@ def test_the_list_of_an_earlier_boot_is_void(tmp_path):
 
 def test_a_watchdog_that_is_not_there_is_said_at_the_start(tmp_path):
     options = GuardOptions("n1", str(tmp_path), WAYS, str(tmp_path / "watchdog"), 2, "boot-1")
-    with pytest.raises(SettingsError, match="the watchdog .*/watchdog cannot be opened: No such file"):
+    with pytest.raises(SettingsError, match=r"the watchdog .*/watchdog cannot be opened: No such file"):
         GuardLine(options).open()
 
 

@@ -1,4 +1,4 @@
-"""Self-fencing end to end in a sandbox: a node cut off from etcd kills its instances before level `watchdog` says so."""
+"""Self-fencing end to end in a sandbox: a node cut off from etcd kills its instances before the fence says so."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ constraints:
 """
 SETTINGS = {
     "self-fencing": "kill",
-    "self-fence": {"find": ["environment"], "state-dir": "guard"},
+    "self-fence": {"find": ["environment"], "state-dir": "guard", "kill-suffices": True},
 }
 
 

@@ -1,0 +1,152 @@
+"""`hamgr fence history|devices|topology|test`: what was fenced, with what it would be, and whether that works."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import tzinfo
+from typing import Any
+
+import click
+
+from hamgr.cib.status import FenceStatus, complete
+from hamgr.cli.asking import ask
+from hamgr.cli.connection import open_store
+from hamgr.cli.exits import CommandError, Exit
+from hamgr.cli.group import target
+from hamgr.cli.render import render_step, render_time
+from hamgr.fencer.history import FENCES, as_status, records_of
+from hamgr.fencer.records import FenceRecord
+
+DEVICE_TIMEOUT_S = 180.0
+
+_output = click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+
+
+@click.command()
+@click.argument("node", required=False, default="")
+@click.option("-n", "--number", type=click.IntRange(1), default=20, show_default=True, help="How many, newest first.")
+@_output
+@click.pass_context
+def history(ctx: click.Context, node: str, number: int, output: str) -> int:
+    """Show past fences, with each step and proof."""
+    store = open_store(target(ctx))
+    try:
+        records = records_of(store.read(FENCES))
+    finally:
+        store.close()
+    chosen = [record for record in reversed(records) if _concerns(record, node)][:number]
+    if output == "json":
+        click.echo(json.dumps([complete(as_status(record)) for record in chosen], indent=2, ensure_ascii=False))
+    elif chosen:
+        click.echo("\n\n".join("\n".join(render_fence(as_status(record))) for record in chosen))
+    else:
+        click.echo(f"{node or 'nothing'} was not fenced, as far as the history goes" if node else "nothing was fenced")
+    return Exit.OK
+
+
+@click.command()
+@_output
+@click.pass_context
+def devices(ctx: click.Context, output: str) -> int:
+    """Show the fence devices, and what is wrong with them."""
+    answer = ask(target(ctx), "fence-devices", {})
+    if output == "json":
+        click.echo(json.dumps(dict(answer), indent=2, ensure_ascii=False))
+        return Exit.OK
+    click.echo("\n".join(render_devices(answer)))
+    return Exit.OK
+
+
+@click.command()
+@_output
+@click.pass_context
+def topology(ctx: click.Context, output: str) -> int:
+    """Show each node's fencing levels, in order."""
+    answer = ask(target(ctx), "fence-topology", {})
+    if output == "json":
+        click.echo(json.dumps(dict(answer), indent=2, ensure_ascii=False))
+        return Exit.OK
+    for line in render_topology(answer.get("nodes", ())):
+        click.echo(line)
+    return Exit.OK
+
+
+@click.command()
+@click.argument("device")
+@_output
+@click.pass_context
+def test(ctx: click.Context, device: str, output: str) -> int:
+    """Ask a device whether it works; nothing is switched."""
+    answer = ask(target(ctx), "fence-test", {"device": device}, DEVICE_TIMEOUT_S)
+    trouble = str(answer.get("trouble", ""))
+    if output == "json":
+        click.echo(json.dumps(dict(answer), indent=2, ensure_ascii=False))
+        return Exit.ERROR if trouble else Exit.OK
+    states: Mapping[str, str] = answer.get("states") or {}
+    click.echo(f"device {device}: {'does not work' if trouble else 'works'}")
+    for node, state in states.items():
+        click.echo(f"  {node}: {state}")
+    if not states:
+        click.echo("  no level of any node uses it")
+    if trouble:
+        raise CommandError(trouble)
+    return Exit.OK
+
+
+def render_fence(fence: FenceStatus, zone: tzinfo | None = None) -> Iterator[str]:
+    """One fence in full."""
+    took = f" in {fence.took_s:.1f} s" if fence.took_s is not None else ""
+    level = f" by level {fence.level}" if fence.level else ""
+    yield f"{render_time(fence.started_at, zone)}  {fence.action} of {fence.target}: {fence.outcome}{level}{took}"
+    yield f"  id {fence.id}, asked for by {fence.requested_by}, done by {fence.executed_by} (token {fence.token})"
+    if fence.reason:
+        yield f"  why: {fence.reason}"
+    yield from (f"  {render_step(step.at_s, step.step, step.detail)}" for step in fence.steps)
+    if fence.proof:
+        yield f"  proof: {fence.proof}"
+    if fence.error:
+        yield f"  error: {fence.error}"
+
+
+def render_devices(answer: Mapping[str, Any]) -> Iterator[str]:
+    """The devices, one block each, then what is wrong."""
+    for device in answer.get("devices", ()):
+        used = ", ".join(device["nodes"]) or "no node"
+        yield f"{device['name']} ({device['agent']}), time-out {device['timeout_s']:g} s, used for {used}"
+        if device["params"]:
+            yield f"  parameters: {', '.join(device['params'])}"
+        if device["params_from"]:
+            yield f"  more parameters from {device['params_from']}"
+        yield from (f"  {node} is called {plug} there" for node, plug in device["port_map"].items())
+    if not answer.get("devices"):
+        yield "no fence devices are configured"
+    yield from (f"trouble: {trouble}" for trouble in answer.get("troubles", ()))
+
+
+def render_topology(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The levels, numbered, of each node."""
+    for entry in nodes:
+        yield f"{entry['node']}:"
+        for number, level in enumerate(entry["levels"], 1):
+            yield f"{number:3}. {_level(level, entry.get('promise_s'))}"
+
+
+def _level(level: Mapping[str, Any], promise_s: float | None) -> str:
+    parts = [str(level["level"])]
+    if level["devices"]:
+        parts.append(f"devices {', '.join(level['devices'])} ({level['action']})")
+    if level["level"] == "watchdog":
+        fit = f"it stops within {promise_s:g} s" if promise_s is not None else "REFUSED: it does not fence itself"
+        parts.append(fit)
+    parts.append(f"time-out {level['timeout_s']:g} s")
+    if level["attempts"] > 1:
+        parts.append(f"{level['attempts']} attempts")
+    if level["delay_s"] or level["random_delay_s"]:
+        parts.append(f"delay {level['delay_s']:g} s and up to {level['random_delay_s']:g} s more")
+    return ", ".join(parts)
+
+
+def _concerns(record: FenceRecord, node: str) -> bool:
+    pods = {name for _, name in record.target.pods or ()}
+    return not node or node == record.target.node or node in pods
