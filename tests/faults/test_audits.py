@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hamgr.fencer.reasons import reason
-from hamgr.fencer.records import FenceRecord, Outcome, Proof, Target
+from hamgr.fencer.records import FenceRecord, Outcome, Proof, Target, VolumeRef
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.sandbox import kvapp
 from hamgr.sandbox.campaign.audits import (
@@ -18,6 +18,7 @@ from hamgr.sandbox.campaign.audits import (
     FENCE_WITHOUT_PROOF,
     FENCE_WITHOUT_TOKEN,
     LOST_WRITE,
+    PROOF_UNTRUE,
     SECOND_WRITER,
     START_UNPROVED,
     STUCK,
@@ -25,6 +26,7 @@ from hamgr.sandbox.campaign.audits import (
     Evidence,
     FenceSeen,
     Moment,
+    Plugging,
     judge,
 )
 from hamgr.sandbox.campaign.schedule import Fault, Kind
@@ -38,6 +40,7 @@ FENCE = FenceRecord(
     levels=(LevelConfig(Level.VOLUME),),
     started_at=1.0,
     proofs=(Proof("detached", "pv", "its attachment is gone", "n2", 2.0, token=5),),
+    volumes=(VolumeRef("pv", "driver", "handle"),),
     tokens=(5,),
     outcome=Outcome.SUCCEEDED,
 )
@@ -95,6 +98,14 @@ def test_an_acknowledged_write_that_is_missing_is_found(tmp_path: Path) -> None:
 )
 def test_a_fence_that_should_not_have_been_is_found(seen: FenceSeen, expected: list[str]) -> None:
     assert rules(Evidence(CRASH, kvapp.Audit(), fences=[seen])) == expected
+
+
+def test_a_proof_must_agree_with_the_storage() -> None:
+    plugged = [Plugging(1.0, "handle", "n1", attached=True), Plugging(2.5, "handle", "n1", attached=False)]
+    late = Evidence(CRASH, kvapp.Audit(), fences=[SEEN], storage=plugged)
+    assert rules(late) == [PROOF_UNTRUE]
+    in_time = Evidence(CRASH, kvapp.Audit(), fences=[SEEN], storage=[plugged[0], replace(plugged[1], at=1.5)])
+    assert rules(in_time) == []
 
 
 def test_a_crashed_container_is_no_reason_to_fence() -> None:

@@ -16,6 +16,8 @@ from hamgr.sandbox.campaign.schedule import Fault, harmless
 SECOND_WRITER, LOST_WRITE, STUCK = "second-writer", "lost-write", "stuck"
 FENCE_WITHOUT_TOKEN, FENCE_WITHOUT_PROOF, FENCE_WITHOUT_CAUSE = "no-token", "no-proof", "no-cause"
 FENCE_IN_DOUBT, START_UNPROVED, TAINT_LEFT = "fence-in-doubt", "start-unproved", "taint-left"
+PROOF_UNTRUE = "proof-untrue"
+_OF_DISKS = ("detached", "not-attached")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,16 @@ class Moment:
     at: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Plugging:
+    """What the storage itself says: a disk was attached to a node or detached from it. `at` is wall time."""
+
+    at: float
+    handle: str
+    node: str
+    attached: bool
+
+
 @dataclass(slots=True)
 class Evidence:
     """All that a schedule has left behind. stuck: what was still missing when patience ended; empty: nothing was."""
@@ -59,6 +71,7 @@ class Evidence:
     log: kvapp.Audit
     fences: Sequence[FenceSeen] = ()
     moments: Sequence[Moment] = ()
+    storage: Sequence[Plugging] = ()
     tainted: Sequence[str] = ()
     stuck: str = ""
     holders_before: frozenset[str] = field(default_factory=frozenset)
@@ -69,6 +82,7 @@ def judge(evidence: Evidence) -> list[Finding]:
     found = [*_writers(evidence.log), *_lost(evidence.log)]
     for fence in evidence.fences:
         found += _fence(fence, evidence.faults)
+        found += _proofs(fence.record, evidence.storage)
     found += _starts(evidence.moments, evidence.holders_before)
     found += [Finding(TAINT_LEFT, f"{node} is still out of service") for node in evidence.tainted]
     if evidence.stuck:
@@ -111,6 +125,18 @@ def _fence(fence: FenceSeen, faults: Sequence[Fault]) -> Iterator[Finding]:
         yield Finding(FENCE_IN_DOUBT, f"{name} began while {lost} of {len(fence.standings)} nodes looked bad")
     if harmless(faults):
         yield Finding(FENCE_WITHOUT_CAUSE, f"{name} ({record.reason}), and nothing had happened to any node")
+
+
+def _proofs(record: FenceRecord, storage: Sequence[Plugging]) -> Iterator[Finding]:
+    """A proof about a disk is true when the storage says so, too: at that moment the node did not have it."""
+    handles = {volume.pv: volume.handle for volume in record.volumes}
+    for proof in record.proofs:
+        if proof.kind not in _OF_DISKS:
+            continue
+        before = [each for each in storage if each.handle == handles.get(proof.subject) and each.at <= proof.at]
+        if before and before[-1].attached and before[-1].node == record.target.node:
+            text = f"fence {record.id}: {proof.observed}, yet the storage had it attached to {record.target.node}"
+            yield Finding(PROOF_UNTRUE, text)
 
 
 def _by_a_person(record: FenceRecord) -> bool:

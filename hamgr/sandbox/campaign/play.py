@@ -37,6 +37,7 @@ class Row:
     missed: int = 0
     fences: list[str] = field(default_factory=list)
     acknowledged: int = 0
+    acknowledged_inside: int = 0  # by the application to the client on its own node
     longest_gap_s: float = 0.0
     whole_after_s: float = 0.0
     last_missing: str = ""  # what the cluster was whole without last
@@ -87,12 +88,14 @@ class Play:
         row.whole_after_s = round(max(0.0, self._whole_since - undone), 2)
         row.last_missing = self._last_missing
         client.stop()
+        row.acknowledged_inside = sum(write.key.startswith(f"{row.seed}-inside-") for write in self._acknowledged)
         written = [*self._acknowledged, *client.acknowledged()]
         evidence = Evidence(
             faults,
             log=kvapp.Audit() if stuck else witness.disk(written),
             fences=witness.fences(),
             moments=witness.moments(),
+            storage=witness.storage(),
             tainted=self._theatre.tainted_nodes(),
             stuck=stuck,
             holders_before=witness.holders,

@@ -43,7 +43,7 @@ OPTIONS = Options(
             "recheck": "5s",
         },
     },
-    node_args=("--node-status-update-frequency=2", "--lease-renew=2"),
+    node_args=("--node-status-update-frequency=1", "--lease-renew=2"),
     controllers_args=(
         "--node-monitor-period=1",
         "--node-monitor-grace-period=10",

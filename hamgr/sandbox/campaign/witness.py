@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,12 +11,13 @@ from pathlib import Path
 from hamgr.cib.events import Event
 from hamgr.fencer.records import FenceRecord, Outcome
 from hamgr.sandbox import kvapp
-from hamgr.sandbox.campaign.audits import FenceSeen, Moment
+from hamgr.sandbox.campaign.audits import FenceSeen, Moment, Plugging
 from hamgr.sandbox.campaign.past import Past
 from hamgr.sandbox.campaign.schedule import NODES
 from hamgr.sandbox.campaign.theatre import APPLICATION, Theatre
 
 _NOT_RUNNING = 7
+_PLUGGING = re.compile(r"^([-0-9]+ [:,0-9]+) .*disk (\S+) (attached to|detached from) node (\S+)$")
 _STARTS = {True: "started", False: "start-failed"}
 _STOPS = {True: "stopped", False: "stop-failed"}
 
@@ -51,6 +53,15 @@ class Witness:
         told = [moment for kept in events for moment in _of_event(Event.from_value(kept.value), fenced)]
         looked = [moment for node in NODES for moment in _of_log(self._news(node))]
         return sorted([*looked, *told], key=lambda moment: _seconds(moment.at))
+
+    def storage(self) -> list[Plugging]:
+        """Everything that the storage has done so far, by its own log."""
+        log = (self._theatre.sandbox.control.logs / "attacher.log").read_text(errors="replace")
+        return [
+            Plugging(_seconds(found[1].replace(",", ".")), found[2], found[4], found[3] == "attached to")
+            for found in map(_PLUGGING.search, log.splitlines())
+            if found
+        ]
 
     def _fenced_nodes(self) -> dict[str, str]:
         """Succeeded fences that prove the application gone from a node, and which."""
