@@ -43,8 +43,9 @@ def main() -> int:
             baseline = _kubernetes(acts, options, teller, console)
     except _FAILURES as error:
         print(f"demo: {error}", file=sys.stderr)
-        return 1
+        return int(error.code) if isinstance(error, SandboxError) else 1
     except KeyboardInterrupt:
+        print("demo: interrupted; the sandbox is down", file=sys.stderr)
         return 130
     console.print()
     console.print(table(acts, results, baseline))

@@ -23,7 +23,7 @@ CREATE = (
 )
 _BEFORE_S = 2.0  # of undisturbed writing before a fault
 _AFTER_S = 3.0  # and after the last outage
-_INSIDER_FIRST = 1_000_000_000
+_INSIDER_FIRST = 1_000_000_000  # plus the number of the act's first row: no number is ever used twice
 _CALM_S = 120.0  # until a cluster is whole again after a fault was undone
 
 
@@ -43,7 +43,7 @@ def play(stage: Stage, act: Act, number: int, teller: Teller, patience_s: float)
     writer.start()
     try:
         stage.wait(lambda: len(writer.acknowledged()) > _BEFORE_S / writer.interval_s, 30, "the client to write")
-        with _insider(stage, act) as insider:
+        with _insider(stage, act, _INSIDER_FIRST + number) as insider:
             watch = Watch(stage, teller, writer)
             where = act.strike(stage)
             teller.at(0.0, act.deed.format(where=where), "bold")
@@ -141,14 +141,14 @@ def _steady_since(rows: list[Acknowledged], writer: Writer) -> float | None:
 
 
 @contextmanager
-def _insider(stage: Stage, act: Act) -> Iterator[list[Acknowledged]]:
+def _insider(stage: Stage, act: Act, first: int) -> Iterator[list[Acknowledged]]:
     """While the body runs, and for acts that leave the old database running: a client beside it, cut off with it."""
     seen: list[Acknowledged] = []
     if not act.cuts_off:
         yield seen
         return
     pod = stage.active_pod()
-    arguments = [str(pod["status"]["podIP"]), "3306", stage.password, str(_INSIDER_FIRST)]
+    arguments = [str(pod["status"]["podIP"]), "3306", stage.password, str(first)]
     command = stage.sandbox.host(str(pod["spec"]["nodeName"])).inside(
         [sys.executable, "-m", "hamgr.sandbox.demo.insider", *arguments]
     )
