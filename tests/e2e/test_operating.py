@@ -1,0 +1,78 @@
+"""An operator at work on the live cluster: nothing that was acknowledged is lost on the way."""
+
+from __future__ import annotations
+
+import pytest
+from fixtures.live_cluster import CLUSTER, stays
+from fixtures.waiting import wait_until
+
+pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.timeout(200)]
+_PATIENCE_S = 100.0
+
+
+def settled_elsewhere(live, node):
+    return live.active_pod() and live.host() != node and live.status().transition is None
+
+
+def test_a_planned_move_there_and_back(live):
+    fences, host = len(live.fences()), live.host()
+    there = next(name for name in ("n1", "n2", "n3") if name != host)
+    with live.writing("move") as writer:
+        assert live.hamgr("move", "database", there).returncode == 0
+        wait_until(lambda: live.active_pod() and live.host() == there, _PATIENCE_S)
+        live.await_more(writer)
+        assert live.hamgr("clear", "database").returncode == 0
+        live.await_whole()
+        assert live.host() == there
+    assert len(live.fences()) == fences  # an orderly move needs no force
+
+
+def test_ban_and_clear(live):
+    host = live.host()
+    with live.writing("ban") as writer:
+        assert live.hamgr("ban", "database", host).returncode == 0
+        wait_until(lambda: settled_elsewhere(live, host), _PATIENCE_S)
+        live.await_more(writer)
+        assert live.hamgr("clear", "database").stdout.split() == ["removed", f"cli-ban-database-on-{host}"]
+    live.await_whole()
+
+
+def test_standby_and_back(live):
+    host, fences = live.host(), len(live.fences())
+    with live.writing("standby") as writer:
+        assert live.hamgr("standby", host).returncode == 0
+        wait_until(lambda: settled_elsewhere(live, host), _PATIENCE_S)
+        wait_until(lambda: live.node(host).standby, _PATIENCE_S)
+        live.await_more(writer)
+        assert live.hamgr("unstandby", host).returncode == 0
+        wait_until(lambda: not live.node(host).standby, _PATIENCE_S)
+    live.await_whole()
+    assert len(live.fences()) == fences
+
+
+def test_maintenance_keeps_hands_off(live):
+    identity, fences = live.identity(), len(live.fences())
+    assert live.hamgr("maintenance", "on").returncode == 0
+    wait_until(lambda: live.status().maintenance, _PATIENCE_S)
+    try:
+        live.sandbox.kill_container(live.active_pod()["metadata"]["name"])
+        wait_until(lambda: live.identity()[1] > identity[1], _PATIENCE_S)  # its kubelet alone restarts it
+        assert live.identity()[0] == identity[0]
+    finally:
+        assert live.hamgr("maintenance", "off").returncode == 0
+    wait_until(lambda: not live.status().maintenance, _PATIENCE_S)
+    live.await_whole()
+    with live.writing("after-maintenance"):
+        pass
+    assert len(live.fences()) == fences
+
+
+def test_a_changed_cluster_file_that_is_wrong_changes_nothing(live):
+    identity, before = live.identity(), live.store.get("config").mod_revision
+    file = live.directory / "wrong.yaml"
+    file.write_text(CLUSTER.replace("agent: pod", "agent: prod"))
+    done = live.hamgr("apply", "-f", str(file))
+    assert done.returncode == 78
+    assert "there is no agent 'prod'" in done.stderr
+    assert live.store.get("config").mod_revision == before
+    assert stays(lambda: live.identity() == identity)
