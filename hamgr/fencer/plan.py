@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from hamgr.fencer import observe
 from hamgr.fencer.levels import volume as volume_level
+from hamgr.fencer.levels.watchdog import watchdog_wait_s
 from hamgr.fencer.machine import PLANS
 from hamgr.fencer.observe import Discovery
-from hamgr.fencer.reasons import Reason
+from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import Phase, Target
 from hamgr.fencer.topology import FencingConfig, Level, LevelConfig
 from hamgr.kube.gateway import Kube
@@ -49,12 +50,27 @@ def plan(kube: Kube, config: FencingConfig, cluster: str, target: Target, levels
 
 def level_plan(level: LevelConfig, found: Discovery, config: FencingConfig, target: Target) -> LevelPlan:
     """One level of the plan, from what was discovered."""
-    unfit = volume_level.unfit(found, config.drivers) if level.level is Level.VOLUME else None
-    steps = [step for phase in PLANS[level.level] for step in _steps(phase, level, found, target)]
+    unfit = _unfit(level, found, config, target)
+    steps = [step for phase in PLANS[level.level] for step in _steps(phase, level, found, target, config)]
     return LevelPlan(level.level, tuple(steps), _PROVES[level.level], unfit)
 
 
-def _steps(phase: Phase, level: LevelConfig, found: Discovery, target: Target) -> list[str]:
+def _unfit(level: LevelConfig, found: Discovery, config: FencingConfig, target: Target) -> Reason | None:
+    """Why a level could not prove anything, as far as that is known before it is tried."""
+    unknown = next((name for name in level.devices if name not in config.devices), None)
+    match level.level:
+        case Level.VOLUME:
+            return volume_level.unfit(found, config.drivers)
+        case Level.NODE if not level.devices:
+            return reason("no-device", node=target.node)
+        case Level.NODE if unknown is not None:
+            return reason("unknown-device", device=unknown)
+        case Level.WATCHDOG if target.self_fence_s is None:
+            return reason("no-self-fence", node=target.node)
+    return None
+
+
+def _steps(phase: Phase, level: LevelConfig, found: Discovery, target: Target, config: FencingConfig) -> list[str]:
     pods = [f"pod {pod} (UID {pod.uid})" for pod in found.pods]
     disks = [f"{volume.pv} ({volume.driver})" for volume in found.volumes]
     attached = [
@@ -68,7 +84,7 @@ def _steps(phase: Phase, level: LevelConfig, found: Discovery, target: Target) -
         case Phase.STOP:
             return [f"delete {pod} gracefully and wait for its kubelet" for pod in pods]
         case Phase.ISOLATE:
-            return [_isolation(level, target)]
+            return [_isolation(level, target, config)]
         case Phase.TAINT:
             return [f"taint node {target.node} out-of-service:NoSchedule, unless it counts as Ready"]
         case Phase.DELETE:
@@ -82,10 +98,11 @@ def _steps(phase: Phase, level: LevelConfig, found: Discovery, target: Target) -
     return []
 
 
-def _isolation(level: LevelConfig, target: Target) -> str:
+def _isolation(level: LevelConfig, target: Target, config: FencingConfig) -> str:
     match level.level:
         case Level.NODE:
             return f"switch node {target.node} off by {', '.join(level.devices)} and read its state back"
         case Level.WATCHDOG:
-            return f"wait until node {target.node} must have fenced itself"
+            wait_s = watchdog_wait_s(target, config.watchdog_margin_s)
+            return f"wait until the member lease of node {target.node} is gone for {wait_s:g} s"
     return f"take the operator's word that node {target.node} is off"

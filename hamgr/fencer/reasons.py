@@ -27,7 +27,7 @@ _TEXTS = {
     "unknown-device": "fence device {device} is not configured",
     "device-failed": "fence device {device} failed for node {node}: {error}",
     "device-unproved": "fence device {device} does not confirm that node {node} is off (it says {state})",
-    "no-self-fence": "node {node} was not known to fence itself when it fell silent",
+    "no-self-fence": "node {node} has not promised to fence itself: set self-fencing in its hamgrd's settings",
     "not-confirmed": "nobody has confirmed that node {node} is off: `hamgr fence --confirm {node}`",
     "node-alive": "node {node} still holds its member lease",
     "node-restarted": "node {node} has restarted since: boot id {boot_id}",

@@ -11,7 +11,12 @@ from collections.abc import Callable
 
 from hamgr.fencer.machine import Isolation
 from hamgr.fencer.reasons import reason
-from hamgr.fencer.records import FenceRecord, Proof
+from hamgr.fencer.records import FenceRecord, Proof, Target
+
+
+def watchdog_wait_s(target: Target, margin_s: float) -> float:
+    """How long the member key has to be gone: what the node's bound exceeds the TTL by, and the margin."""
+    return max(0.0, (target.self_fence_s or 0.0) - target.member_ttl_s) + margin_s
 
 
 class WatchdogMeans:
@@ -30,8 +35,7 @@ class WatchdogMeans:
         lost_for = self._lost_for_s(node)
         if lost_for is None:
             return Isolation(waiting=reason("node-alive", node=node))
-        wait_s = max(0.0, bound - record.target.member_ttl_s) + self._margin_s
-        remaining = wait_s - lost_for
+        remaining = watchdog_wait_s(record.target, self._margin_s) - lost_for
         if remaining > 0:
             return Isolation(waiting=reason("waiting-self-fence", seconds=remaining, node=node))
         told = f"its member lease is gone for {lost_for:.1f} s; it fences itself {bound:g} s after its last renewal"

@@ -31,6 +31,14 @@ def test_systemd_has_nothing_to_say_about_it(unit):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_nor_about_what_self_fencing_adds(unit):
+    """The drop-in is judged as a part of the unit: settings that are lists add up, the others replace."""
+    added = (UNIT.with_name("hamgrd.service.d") / "self-fencing.conf").read_text().partition("[Service]")[2]
+    unit.write_text(unit.read_text().replace("[Install]", f"{added}\n[Install]"))
+    done = analyze("verify", "--man=no", str(unit))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_word_that_systemd_does_not_know_would_be_noticed(unit):
     unit.write_text(unit.read_text().replace("[Service]", "[Service]\nProtectEverything=yes"))
     assert "ProtectEverything" in analyze("verify", "--man=no", str(unit)).stderr
