@@ -19,11 +19,13 @@ from hamgr.sandbox.campaign.strikes import TROUBLE, Struck, Undo, place, strike,
 from hamgr.sandbox.campaign.theatre import APPLICATION, PORT, Theatre, leaves
 from hamgr.sandbox.campaign.witness import Witness
 from hamgr.sandbox.client import ApiError
+from hamgr.sandbox.errors import SandboxError
 from hamgr.store.errors import StoreError
 
 WHOLE_TIMEOUT_S = 60.0
 _CLEAN_UP_EVERY_S = 4.0
 _LOOK_S = 0.25
+_READS = 3
 _WHOLE_FOR_S = 1.0  # one look may see what was true before
 _RECENT_S = 0.5  # a write that was acknowledged so lately shows that clients are served
 
@@ -84,15 +86,13 @@ class Play:
         row.missed = sum(bool(each.missed) for each in struck)
         undo_all(self._theatre)
         undone = time.monotonic()
-        stuck = self._await_whole(client)
+        stuck, log = self._read_log_when_whole(witness, client)
         row.whole_after_s = round(max(0.0, self._whole_since - undone), 2)
         row.last_missing = self._last_missing
-        client.stop()
         row.acknowledged_inside = sum(write.key.startswith(f"{row.seed}-inside-") for write in self._acknowledged)
-        written = [*self._acknowledged, *client.acknowledged()]
         evidence = Evidence(
             faults,
-            log=kvapp.Audit() if stuck else witness.disk(written),
+            log,
             fences=witness.fences(),
             moments=witness.moments(),
             storage=witness.storage(),
@@ -105,6 +105,17 @@ class Play:
             for seen in evidence.fences
         ]
         row.findings = judge(evidence)
+
+    def _read_log_when_whole(self, witness: Witness, client: KvClient) -> tuple[str, kvapp.Audit]:
+        """What keeps the cluster from becoming whole, and the verdict on the log; the disk may move once more."""
+        for _ in range(_READS):
+            if stuck := self._await_whole(client):
+                return stuck, kvapp.Audit()
+            try:
+                return "", witness.disk([*self._acknowledged, *client.acknowledged()])
+            except (OSError, ValueError, ApiError, SandboxError) as error:
+                stuck = f"the log cannot be read: {error}"
+        return stuck, kvapp.Audit()
 
     @contextmanager
     def _insider(self, seed: int) -> Iterator[None]:
@@ -141,7 +152,8 @@ class Play:
         if status is None:
             return "there is no leader"
         for node in status.nodes:
-            if not (node.online and node.hamgrd and node.ready) or node.unclean:
+            joined = node.hamgrd and self._theatre.joined(node.name)
+            if not (node.online and joined and node.ready) or node.unclean:
                 return f"node {node.name} is not back: {node}"
         if status.transition is not None:
             return f"a transition is under way: {status.transition}"
@@ -156,7 +168,7 @@ class Play:
                 return "no standby is parked"
         if time.monotonic() - client.last_at() > _RECENT_S:
             return "clients are not served"
-        return self._missing_in_kubernetes()
+        return self._missing_in_kubernetes() or ("" if self._theatre.leader_answers() else "the leader does not answer")
 
     def _missing_in_kubernetes(self) -> str:
         try:

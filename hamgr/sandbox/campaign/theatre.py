@@ -14,11 +14,14 @@ from hamgr.cib.config import load_yaml
 from hamgr.cib.status import ResourceStatus, StatusDoc
 from hamgr.executor.registry import Registry
 from hamgr.sandbox.campaign.past import Past
+from hamgr.sandbox.campaign.schedule import NODES
 from hamgr.sandbox.client import ApiError, Client
 from hamgr.sandbox.cluster import Sandbox
 from hamgr.sandbox.disks import DRIVER
+from hamgr.sandbox.errors import SandboxError
 from hamgr.sandbox.kvapp import LOG_NAME
 from hamgr.sandbox.layout import CLUSTER_NAME, Options
+from hamgr.sandbox.plane import HAMGRD
 from hamgr.store.config import StoreConfig
 from hamgr.store.errors import StoreError
 from hamgr.store.requests import Requests
@@ -222,6 +225,28 @@ class Theatre:
         except StoreError:
             return ""
         return "" if entry is None else str(entry.value["node"])
+
+    def joined(self, node: str) -> bool:
+        """Whether the node's member key is that of the hamgrd that runs there now, and no dead one's."""
+        host = self.sandbox.host(node)
+        try:
+            process = Path(f"/proc/{host.service(HAMGRD)}/status").read_text()
+            entry = self.store.get(f"members/{node}")
+        except (StoreError, SandboxError, OSError):
+            return False
+        if entry is None:
+            return False
+        numbers = next(line for line in process.splitlines() if line.startswith("NSpid:")).split()
+        boot_id = (host.home / "boot_id").read_text().strip()
+        return (str(entry.value["pid"]), entry.value["boot_id"]) == (numbers[-1], boot_id)
+
+    def leader_answers(self) -> bool:
+        """Whether there is a leader at work, as opposed to the key of a dead one."""
+        try:
+            self.ask("fence-plan", {"target": NODES[0], "level": ""}, timeout_s=2.0)
+        except StoreError:
+            return False
+        return True
 
     def apply(self, text: str) -> None:
         """Make a cluster file the configuration. Raises StoreError."""
