@@ -50,11 +50,11 @@ class FencerPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A fence that is over. `resources` is empty when the whole node was fenced, else what the fenced pods carried."""
+    """A fence that is over. `pods_of` are the resources whose pods were fenced; None when it was the whole node."""
 
     target: str
     node: str
-    resources: tuple[str, ...]
+    pods_of: tuple[str, ...] | None
     succeeded: bool
 
 
@@ -86,7 +86,6 @@ class Fences:
         self._config = FencingConfig()
         self._unusable: list[str] = []
         self._device_watch: DeviceWatch | None = None
-        self._asked: dict[str, tuple[str, ...]] = {}  # fence id: resources that go with a pod
         self._pending_resume = [record for record in self._records.values() if record.outcome is Outcome.PENDING]
 
     def configure(self, fencing: Fencing, nodes: Mapping[str, Mapping[str, str]], namespace: str = "default") -> None:
@@ -162,14 +161,11 @@ class Fences:
         self._records[record.id] = record
         return record
 
-    def fence_pod(
-        self, target: Target, resources: tuple[str, ...], by: str, levels: tuple[LevelConfig, ...] = ()
-    ) -> FenceRecord:
-        """Begin to fence one pod with its volumes. resources: what it carries, itself included."""
+    def fence_pod(self, target: Target, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
+        """Begin to fence one pod with its volumes."""
         why = reason("operator", user=by)
         record = self._fencer.fence(target, why, by, levels or self._usual(target))
         self._records[record.id] = record
-        self._asked[record.id] = resources
         return record
 
     def confirm(self, node: str, confirmation: Confirmation) -> FenceRecord:
@@ -204,12 +200,12 @@ class Fences:
         self._forget_oldest()
         if record.outcome is Outcome.PENDING or (before is not None and before.outcome is not Outcome.PENDING):
             return None
-        resources = self._asked.pop(record.id, ())
-        if record.target.pods is not None and not resources:
-            resources = tuple(pod.resource for pod in record.pods if pod.resource)
-        pods = ", ".join(f"{namespace}/{name}" for namespace, name in record.target.pods or ())
+        node, pods = record.target.node, record.target.pods
         succeeded = record.outcome is Outcome.SUCCEEDED
-        return Ended(pods or record.target.node, record.target.node, resources, succeeded)
+        if pods is None:
+            return Ended(node, node, None, succeeded)
+        told = ", ".join(f"{namespace}/{name}" for namespace, name in pods)
+        return Ended(told, node, tuple(name.removesuffix(f"-{node}") for _, name in pods), succeeded)
 
     def cleared(self, node: str) -> bool:
         """Whether a fenced node was seen to be back, rid of what it was fenced for."""

@@ -207,7 +207,7 @@ class Term:
         )
         self._give_up(pod.node, together)
         self.touch(f"{by} has pod {pod.name} fenced")
-        return self.fences.fence_pod(self.pod_target(pod), together, by, levels)
+        return self.fences.fence_pod(self.pod_target(pod), by, levels)
 
     def pod_target(self, pod: PodTarget) -> Target:
         """A pod as a target, with the disks of what lives and moves with it."""
@@ -240,7 +240,7 @@ class Term:
         course = self._course
         waiting = () if course is None else tuple(i for i in course.walk.in_flight if self._fences_of(course, i, ended))
         if ended.succeeded:
-            self._apply_fence(ended.node, ended.resources, detached=record.level.level is not Level.STOP)
+            self._apply_fence(ended, detached=record.level.level is not Level.STOP)
         for action_id in waiting:
             assert course is not None
             (course.walk.confirm if ended.succeeded else course.walk.fail)(action_id)
@@ -259,7 +259,7 @@ class Term:
     @staticmethod
     def _fences_of(course: Course, action_id: int, ended: Ended) -> bool:
         action = course.actions[action_id]
-        return action.task == "stonith" and action.node == ended.node and not ended.resources
+        return action.task == "stonith" and action.node == ended.node and ended.pods_of is None
 
     def _stopped(self, state: NodeState, resource: str, detached: bool) -> NodeState:
         """A node's state after one of a fenced pod's companions was stopped by the fence.
@@ -281,8 +281,10 @@ class Term:
         )
         return history.record_result(history.forget_recurring_of(state, resource), stop)
 
-    def _apply_fence(self, node: str, resources: tuple[str, ...], *, detached: bool) -> None:
-        if resources:  # pods were fenced, not the node
+    def _apply_fence(self, ended: Ended, *, detached: bool) -> None:
+        node = ended.node
+        if ended.pods_of is not None:
+            resources = tuple(dict.fromkeys(name for pod in ended.pods_of for name in self.companions(pod)))
             self._give_up(node, resources)
             for resource in resources:
                 self.recorded.update(node, lambda s, r=resource: self._stopped(s, r, detached))  # type: ignore[misc]

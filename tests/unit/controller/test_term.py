@@ -130,13 +130,11 @@ def test_an_intent_that_was_recorded_and_not_carried_out_is_probed() -> None:
 def test_fencing_that_has_to_wait_is_told_once_though_its_reason_counts_seconds() -> None:
     world = settled()
     (node,) = world.where("db")
-    told: list[str] = []
-    world.term._chronicle.tell = lambda code, text, **_: told.append(code)  # type: ignore[method-assign]
     world.lose(node)
     world.waiting_s = {node: 60.0}
     for _ in range(20):
         world.advance(1.0)
-    assert told.count("fencing_held") == 1
+    assert [code for code, _ in world.told].count("fencing_held") == 1
     world.waiting_s = {}
     world.settle()
     assert world.term.recorded.standing(node) is Standing.FENCED
@@ -154,3 +152,20 @@ def test_a_new_leader_does_not_wait_again_for_a_node_that_was_never_seen() -> No
     world.advance()
     world.advance()
     assert node in {record.target.node for record in world.fencer.running.values()}
+
+
+def test_a_pod_fence_resumed_by_another_leader_says_nothing_of_the_rest_of_its_node() -> None:
+    """It counted as a fence of the whole node: what else ran there was started a second time elsewhere."""
+    world = settled()
+    (node,) = world.where("db")
+    pod = PodTarget("default", f"db-{node}", "db", node)
+    world.term.fence_pod(pod, "somebody")
+    world.lead()
+    (record,) = world.fencer.running.values()
+    world.fenced(record)
+    assert world.term.recorded.standing(node) is Standing.MEMBER
+    ended = {entry.id: entry.ops[-1].operation for entry in world.term.recorded.state(node).resources}
+    assert (ended["disk"], ended["db"]) == ("stop", "stop")
+    world.settle()
+    assert len(world.where("db")) == 1
+    assert world.violations == []
