@@ -15,6 +15,7 @@ import structlog
 from hamgr import __version__
 from hamgr.daemon import logs
 from hamgr.daemon.notify import Notifier
+from hamgr.daemon.selffence import bound_of
 from hamgr.daemon.settings import DEFAULT_PATH, Settings, SettingsError, changed_for_restart, load_settings
 from hamgr.executor.registry import UnknownAgent
 from hamgr.kube.errors import BadConfiguration, Forbidden, KubeError, Unauthorized
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         settings = load_settings(options.config)
+        bound_of(settings)
         if options.check:
             print(f"{options.config}: valid (cluster {settings.cluster}, node {settings.node})")
             return OK
