@@ -26,8 +26,6 @@ from typing import Any
 from hamgr.daemon.selffence_device import DeviceUnusable, WatchdogDevice
 from hamgr.daemon.selffence_find import kill, processes_of
 
-SOCKET = "self-fence.sock"
-STATE = "self-fence.json"
 UNUSABLE = 78
 _LOOK_S = 0.25  # how often it looks at the clock
 _AGAIN_S = 0.05  # how often it kills while the time is over
@@ -56,6 +54,16 @@ class GuardOptions:
     device: str = ""
     device_timeout_s: int = 0
     boot_id: str = ""
+
+    @property
+    def socket(self) -> Path:
+        """Where this node's guard listens."""
+        return Path(self.directory) / f"guard-{self.node}.sock"
+
+    @property
+    def state(self) -> Path:
+        """Where this node's guard keeps its list of pods."""
+        return Path(self.directory) / f"guard-{self.node}.json"
 
     def to_text(self) -> str:
         """As one argument of a command line."""
@@ -108,19 +116,17 @@ class Guard:
     def __init__(self, options: GuardOptions) -> None:
         """Raises OSError (another guard, no directory), DeviceUnusable."""
         self._options = options
-        self._directory = Path(options.directory)
         self._charge = Charge()
         self._clients: dict[int, tuple[socket.socket, bytes]] = {}
         self._killed_at = float("-inf")
         self._fenced_at = 0.0
         self._complaints: set[str] = set()
         self._saved = ""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(options.directory).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._load()
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        path = self._directory / SOCKET
-        path.unlink(missing_ok=True)
-        self._server.bind(str(path))
+        options.socket.unlink(missing_ok=True)
+        self._server.bind(str(options.socket))
         self._server.listen(4)
         self._device = WatchdogDevice(options.device, options.device_timeout_s) if options.device else None
 
@@ -135,7 +141,7 @@ class Guard:
         self._save()
         if self._device is not None:
             self._device.close()
-        (self._directory / SOCKET).unlink(missing_ok=True)
+        self._options.socket.unlink(missing_ok=True)
 
     def _pause(self) -> float:
         now = boottime()
@@ -222,7 +228,7 @@ class Guard:
     def _load(self) -> None:
         """What an earlier guard of this boot had on its list, should it have died with hamgrd."""
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            saved = json.loads((self._directory / STATE).read_text())
+            saved = json.loads(self._options.state.read_text())
             if saved["boot_id"] == self._options.boot_id:
                 self._charge.pods = set(saved["pods"])
                 self._charge.condemned = set(saved["condemned"])
@@ -233,9 +239,9 @@ class Guard:
         if text == self._saved:
             return
         with contextlib.suppress(OSError):  # a full disk must not keep it from killing
-            path = self._directory / STATE
-            path.with_suffix(".new").write_text(text)
-            path.with_suffix(".new").replace(path)
+            new = self._options.state.with_suffix(".new")
+            new.write_text(text)
+            new.replace(self._options.state)
             self._saved = text
 
 

@@ -19,14 +19,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 
 from hamgr.daemon.selffence import Bound
 from hamgr.daemon.selffence_find import processes_of
-from hamgr.daemon.selffence_guard import SOCKET, GuardOptions, boottime
+from hamgr.daemon.selffence_guard import GuardOptions, boottime
 from hamgr.daemon.settings import SettingsError
 from hamgr.store.errors import StoreError
 from hamgr.store.membership import PROMISES
@@ -61,7 +60,6 @@ class GuardLine:
 
     def __init__(self, options: GuardOptions) -> None:
         self._options = options
-        self._path = Path(options.directory) / SOCKET
         self._socket: socket.socket | None = None
 
     def open(self) -> Mapping[str, Any]:
@@ -124,7 +122,7 @@ class GuardLine:
         line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         line.settimeout(ANSWER_S)
         try:
-            line.connect(str(self._path))
+            line.connect(str(self._options.socket))
         except OSError as error:
             line.close()
             raise GuardLost(f"there is no guard: {error.strerror}") from None

@@ -13,7 +13,7 @@ import pytest
 from fixtures.waiting import wait_until
 
 from hamgr.daemon.selffence_find import PROC, by_cgroup, by_mounts, processes_of
-from hamgr.daemon.selffence_guard import STATE, GuardOptions, boottime
+from hamgr.daemon.selffence_guard import GuardOptions, boottime
 from hamgr.daemon.selffence_keeper import FORGET_S, GuardLine, GuardLost, PodList
 from hamgr.daemon.settings import SettingsError
 
@@ -160,12 +160,13 @@ def test_other_settings_replace_the_guard(line, tmp_path):
     assert guard_pid(other) != first
     wait_until(lambda: not os.path.exists(f"/proc/{first}/exe"))
     other.dismiss()
-    assert not (tmp_path / "self-fence.sock").exists()
+    assert not (tmp_path / "guard-n1.sock").exists()
 
 
 def test_the_list_of_an_earlier_boot_is_void(tmp_path):
-    (tmp_path / STATE).write_text(json.dumps({"boot_id": "boot-0", "pods": ["a"], "condemned": ["a"]}))
-    line = GuardLine(GuardOptions("n1", str(tmp_path), WAYS, boot_id="boot-1"))
+    options = GuardOptions("n1", str(tmp_path), WAYS, boot_id="boot-1")
+    options.state.write_text(json.dumps({"boot_id": "boot-0", "pods": ["a"], "condemned": ["a"]}))
+    line = GuardLine(options)
     assert line.open()["condemned"] == []
     line.dismiss()
 

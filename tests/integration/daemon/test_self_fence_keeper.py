@@ -15,7 +15,7 @@ from fixtures.waiting import wait_until
 from hamgr.daemon.member import Member
 from hamgr.daemon.selffence import Bound
 from hamgr.daemon.selffence_find import processes_of
-from hamgr.daemon.selffence_guard import SOCKET, GuardOptions
+from hamgr.daemon.selffence_guard import GuardOptions
 from hamgr.daemon.selffence_keeper import GuardLine, SelfFence, Sights, stand_down
 from hamgr.store import members_of
 from hamgr.store.membership import MemberInfo
@@ -51,7 +51,7 @@ class World:
         """The guard's process number; None when there is none."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
             try:
-                line.connect(f"{self.options.directory}/{SOCKET}")
+                line.connect(str(self.options.socket))
             except OSError:
                 return None
             return struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
