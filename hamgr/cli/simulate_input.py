@@ -1,0 +1,70 @@
+"""What ``hamgr simulate`` may be asked about: a CIB, a cluster file, or the running cluster. Imports on demand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hamgr.cib.model import Cib
+from hamgr.cib.xml import CibError, load_xml
+from hamgr.cli.exits import CommandError, Exit
+
+if TYPE_CHECKING:
+    from hamgr.store.values import Snapshot
+
+
+def from_file(path: Path) -> Cib:
+    """A CIB's XML, or (by its ending, .yaml or .yml) a cluster file without recorded state. Raises CommandError."""
+    if path.suffix in (".yaml", ".yml"):
+        from hamgr.cli.apply import read_cluster_file
+
+        return read_cluster_file(path)[0].to_cib()
+    try:
+        return load_xml(str(path) if str(path) != "-" else "/dev/stdin")
+    except CibError as error:
+        raise CommandError(f"{path}: {error}", Exit.CONFIG) from None
+    except OSError as error:
+        raise CommandError(f"cannot read {path}: {error.strerror}", Exit.NO_INPUT) from None
+
+
+def live(config: Path | None) -> Cib:
+    """What the leader would put to the scheduler now, read from etcd. Raises CommandError, StoreError."""
+    from hamgr.cib.config import ConfigError, load_yaml
+    from hamgr.cli.connection import open_store, resolve
+    from hamgr.controller.recorded import STATE
+    from hamgr.executor.registry import Registry
+
+    store = open_store(resolve(config))
+    try:
+        applied = store.get("config")
+        leader = store.get("leader")
+        snapshot = store.read(STATE)
+    finally:
+        store.close()
+    if applied is None or not isinstance(applied.value, dict):
+        raise CommandError("no cluster file has been applied yet: hamgr apply -f FILE", Exit.CONFIG)
+    try:
+        cluster_file = load_yaml(str(applied.value.get("text", "")), "applied configuration", Registry().specs())
+    except ConfigError as error:
+        raise CommandError(f"the applied configuration cannot be read:\n{error}", Exit.CONFIG) from None
+    dc = str(leader.value.get("node", "")) if leader is not None and isinstance(leader.value, dict) else ""
+    return assembled(cluster_file.to_cib(), snapshot, dc)
+
+
+def assembled(configuration: Cib, snapshot: Snapshot, dc: str) -> Cib:
+    """Configuration and recorded state (all keys below ``state/``) as the leader `dc` puts them together."""
+    from hamgr.controller.recorded import Journal, Recorded
+    from hamgr.controller.term import _PARKED, _standby_location
+
+    class NoJournal(Journal):
+        """Nothing is ever written: whoever only looks holds no leadership to write with."""
+
+        def __init__(self) -> None:
+            self._waiting = {}
+
+    recorded = Recorded(NoJournal())
+    recorded.load(snapshot)
+    cib = recorded.assemble(configuration, dc)
+    marked = {name for state in cib.node_states for name in state.attributes if name.startswith(_PARKED)}
+    return replace(cib, constraints=(*cib.constraints, *(_standby_location(name) for name in sorted(marked))))
