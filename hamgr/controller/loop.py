@@ -118,7 +118,7 @@ class Controller:
         self._office: _Office | None = None
         self._campaigned_at = float("-inf")
         self._vacancy: Watch | None = None
-        self._whole_since = means.clock()
+        self._whole_since = self._looked_at = means.clock()
 
     @property
     def leadership(self) -> Leadership:
@@ -157,7 +157,7 @@ class Controller:
             return
         if not self._leadership.renew():
             raise Deposed(f"{self._settings.node} could not renew its leadership in time")
-        if self._blind():
+        if self._blind() and not self._alone():
             log.warning("handing_over", why="the Kubernetes API cannot be seen from here")
             self._step_down(hand_over=True)
             return
@@ -165,9 +165,18 @@ class Controller:
         for event in events:
             self._dispatch(office, event)
         office.term.advance()
-        office.parking.clear_the_way()
-        office.parking.advance()
-        office.reporter.publish(news=bool(events) or office.term.course is not None)
+        self._do_courtesies(office, news=bool(events) or office.term.course is not None)
+
+    def _do_courtesies(self, office: _Office, *, news: bool) -> None:
+        """Parking and the status: what goes wrong there must not cost the leadership, which the next would lose too."""
+        try:
+            office.parking.clear_the_way()
+            office.parking.advance()
+            office.reporter.publish(news=news)
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("courtesy_failed")
 
     def _take_events(self) -> list[Event]:
         """Wait a moment for an event, then take all that are there (bounded, so that renewal is never starved)."""
@@ -188,8 +197,11 @@ class Controller:
         self._events.put((self._era, event))
 
     def _watch_our_own_eyes(self) -> None:
-        if self._means.store.staleness_s() > self._settings.settle_s / 2:
-            self._whole_since = self._means.clock()
+        """A look at etcd that was interrupted: it did not answer, or we stood still ourselves since the last round."""
+        now, before = self._means.clock(), self._looked_at
+        self._looked_at = now
+        if max(self._means.store.staleness_s(), now - before) > self._settings.settle_s / 2:
+            self._whole_since = now
 
     def _settled(self) -> bool:
         return self._means.clock() - self._whole_since >= self._settings.settle_s
@@ -214,8 +226,9 @@ class Controller:
             log.info("leading", node=self._settings.node, token=token.revision)
             self._era += 1
             try:
-                self._office = self._open()
+                self._open()
             except BaseException:
+                self._step_down()
                 self._leadership.resign()
                 raise
             self._means.on_leading(token)
@@ -231,23 +244,22 @@ class Controller:
         if office is None:
             return
         self._means.on_leading(None)
-        for watch in office.watches:
-            watch.stop()
-        office.term.fences.close()
+        office.term.fences.close()  # first what has effects; a watch may have to wait for etcd before it ends
         office.returns.close()
         office.inquiries.shutdown(wait=False, cancel_futures=True)
         office.executor.close(_CLOSE_S)
+        for watch in office.watches:
+            watch.stop()
         if hand_over:
             self._leadership.resign()
 
     # --- leading -----------------------------------------------------------------------------------------------------
 
-    def _open(self) -> _Office:
-        """Begin a term: read everything, then watch what others write."""
+    def _open(self) -> None:
+        """Begin a term: read everything, then watch what others write. What was begun is in `_office`, to be ended."""
         means, settings = self._means, self._settings
         store, leadership = means.store, self._leadership
         snapshots = {prefix: store.read(prefix) for prefix in (MEMBERS, PROMISES, CONFIG, REQUESTS, STATE)}
-        executor = Executor(means.registry, self._on_result, means.surroundings, clock=means.clock)
         records = EtcdRecords(store, leadership)
         returns = Returns(means.surroundings.kube, means.clock)
         journal = Journal(leadership)
@@ -262,6 +274,9 @@ class Controller:
             returns=returns,
         )
         chronicle = Chronicle(journal, EventLog(store, leadership), means.now)
+        executor = Executor(
+            means.registry, self._on_result, means.surroundings, clock=means.clock, may_act=leadership.valid
+        )
         term = Term(settings, recorded, chronicle, views, executor, fences, leadership.id,
                     clock=means.clock, now=means.now, settled=self._settled)  # fmt: skip
         requests = RequestQueue(store, leadership)
@@ -271,14 +286,13 @@ class Controller:
         term.standby_of = parking.standby_of
         operator = Operator(term, means.surroundings.kube, means.cache, means.now)
         inquiries = ThreadPoolExecutor(2, thread_name_prefix="inquiry")
-        office = _Office(term, executor, returns, requests, operator, parking, reporter, inquiries)
+        self._office = office = _Office(term, executor, returns, requests, operator, parking, reporter, inquiries)
         chronicle.tell("leader", f"{settings.node} leads", node=settings.node)
         self._configure(office, snapshots[CONFIG])
         for request in requests.take(snapshots[REQUESTS]):
             self._carry_out(office, request)
         for prefix in (MEMBERS, PROMISES, CONFIG, REQUESTS):
             office.watches.append(store.watch(snapshots[prefix], self._on_store))
-        return office
 
     def _dispatch(self, office: _Office, event: Event) -> None:
         match event:

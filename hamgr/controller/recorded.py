@@ -79,13 +79,13 @@ class Recorded:
     def load(self, snapshot: Snapshot) -> None:
         """Take over what earlier leaders wrote; unreadable entries are named in the log and count as absent."""
         self._states, self._standing = {}, {}
-        meta = snapshot.value(META, {}) or {}
-        self._call_id = int(meta.get("call_id", 0))
-        self._transition = int(meta.get("transition", 0))
-        self._overrides = Overrides.from_json(snapshot.value(OVERRIDES, {}) or {})
         for key, value in sorted(snapshot.values.items()):
             try:
-                if key.startswith(NODES):
+                if key == META:
+                    self._call_id, self._transition = int(value["call_id"]), int(value["transition"])
+                elif key == OVERRIDES:
+                    self._overrides = Overrides.from_json(value)
+                elif key.startswith(NODES):
                     self._load_node(key.removeprefix(NODES), value)
                 elif key.startswith(HISTORY):
                     self._load_history(key.removeprefix(HISTORY).split("/")[0], value)

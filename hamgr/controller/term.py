@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -166,7 +167,7 @@ class Term:
         if failed and result.op.interval_ms and executed.rc == _NOT_RUNNING:
             self._prefer_standby(result.op.name, result.op.node)
         if not failed and result.op.task == "start":
-            self._forget_standby(result.op.name)
+            self._forget_standbys(result.op.name)
         if failed:
             self.touch(f"{result.op.task} of {result.op.name} on {result.op.node} has failed")
         elif action is not None and in_flight and executed.rc != action.target_rc:
@@ -179,11 +180,14 @@ class Term:
             mark = {parked_attribute(resource): "INFINITY"}
             self.recorded.update(standby, lambda state: history.set_attributes(state, mark))
 
-    def _forget_standby(self, resource: str) -> None:
-        name = parked_attribute(resource)
+    def _forget_standbys(self, resource: str = "") -> None:
+        """The standby that drew a resource (or any has, without one) must not draw it a second time, later on."""
+        prefix = parked_attribute(resource)
         for node in self.recorded.standings:
-            if name in self.recorded.state(node).attributes:
-                self.recorded.update(node, lambda state: history.set_attributes(state, {name: None}))
+            marks = [name for name in self.recorded.state(node).attributes if name.startswith(prefix)]
+            served = dict.fromkeys(name for name in marks if not resource or name == prefix)
+            if served:
+                self.recorded.update(node, partial(history.set_attributes, values=served))
 
     def fence_node(self, node: str, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
         """Fence a node because somebody asked for it. What runs for it is given up: it would work against the fence."""
@@ -421,9 +425,16 @@ class Term:
         self._reasons.clear()
         self._scheduled_at = self._clock()
         self._doubt_what_nobody_watched()
-        transition = schedule(self.cib(), datetime.fromtimestamp(self._now(), UTC))
+        try:
+            transition = schedule(self.cib(), datetime.fromtimestamp(self._now(), UTC))
+        except Exception:  # the next leader would fare no better: go on watching, ask again when something is new
+            log.exception("scheduler_failed")
+            self._chronicle.tell("scheduler_failed", "the scheduler has failed: nothing new is begun; the log says why",
+                                 level="error")  # fmt: skip
+            return
         self.last = transition
         if not any(action.kind != "pseudo" for action in transition.actions):
+            self._forget_standbys()
             log.debug("nothing_to_do", why=why)
             return
         number = self.recorded.next_transition()
@@ -456,9 +467,13 @@ class Term:
         outcome = "complete" if course.walk.complete else f"ended: {course.walk.abort_reason or 'could not go on'}"
         self._chronicle.tell("transition_ended", f"transition {course.number} {outcome} after {took:g} s",
                              number=course.number, took_s=took)  # fmt: skip
-        if not course.walk.complete and not self._reasons:
-            self._reasons.append(f"transition {course.number} could not be completed")
         self._course = None
+        if course.walk.complete or self._reasons:
+            return
+        if course.walk.failed:
+            self._reasons.append(f"transition {course.number} could not be completed")
+        else:  # asked again at once, the scheduler would say the same for ever
+            log.error("transition_cannot_be_walked", number=course.number, waiting=course.walk.waiting)
 
     def _hold(self, action: Action) -> bool:
         """Whether an action may not begin yet: fencing while in doubt."""

@@ -75,6 +75,16 @@ class Walk:
         return frozenset(self._in_flight)
 
     @property
+    def failed(self) -> frozenset[int]:
+        """The actions that ended otherwise than expected."""
+        return frozenset(self._failed)
+
+    @property
+    def waiting(self) -> frozenset[int]:
+        """The actions that were not started."""
+        return frozenset(self._waiting)
+
+    @property
     def confirmed(self) -> int:
         """How many actions ended as expected."""
         return len(self._unmet) - len(self._in_flight) - len(self._waiting) - len(self._failed)

@@ -92,8 +92,11 @@ class Executor:
         *,
         workers: int = 32,
         clock: Callable[[], float] = time.monotonic,
+        may_act: Callable[[], bool] = lambda: True,
     ) -> None:
+        """may_act: whether the world may still be changed from here; once it says no, actions count as cancelled."""
         self._registry = registry
+        self._may_act = may_act
         self._on_result = on_result
         self._surroundings = surroundings
         self._clock = clock
@@ -238,7 +241,7 @@ class Executor:
             self._ready.append(recurring.run)
 
     def _dispatch(self, now: float) -> None:
-        while self._ready and self._free > 0:
+        while self._ready and self._free > 0 and self._may_act():
             run = self._ready.popleft()
             if run.over:
                 continue
@@ -309,7 +312,7 @@ class Executor:
             deadline=run.deadline - margin,
             kube=around.kube,
             cache=around.cache,
-            cancelled=run.cancelled.is_set,
+            cancelled=lambda: run.cancelled.is_set() or not self._may_act(),
             cluster=around.cluster,
             log=log.bind(resource=op.name, task=op.task, node=op.node),
             options=around.options,

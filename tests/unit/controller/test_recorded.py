@@ -144,3 +144,16 @@ def test_the_scheduler_sees_configured_nodes_with_overrides_and_quorum(recorded:
     assert [state.name for state in cib.node_states] == ["n1"]
     assert (cib.have_quorum, cib.dc_uuid) == (True, "n1")
     assert cib.options[0].pairs == (("maintenance-mode", "true"),)
+
+
+@pytest.mark.parametrize("key", ["state/meta", "state/overrides"])
+@pytest.mark.parametrize("value", [[], "odd", {"locations": [{"moon": 1}], "call_id": None}, None])
+def test_unreadable_counters_and_overrides_keep_nobody_from_leading(
+    etcd: ModelEtcd, recorded: Recorded, key: str, value: Any
+) -> None:
+    recorded.set_standing("n1", Standing.MEMBER)
+    recorded.flush()
+    etcd.values[key] = value
+    recorded.load(etcd.snapshot())
+    assert recorded.standings == {"n1": Standing.MEMBER}
+    assert recorded.next_call_id() == 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from fixtures.term_world import World
 
 from hamgr.controller.membership import Standing
 from hamgr.controller.targets import PodTarget
+from hamgr.scheduler.transition import Action, Transition
 
 
 def settled() -> World:
@@ -169,3 +171,45 @@ def test_a_pod_fence_resumed_by_another_leader_says_nothing_of_the_rest_of_its_n
     world.settle()
     assert len(world.where("db")) == 1
     assert world.violations == []
+
+
+def test_a_standbys_mark_does_not_outlive_the_failure_that_it_was_for() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    standby = next(name for name in ("n1", "n2", "n3") if name != node)
+    world.term.standby_of = lambda _resource: standby
+    world.term.recorded.set_overrides(world.term.recorded.overrides.resource_meta("db", "is-managed", "false"))
+    world.term.touch("test")
+    world.settle()
+    monitor = next(op for op in world.executor.monitors.values() if op.name == "db")
+    world.report(monitor, 7)
+    assert "parked-db" in world.term.recorded.state(standby).attributes
+    world.settle()
+    world.advance(61.0)
+    assert "parked-db" not in world.term.recorded.state(standby).attributes
+
+
+def test_a_scheduler_that_fails_does_not_end_the_term(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = settled()
+    with monkeypatch.context() as patch:
+        patch.setattr("hamgr.controller.term.schedule", lambda *_: 1 / 0)
+        world.term.touch("test")
+        world.advance()
+        world.advance()
+    assert [code for code, _ in world.told].count("scheduler_failed") == 1
+    world.lose(world.where("db")[0])
+    world.settle()
+    assert len(world.where("db")) == 1
+
+
+def test_a_transition_that_cannot_be_walked_is_not_asked_for_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it can begin and nothing has failed: the scheduler would say the same five times a second."""
+    world = settled()
+    before = world.term.recorded.transitions
+    action = Action(1, "rsc", "db_start_0", task="start", resource="db", node="n1")
+    loop = Transition(actions=(action,), edges=((1, 1),))
+    monkeypatch.setattr("hamgr.controller.term.schedule", lambda *_: loop)
+    world.term.touch("test")
+    for _ in range(20):
+        world.advance()
+    assert world.term.recorded.transitions == before + 1
