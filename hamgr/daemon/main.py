@@ -64,8 +64,8 @@ def explain(error: Exception, config: Path) -> tuple[str, int]:
         return str(error), CONFIG
     if isinstance(error, StoreError):
         return str(error), error.exit_code
-    if isinstance(error, BadConfiguration):
-        return error.message, CONFIG
+    if isinstance(error, BadConfiguration) or (isinstance(error, KubeError) and error.reason == "TLS"):
+        return " ".join(error.message.split()), CONFIG  # what a YAML reader says takes several lines
     if isinstance(error, Unauthorized | Forbidden):
         return error.message, NO_PERMISSION
     if isinstance(error, KubeError):
