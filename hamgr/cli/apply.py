@@ -68,6 +68,11 @@ def apply(ctx: click.Context, file: Path) -> int:
     return Exit.OK
 
 
+def _name(file: Path) -> str:
+    """The file in messages."""
+    return "standard input" if str(file) == "-" else str(file)
+
+
 def read_cluster_file(file: Path) -> tuple[ClusterFile, str]:
     """A valid cluster file and its text. Raises CommandError with a line a problem."""
     try:
@@ -77,12 +82,12 @@ def read_cluster_file(file: Path) -> tuple[ClusterFile, str]:
     except UnicodeDecodeError:
         raise CommandError(f"the cluster file {file} is not UTF-8 text", Exit.CONFIG) from None
     try:
-        cluster_file = load_yaml(text, str(file), Registry().specs())
+        cluster_file = load_yaml(text, _name(file), Registry().specs())
     except UnknownAgent as error:
         raise CommandError(str(error), Exit.CONFIG) from None
     except ConfigError as error:
         count = len(error.problems)
-        raise CommandError(f"{count} problem{'' if count == 1 else 's'} in {file}:\n{error}", Exit.CONFIG) from None
+        raise CommandError(f"{count} problem{'' if count == 1 else 's'} in {_name(file)}:\n{error}", Exit.CONFIG) from None
     from hamgr.controller.levels import usable_devices  # 0.1 s
 
     troubles = usable_devices(cluster_file.fencing)[1] if cluster_file.fencing.devices else []
