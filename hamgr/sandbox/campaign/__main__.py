@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -161,6 +163,10 @@ def _keep_traces(theatre: Theatre, row: Row, target: Path) -> None:
     layout = theatre.sandbox.layout
     for machine in (layout.control, *layout.nodes.glob("*")):
         shutil.copytree(machine / "logs", target / machine.name, dirs_exist_ok=True, ignore_dangling_symlinks=True)
+    with contextlib.suppress(OSError):
+        shutil.copy(layout.control / "apiserver.journal", target)
+    processes = subprocess.run(["ps", "-eo", "pid,ppid,stat,wchan:20,lstart,args"], capture_output=True, check=False)
+    (target / "processes").write_bytes(processes.stdout)
     try:
         kept = {entry.key: entry.value for entry in theatre.past.read("")}
         (target / "etcd.json").write_text(json.dumps(kept, indent=1))

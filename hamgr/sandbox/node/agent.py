@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import os
-from collections import defaultdict
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from hamgr.sandbox.node.podnetwork import pod_network
 from hamgr.sandbox.node.reporter import Reporter
 from hamgr.sandbox.node.runtime import Container
 from hamgr.sandbox.node.server import Server
+from hamgr.sandbox.node.track import EarlierRuns
 from hamgr.sandbox.node.volumes import Volumes
 from hamgr.sandbox.node.worker import Node, Worker
 
@@ -98,12 +98,12 @@ class Agent:
             client, "/api/v1/nodes", field_selector=f"metadata.name={options.name}", on_event=self._on_node
         )
         self._server = Server(options.root, self._find, lambda: list(self._pods.items.values()))
-        self._earlier: dict[str, list[Container]] = {}
+        self._earlier = EarlierRuns()
 
     async def run(self) -> None:
         """Register the node and run its pods until cancelled."""
         options = self._options
-        self._earlier = await self._runs_by_pod()
+        self._earlier.found(await self._containers.connect())
         port = await self._server.listen(options.address, options.port)
         machine = Machine(options.name, options.address, port, options.boot_id)
         heartbeat = Heartbeat(self._client, machine, self._volumes, self._events)
@@ -126,12 +126,6 @@ class Agent:
                 task.cancel()
             await self._server.close()
             await self._containers.close()
-
-    async def _runs_by_pod(self) -> dict[str, list[Container]]:
-        runs: dict[str, list[Container]] = defaultdict(list)
-        for run in await self._containers.connect():
-            runs[run.pod_uid].append(run)
-        return dict(runs)
 
     def _end_orphans(self) -> None:
         """Pods that this node still has something of, and that the API server does not know any more."""
@@ -156,7 +150,7 @@ class Agent:
             self._begin(pod)
 
     def _begin(self, pod: Json) -> Worker:
-        runs = self._earlier.pop(pod["metadata"]["uid"], [])
+        runs = self._earlier.take(pod["metadata"]["uid"])
         worker = Worker(self._node, pod, runs, self._gone)
         self._workers[worker.uid] = worker
         self._spawn(worker.run())
@@ -173,6 +167,8 @@ class Agent:
         worker = self._workers.get(run.pod_uid)
         if worker is not None:
             worker.exited(run)
+        else:
+            self._earlier.exited(run)
 
     def _mounted(self, uid: str) -> None:
         worker = self._workers.get(uid)

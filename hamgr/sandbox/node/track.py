@@ -173,6 +173,30 @@ def container_id(run: Container) -> str:
     return f"hamgr://{run.id}"
 
 
+class EarlierRuns:
+    """Runs that an earlier agent left behind, until the workers of their pods take them over.
+
+    One may end in between: whoever takes it over must hear of it, because the runtime tells an exit only once.
+    """
+
+    def __init__(self) -> None:
+        self._runs: dict[str, list[Container]] = {}
+        self._ended: dict[str, Container] = {}
+
+    def found(self, runs: Iterable[Container]) -> None:
+        """What the runtime has listed."""
+        for run in runs:
+            self._runs.setdefault(run.pod_uid, []).append(run)
+
+    def exited(self, run: Container) -> None:
+        """A run has ended that no worker has taken over; it may be told before the list that still has it running."""
+        self._ended[run.id] = run
+
+    def take(self, pod_uid: str) -> list[Container]:
+        """A pod's runs as they are now, once."""
+        return [self._ended.pop(run.id, run) for run in self._runs.pop(pod_uid, [])]
+
+
 def tracks_of(pod: Json, runs: Iterable[Container], now: float) -> dict[str, Track]:
     """A track for each container of a pod that comes to this agent, with what has been before.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hamgr.sandbox.node.__main__ import seconds
 from hamgr.sandbox.node.podnetwork import LoopbackNetwork, PodAddress
+from hamgr.sandbox.node.runtime import Container
 from hamgr.sandbox.node.server import tail_offset
-from hamgr.sandbox.node.track import tracks_of
+from hamgr.sandbox.node.track import EarlierRuns, tracks_of
 
 
 def test_loopback_addresses_are_kept_across_agents_and_given_again(tmp_path: Path) -> None:
@@ -64,3 +66,15 @@ def test_a_pod_that_has_ended_is_not_run_again() -> None:
     track = tracks_of(pod, [], now=0.0)["c"]
     assert track.failure is not None
     assert track.failure.exit_code == 0
+
+
+def test_a_container_that_ends_while_the_agent_starts_again_is_taken_over_as_ended() -> None:
+    running = Container("1", "uid", "default", "pod", "c", 0, "log", pid=7, started_ticks=1, started_at=1.0)
+    ended = replace(running, exit_code=74, finished_at=2.0)
+    early, late = EarlierRuns(), EarlierRuns()
+    early.exited(ended)
+    early.found([running])
+    late.found([running])
+    late.exited(ended)
+    assert early.take("uid") == late.take("uid") == [ended]
+    assert early.take("uid") == []
