@@ -7,11 +7,11 @@ so the controller and the simulator both record through here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from hamgr.cib import scores
 from hamgr.cib.model import Agent, Cib, NodeState, OpRecord, ResourceHistory
+from hamgr.cib.records import dataclass, replace
 from hamgr.cib.scores import INFINITY
 
 # Execution statuses (Pacemaker's PCMK_EXEC_*).
@@ -288,9 +288,9 @@ def record(cib: Cib, result: Result, start_failure_is_fatal: bool = True) -> Cib
 
 def to_json(state: NodeState) -> dict[str, Any]:
     """A node's state as plain values for storing; fields at their defaults are left out."""
-    names = [f.name for f in fields(state) if f.name not in ("resources", "attributes")]
+    names = [name for name in NodeState.__match_args__ if name not in ("resources", "attributes")]
     empty = NodeState("")
-    document = {name: v for name in names if (v := getattr(state, name)) != getattr(empty, name)}
+    document: dict[str, Any] = {name: v for name in names if (v := getattr(state, name)) != getattr(empty, name)}
     document["attributes"] = dict(state.attributes)
     document["resources"] = [history_to_json(history) for history in state.resources]
     return document
@@ -301,11 +301,11 @@ def history_to_json(history: ResourceHistory) -> dict[str, Any]:
     default = OpRecord("")
     return {
         "id": history.id,
-        "agent": asdict(history.agent),
+        "agent": {name: getattr(history.agent, name) for name in Agent.__match_args__},
         "container": history.container,
         "shutdown_lock": history.shutdown_lock,
         "ops": [
-            {f.name: v for f in fields(op) if (v := getattr(op, f.name)) != getattr(default, f.name)}
+            {name: v for name in OpRecord.__match_args__ if (v := getattr(op, name)) != getattr(default, name)}
             for op in history.ops
         ],
     }
@@ -313,7 +313,7 @@ def history_to_json(history: ResourceHistory) -> dict[str, Any]:
 
 def from_json(document: Mapping[str, Any]) -> NodeState:
     """The inverse of `to_json`; unknown keys are skipped. Raises ValueError when it is no node state."""
-    names = {f.name for f in fields(NodeState)} - {"resources", "attributes"}
+    names = set(NodeState.__match_args__) - {"resources", "attributes"}
     if not isinstance(document.get("name"), str):
         raise ValueError("a recorded node state has no name")  # noqa: TRY004
     return NodeState(
@@ -325,7 +325,7 @@ def from_json(document: Mapping[str, Any]) -> NodeState:
 
 def history_from_json(document: Mapping[str, Any]) -> ResourceHistory:
     """The inverse of `history_to_json`."""
-    names = {f.name for f in fields(OpRecord)}
+    names = set(OpRecord.__match_args__)
     agent = document.get("agent", {})
     return ResourceHistory(
         id=document["id"],

@@ -11,8 +11,8 @@ text that the configuration has, because rules may choose between several values
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from hamgr.cib.records import dataclass, field
 from hamgr.cib.scores import INFINITY
 
 # --- rules ----------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ Implements the "Rules" chapter of Pacemaker Explained with the type rules of Pac
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from hamgr.cib.model import (
@@ -18,6 +17,7 @@ from hamgr.cib.model import (
     ResourceExpression,
     Rule,
 )
+from hamgr.cib.records import dataclass, field
 from hamgr.cib.scores import leading_int
 
 NO_ATTRIBUTES: Mapping[str, str] = {}

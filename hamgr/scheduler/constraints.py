@@ -8,10 +8,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 
 from hamgr.cib import model, rules, scores
 from hamgr.cib.model import ResourceSet
+from hamgr.cib.records import replace
 from hamgr.scheduler import actions, colocation, tickets
 from hamgr.scheduler.state import (
     O_ASYMMETRICAL,

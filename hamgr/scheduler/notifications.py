@@ -6,8 +6,6 @@ pseudo-actions, between which every active instance runs its agent's notify acti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions
 from hamgr.scheduler.state import (
@@ -27,15 +25,17 @@ from hamgr.scheduler.state import (
 _DONE = {"start": "running", "stop": "stopped", "promote": "promoted", "demote": "demoted"}
 
 
-@dataclass(slots=True)
 class Phase:
     """The pseudo-actions around one phase of a clone."""
 
-    task: str
-    pre: Act | None = None
-    pre_done: Act | None = None
-    post: Act | None = None
-    post_done: Act | None = None
+    __slots__ = ("post", "post_done", "pre", "pre_done", "task")
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+        self.pre: Act | None = None
+        self.pre_done: Act | None = None
+        self.post: Act | None = None
+        self.post_done: Act | None = None
 
 
 def _pseudo(work: Work, rsc: Rsc, around: Act, task: str, kind: str) -> Act:

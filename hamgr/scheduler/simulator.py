@@ -7,11 +7,11 @@ cluster's state afterwards. What crm_simulate does; also what "what if this node
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 
 from hamgr.cib import history
 from hamgr.cib.model import Cib, NodeState
+from hamgr.cib.records import dataclass, replace
 from hamgr.scheduler import status
 from hamgr.scheduler.engine import effective_time
 from hamgr.scheduler.state import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, NodeRt, Rsc, Work

@@ -7,9 +7,9 @@ command line (which prints it). Everything here is immutable.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from hamgr.cib.model import Agent
+from hamgr.cib.records import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
