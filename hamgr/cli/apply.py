@@ -87,7 +87,9 @@ def read_cluster_file(file: Path) -> tuple[ClusterFile, str]:
         raise CommandError(str(error), Exit.CONFIG) from None
     except ConfigError as error:
         count = len(error.problems)
-        raise CommandError(f"{count} problem{'' if count == 1 else 's'} in {_name(file)}:\n{error}", Exit.CONFIG) from None
+        raise CommandError(
+            f"{count} problem{'' if count == 1 else 's'} in {_name(file)}:\n{error}", Exit.CONFIG
+        ) from None
     from hamgr.controller.levels import usable_devices  # 0.1 s
 
     troubles = usable_devices(cluster_file.fencing)[1] if cluster_file.fencing.devices else []
