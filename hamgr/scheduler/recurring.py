@@ -95,6 +95,8 @@ def _cancel(work: Work, rsc: Rsc, op: model.Op, node: NodeRt) -> None:
 
 def _for_inactive(work: Work, rsc: Rsc, node: NodeRt | None, op: model.Op, key: str) -> None:
     """Monitors for role Stopped watch that a resource is not running where it should not."""
+    if not rsc.unique:
+        return  # any node may have any instance of an anonymous clone: Pacemaker ignores these monitors, too
     for other in work.nodes:
         if other is node:
             if _running(rsc, key, other):

@@ -43,6 +43,10 @@ class Answer:
                 found[gate] += [f"+ {item}" for item in sorted(map(str, (theirs - mine).elements()))]
         return found
 
+    def to_json(self) -> dict[str, list[str]]:
+        """Each gate's entries as sorted text: what a recorded answer is compared by."""
+        return {gate: sorted(map(str, getattr(self, gate).elements())) for gate in GATES}
+
     @property
     def trivial(self) -> bool:
         """Nothing at all is to be done."""

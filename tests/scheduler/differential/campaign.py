@@ -1,7 +1,8 @@
 """A long comparison: `make campaign-scheduler N=10000` puts that many generated CIBs to both schedulers.
 
 Prints how many differ, gate by gate; shrinks the first differences of each kind to minimal CIBs, which it saves with
-both answers under build/scheduler-differences/; writes the figures to build/scheduler-campaign.json.
+Pacemaker's answer under build/scheduler-differences/ (from there to tests/scheduler/differential/found/); writes the
+figures to build/scheduler-campaign.json.
 """
 
 from __future__ import annotations
@@ -151,6 +152,9 @@ def save_difference(text: str, path: Path, budget_s: float = SHRINK_S) -> str:
     for gate, differences in verdict.differences.items():
         lines += [f"{gate}: {line}" for line in differences]
     path.write_text(minimal, encoding="utf-8")
+    if verdict.oracle is not None:
+        answer = json.dumps(verdict.oracle.to_json(), indent=1) + "\n"
+        path.with_suffix(".json").write_text(answer, encoding="utf-8")
     path.with_suffix(".txt").write_text(
         "Only crm_simulate's answer has the lines with -, only hamgr's those with +.\n" + "\n".join(lines) + "\n",
         encoding="utf-8",
