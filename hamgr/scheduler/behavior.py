@@ -28,9 +28,9 @@ class Behavior(Protocol):
         """Apply a colocation to the dependent's scores, on behalf of the dependent or of the primary."""
 
     def add_scores(
-        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, positive: bool
+        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, mode: int
     ) -> NodeScores:
-        """Add a dependent's preferences to a primary's table of scores; the new table."""
+        """Add a dependent's preferences to a primary's table of scores, as MERGE_... says; the new table."""
 
     def apply_location(self, work: Work, rsc: Rsc, constraint: LocationRt) -> None:
         """Apply a location constraint."""

@@ -14,6 +14,7 @@ from hamgr.scheduler import actions, colocation, constraints, ordering, placemen
 from hamgr.scheduler.behavior import BEHAVIORS
 from hamgr.scheduler.groups import first_action, part_task
 from hamgr.scheduler.state import (
+    MERGE_POSITIVE,
     MIGRATE_RUNNABLE,
     O_IMPLIES_FIRST_PRINTED,
     O_IMPLIES_THEN,
@@ -117,12 +118,12 @@ def _compare_by_colocation(work: Work, a: Rsc, b: Rsc, node_a: NodeRt, node_b: N
         table: NodeScores = {node_a: 0, node_b: 0}
         for constraint in parent.with_primaries:
             table = constraint.primary.behavior.add_scores(
-                work, constraint.primary, table, constraint.attribute, constraint.score / INFINITY, False
+                work, constraint.primary, table, constraint.attribute, constraint.score / INFINITY, 0
             )
         for constraint in parent.with_dependents:
             if colocation.has_influence(constraint, rsc):
                 table = constraint.dependent.behavior.add_scores(
-                    work, constraint.dependent, table, constraint.attribute, constraint.score / INFINITY, True
+                    work, constraint.dependent, table, constraint.attribute, constraint.score / INFINITY, MERGE_POSITIVE
                 )
         sums.append(table)
     score_a, score_b = sums[0][node_a], sums[1][node_b]
@@ -309,9 +310,9 @@ class CloneBehavior:
             child.behavior.apply_colocation(work, dependent, child, constraint, False)
 
     def add_scores(
-        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, positive: bool
+        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, mode: int
     ) -> NodeScores:
-        return colocation.add_scores(work, rsc, table, attribute, factor, positive)
+        return colocation.add_scores(work, rsc, table, attribute, factor, mode)
 
     def apply_location(self, work: Work, rsc: Rsc, constraint: LocationRt) -> None:
         constraints.apply_to_scores(work, rsc, constraint)

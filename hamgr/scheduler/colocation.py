@@ -14,6 +14,8 @@ from hamgr.cib.scores import INFINITY
 from hamgr.cib.xml import is_true
 from hamgr.scheduler import actions
 from hamgr.scheduler.state import (
+    MERGE_OPTIONAL,
+    MERGE_POSITIVE,
     O_ANTI_COLOCATION,
     PROMOTED,
     ROLES_BY_NAME,
@@ -270,7 +272,12 @@ def add_dependent_scores(work: Work, rsc: Rsc, constraint: Colocation, positive:
     """Merge a dependent's preferences into a primary's scores, unless no node would remain."""
     dependent = constraint.dependent
     rsc.allowed = dependent.behavior.add_scores(
-        work, dependent, rsc.allowed, constraint.attribute, float32(constraint.score / INFINITY), positive
+        work,
+        dependent,
+        rsc.allowed,
+        constraint.attribute,
+        float32(constraint.score / INFINITY),
+        MERGE_OPTIONAL | (MERGE_POSITIVE if positive else 0),
     )
 
 
@@ -280,7 +287,7 @@ def add_scores(
     table: NodeScores,
     attribute: str,
     factor: float,
-    positive: bool,
+    mode: int,
     constraints: list[Colocation] | None = None,
 ) -> NodeScores:
     """A table of scores plus a resource's own preferences and (recursively) those of its dependents."""
@@ -289,7 +296,7 @@ def add_scores(
     if rsc.merging:
         return table
     rsc.merging = True
-    work_table = matching(rsc, table, attribute, factor, positive)
+    work_table = matching(rsc, table, attribute, factor, bool(mode & MERGE_POSITIVE))
     if placement.any_available(work_table):
         sign = -1 if factor < 0 else 1
         for constraint in with_dependents(rsc) if constraints is None else constraints:
@@ -301,14 +308,14 @@ def add_scores(
                     work_table,
                     constraint.attribute,
                     float32(sign * constraint.score / INFINITY),
-                    positive,
+                    mode | MERGE_OPTIONAL,
                 )
-        if positive:
-            for node, score in work_table.items():
-                if score == _SPENT:
-                    work_table[node] = 1
-    else:
+    elif mode & MERGE_OPTIONAL:
         work_table = table
+    if mode & MERGE_POSITIVE:
+        for node, score in work_table.items():
+            if score == _SPENT:
+                work_table[node] = 1
     rsc.merging = False
     return work_table
 

@@ -77,7 +77,8 @@ def check_all(work: Work) -> None:
 
 
 def _resources_for(work: Work, history_id: str) -> list[Rsc]:
-    found = list(work.by_history.get(recorded.strip_instance(history_id), ()))
+    candidates = work.by_history.get(recorded.strip_instance(history_id), ())
+    found = [rsc for rsc in candidates if history_id in (rsc.id, rsc.clone_name)]
     exact = work.by_id.get(history_id)
     if exact is not None and exact not in found and exact.variant == Variant.PRIMITIVE:
         found.append(exact)
@@ -146,6 +147,9 @@ def check_op(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> bool:
         if work.options.stop_orphan_actions:
             _cancel(work, rsc, op, node, "orphan")
         return True
+    if not interval and task in ("monitor", "migrate_from"):
+        # Their parameters are those with which the resource was started.
+        task = "start"
     key = operations.op_key(rsc.id, task, interval)
     result = RESTART if id(op) in work.expired_recurring else compare(work, rsc, node, op)
     if result == MATCH:

@@ -144,6 +144,9 @@ def _failure_ban(work: Work, rsc: Rsc, node: NodeRt) -> None:
         for child in rsc.children:
             _failure_ban(work, child, node)
         return
+    if actions.find(rsc, f"{rsc.id}_clear_failcount_0", node) is not None:
+        # The count is about to be cleared.
+        return
     failed = failures.threshold_reached(work, rsc, node)
     if failed is not None:
         placement.ban(work, failed, node, "migration-threshold")

@@ -10,6 +10,7 @@ from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions, colocation, constraints, ordering
 from hamgr.scheduler.behavior import BEHAVIORS
 from hamgr.scheduler.state import (
+    MERGE_OPTIONAL,
     O_IMPLIES_FIRST_PRINTED,
     O_IMPLIES_THEN,
     O_IMPLIES_THEN_PRINTED,
@@ -158,13 +159,13 @@ class GroupBehavior:
                 member.behavior.apply_colocation(work, dependent, member, constraint, False)
 
     def add_scores(
-        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, positive: bool
+        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, mode: int
     ) -> NodeScores:
         if rsc.merging or not rsc.children:
             return table
         rsc.merging = True
         first = rsc.children[0]
-        table = first.behavior.add_scores(work, first, table, attribute, factor, positive)
+        table = first.behavior.add_scores(work, first, table, attribute, factor, mode)
         for constraint in colocation.with_dependents(rsc):
             if colocation.has_influence(constraint, rsc):
                 dependent = constraint.dependent
@@ -174,7 +175,7 @@ class GroupBehavior:
                     table,
                     constraint.attribute,
                     colocation.float32(constraint.score / INFINITY),
-                    positive,
+                    mode | MERGE_OPTIONAL,
                 )
         rsc.merging = False
         return table

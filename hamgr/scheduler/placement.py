@@ -25,7 +25,7 @@ from hamgr.scheduler.state import (
 def prefer(work: Work, rsc: Rsc, node: NodeRt, score: int, code: str) -> None:
     """Add to a resource's score on a node; -INFINITY bans it."""
     for part in with_descendants(rsc):
-        part.allowed[node] = scores.add(part.allowed.get(node, 0), score)
+        part.allowed[node] = scores.add(part.allowed.get(node, node.weight), score)
     if score:
         work.because(code, rsc, node, score=score)
 

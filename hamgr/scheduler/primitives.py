@@ -81,9 +81,9 @@ class PrimitiveBehavior:
             colocation.apply_to_primitive(work, dependent, primary, constraint)
 
     def add_scores(
-        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, positive: bool
+        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, mode: int
     ) -> NodeScores:
-        return colocation.add_scores(work, rsc, table, attribute, factor, positive)
+        return colocation.add_scores(work, rsc, table, attribute, factor, mode)
 
     def apply_location(self, work: Work, rsc: Rsc, constraint: LocationRt) -> None:
         constraints.apply_to_scores(work, rsc, constraint)

@@ -12,6 +12,7 @@ from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions, clones, colocation, placement, tickets
 from hamgr.scheduler.recorded import member_called, strip_instance
 from hamgr.scheduler.state import (
+    MERGE_OPTIONAL,
     O_IMPLIES_FIRST_PRINTED,
     O_IMPLIES_THEN_PRINTED,
     O_OPTIONAL,
@@ -146,7 +147,7 @@ def _sort(work: Work, clone: Rsc) -> None:
                 clone.allowed,
                 constraint.attribute,
                 colocation.float32(constraint.score / INFINITY),
-                False,
+                MERGE_OPTIONAL if constraint.score < INFINITY else 0,
             )
     for constraint in colocation.with_dependents(clone):
         if constraint.primary_role == PROMOTED and colocation.has_influence(constraint):

@@ -6,8 +6,6 @@ failure or clears one ("Operation History" in Pacemaker Development's documentat
 
 from __future__ import annotations
 
-from functools import cmp_to_key
-
 from hamgr.cib import model, scores
 from hamgr.cib.model import OpRecord, ResourceHistory
 from hamgr.cib.scores import INFINITY
@@ -266,7 +264,25 @@ def compare_age(a: OpRecord, b: OpRecord, same_node: bool = True) -> int:
 def sorted_ops(ops: tuple[OpRecord, ...]) -> list[OpRecord]:
     if all(op.call_id >= 0 for op in ops):
         return sorted(ops, key=lambda op: (op.call_id, op.last_rc_change))
-    return sorted(ops, key=cmp_to_key(compare_age))
+    return _merge_sorted(list(reversed(ops)))
+
+
+def _merge_sorted(ops: list[OpRecord]) -> list[OpRecord]:
+    """Sort by age as Pacemaker does, by halves: with pending records among them, age is no consistent order."""
+    if len(ops) < 2:
+        return ops
+    middle = (len(ops) + 1) // 2
+    older, newer = _merge_sorted(ops[:middle]), _merge_sorted(ops[middle:])
+    merged: list[OpRecord] = []
+    i = j = 0
+    while i < len(older) and j < len(newer):
+        if compare_age(older[i], newer[j]) <= 0:
+            merged.append(older[i])
+            i += 1
+        else:
+            merged.append(newer[j])
+            j += 1
+    return merged + older[i:] + newer[j:]
 
 
 def _unpack_resource(work: Work, node: NodeRt, history: ResourceHistory) -> Rsc | None:
@@ -488,6 +504,9 @@ def _remap(work: Work, replay: Replay, op: OpRecord, expired: bool, expected: in
     if rc == OK:
         if probe and expected == NOT_RUNNING:
             status = DONE
+    elif rc == NOT_RUNNING and expired and rc != op.rc:
+        # A masked failure that no longer counts says nothing about the resource.
+        pass
     elif rc == NOT_RUNNING:
         if probe or expected == rc or not rsc.managed:
             status = DONE

@@ -146,7 +146,8 @@ def _apply_meta(work: Work, rsc: Rsc) -> None:
             rsc.failure_timeout_ms = rsc.remote_reconnect_ms
     rsc.next_role = target_role(rsc)
     if options.symmetric:
-        rsc.allowed = dict.fromkeys(work.nodes, 0)
+        # A node's own score is 0, or -INFINITY once it is known to be down.
+        rsc.allowed = {node: node.weight for node in work.nodes}
 
 
 def _requires(work: Work, rsc: Rsc, is_remote: bool) -> None:

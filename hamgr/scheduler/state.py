@@ -105,6 +105,10 @@ O_PRESERVE = 0x1000000
 O_THEN_CANCELS_FIRST = 0x2000000
 O_USER = 0x4000000  # from a configured rsc_order
 
+# How one resource's preferences are merged into another's scores.
+MERGE_POSITIVE = 1  # totals do not go below zero
+MERGE_OPTIONAL = 2  # not at all, if no node would remain
+
 
 class NodeRt:
     """A node during one run of the scheduler."""

@@ -29,9 +29,7 @@ def read_options(cib: model.Cib, now: int) -> Options:
     options.concurrent_fencing = flag("concurrent-fencing", False)
     options.remove_after_stop = flag("remove-after-stop", False)
     options.startup_probes = flag("enable-startup-probes", True)
-    options.have_watchdog = flag("have-watchdog", False) and bool(
-        durations.parse_ms(table.get("stonith-watchdog-timeout"))
-    )
+    options.have_watchdog = flag("have-watchdog", False)
     options.start_failure_is_fatal = flag("start-failure-is-fatal", True)
     options.placement = table.get("placement-strategy", "default")
     options.stonith_action = {"poweroff": "off"}.get(
