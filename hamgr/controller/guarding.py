@@ -35,7 +35,10 @@ def guard(
         api_staleness_s=0.0 if cache is None else cache.staleness_s(),
         total=len(names),
         bad=bad,
-        past=[PastFence(r.target.node, now - r.started_at) for r in past if r.target.pods is None],
+        # One from the future tells of a clock that was set back; it must not hold fences up until that time has come.
+        past=[
+            PastFence(r.target.node, now - r.started_at) for r in past if r.target.pods is None and r.started_at <= now
+        ],
         maintenance=term.options().maintenance,
         node_maintenance=is_true(term.node_attributes(node).get("maintenance")),
     )

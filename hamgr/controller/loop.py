@@ -42,7 +42,7 @@ from hamgr.kube.objects import ENDPOINT_SLICE, LABEL_RESOURCE, POD, VOLUME_ATTAC
 from hamgr.store.errors import Deposed, StoreError, StoreUnavailable
 from hamgr.store.eventlog import EventLog
 from hamgr.store.leadership import Leadership, Token
-from hamgr.store.membership import MEMBERS, PROMISES
+from hamgr.store.membership import GOODBYES, MEMBERS, PROMISES
 from hamgr.store.requests import REQUESTS, Request, RequestQueue
 from hamgr.store.store import Store
 from hamgr.store.values import Change, Snapshot
@@ -259,13 +259,15 @@ class Controller:
         """Begin a term: read everything, then watch what others write. What was begun is in `_office`, to be ended."""
         means, settings = self._means, self._settings
         store, leadership = means.store, self._leadership
-        snapshots = {prefix: store.read(prefix) for prefix in (MEMBERS, PROMISES, CONFIG, REQUESTS, STATE)}
+        snapshots = {prefix: store.read(prefix) for prefix in (MEMBERS, GOODBYES, PROMISES, CONFIG, REQUESTS, STATE)}
         records = EtcdRecords(store, leadership)
         returns = Returns(means.surroundings.kube, means.clock)
         journal = Journal(leadership)
         recorded = Recorded(journal)
         recorded.load(snapshots[STATE])
-        views = Views(snapshots[MEMBERS], means.cache, means.leases, means.clock, snapshots[PROMISES])
+        views = Views(
+            snapshots[MEMBERS], means.cache, means.leases, means.clock, snapshots[PROMISES], snapshots[GOODBYES]
+        )
         fences = Fences(
             lambda config: means.fencer(config, records, self._on_fence, views.lost_for_s),
             records.load(),

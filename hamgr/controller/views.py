@@ -13,7 +13,7 @@ from hamgr.kube import nodes as kube_nodes
 from hamgr.kube.cache import Cache
 from hamgr.kube.nodes import LeaseAges
 from hamgr.kube.objects import NODE
-from hamgr.store.membership import MEMBERS, PROMISES, MemberInfo, Promise, members_of
+from hamgr.store.membership import GOODBYES, MEMBERS, PROMISES, MemberInfo, Promise, members_of
 from hamgr.store.values import Change, Snapshot
 
 log = structlog.get_logger(__name__)
@@ -29,13 +29,17 @@ class Views:
         leases: LeaseAges | None,
         clock: Callable[[], float] = time.monotonic,
         promises: Snapshot | None = None,
+        goodbyes: Snapshot | None = None,
     ) -> None:
+        """goodbyes: what daemons said that were gone before we led; what is said later is seen below members/."""
         self._clock = clock
         self._promises: dict[str, Any] = {} if promises is None else dict(promises.values)
         self._gone_since: dict[str, float] = {}
         self._began = clock()
         self.members: dict[str, MemberInfo] = members_of(snapshot)
         self._goodbyes = {node for node, info in self.members.items() if info.leaving}
+        if goodbyes is not None:
+            self._goodbyes |= {key.removeprefix(GOODBYES) for key in goodbyes.entries}
         self._cache = cache
         self._leases = leases
 

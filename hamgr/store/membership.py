@@ -24,6 +24,8 @@ from hamgr.store.values import Entry, Snapshot
 
 MEMBERS = "members/"
 PROMISES = "promises/"
+GOODBYES = "goodbyes/"
+GOODBYE_S = 60  # until then there is a leader who has read it
 DEFAULT_TTL_S = 5
 RENEWALS_PER_TTL = 5
 POLL_S = 0.1
@@ -184,12 +186,19 @@ class Membership:
             return
         try:
             self._lease = lease
+            self._say_goodbye()
             self.update(replace(self._info, leaving=True))
         except StoreError as error:
             log.info("member_left_without_notice", node=self._info.node, error=str(error))
         finally:
             self._lease = 0
             self._drop(lease)
+
+    def _say_goodbye(self) -> None:
+        """Leave word that outlives the member's key, for a leader who is not elected yet: often it is he who leaves."""
+        lease, _ = self._store.grant(GOODBYE_S)
+        said = {"node": self._info.node, "id": self._info.id, "at": time.time()}
+        self._store.transact(puts={GOODBYES + self._info.node: Leased(said, lease)})
 
     def _try_to_join(self, lease: int) -> bool:
         existing = self._store.get(self._key)
@@ -201,6 +210,7 @@ class Membership:
         result = self._store.transact(
             compares={self._key: expected},
             puts={self._key: Leased(asdict(self._info), lease)},
+            deletes=(GOODBYES + self._info.node,),
             reads=(self._key,),
         )
         entry = result.entries.get(self._key)

@@ -127,3 +127,17 @@ def test_update_is_seen_by_others_and_keeps_the_lease(store: Store) -> None:
     assert members_of(store.read("members/"))["n1"].self_fence == 3.5
     membership.leave()
     assert members_of(store.read("members/")) == {}
+
+
+def test_a_goodbye_outlives_the_member_for_a_leader_yet_to_come_and_ends_with_the_next_membership(store: Store) -> None:
+    """A leader that was stopped is missed by nobody before the next one leads, who would have had its node fenced."""
+    membership = Membership(store, info())
+    membership.join()
+    assert store.read("goodbyes/").entries == {}
+    membership.leave()
+    assert set(store.read("goodbyes/").entries) == {"goodbyes/n1"}
+    again = Membership(store, info())
+    again.join()
+    assert store.read("goodbyes/").entries == {}
+    again.leave(clean=False)
+    assert store.read("goodbyes/").entries == {}
