@@ -103,12 +103,10 @@ def _of_event(event: Event, fenced: Mapping[str, str]) -> Iterator[Moment]:
                 yield Moment(_STARTS[rc == 0], event.node, event.at)
             case "stop":
                 yield Moment(_STOPS[rc == 0], event.node, event.at)
-            case "monitor" if rc == _NOT_RUNNING:
-                yield Moment("absent", event.node, event.at)
 
 
 def _of_log(text: str) -> Iterator[Moment]:
-    """Probes are no events; the leader's log has them."""
+    """Probes are no events; the leader's log has them. What a recurring monitor misses is no proof: a stop is due."""
     for line in text.splitlines():
         if f'"monitor of {APPLICATION} on ' not in line:
             continue
@@ -116,7 +114,7 @@ def _of_log(text: str) -> Iterator[Moment]:
             told = json.loads(line)
         except ValueError:  # a line that a crash has torn
             continue
-        if told.get("event") == "operation" and told.get("rc") == _NOT_RUNNING:
+        if told.get("event") == "operation" and (told.get("rc"), told.get("interval_ms")) == (_NOT_RUNNING, 0):
             node = str(told["text"]).removeprefix(f"monitor of {APPLICATION} on ").split(" ")[0]
             yield Moment("absent", node, str(told["timestamp"]))
 
