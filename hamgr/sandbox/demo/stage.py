@@ -253,7 +253,7 @@ def _pod_state(pod: dict[str, Any]) -> PodState:
     containers = status.get("containerStatuses") or [{}]
     waiting = containers[0].get("state", {}).get("waiting", {}).get("reason")
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or [])
-    state = "ready" if ready else waiting or ("running" if status.get("phase") == "Running" else "Pending")
+    state = "ready" if ready else waiting or ("not ready" if status.get("phase") == "Running" else "Pending")
     if pod["metadata"].get("deletionTimestamp"):
         state = "Terminating"
     return PodState(str(pod["spec"].get("nodeName", "")), state, int(containers[0].get("restartCount", 0)))
