@@ -27,7 +27,7 @@ from hamgr.daemon.selffence import Bound
 from hamgr.daemon.selffence_find import processes_of
 from hamgr.daemon.selffence_guard import GuardOptions, boottime
 from hamgr.daemon.settings import SettingsError
-from hamgr.store.errors import StoreError
+from hamgr.store.errors import LeaseLost, StoreError
 from hamgr.store.membership import PROMISES
 from hamgr.store.store import Store
 
@@ -297,7 +297,8 @@ class SelfFence:
     def _withdraw(self) -> None:
         if self._member.self_fence_s is not None:
             take_back(self._store, self._options.node)
-            self._member.tell_self_fence(None)
+            with contextlib.suppress(LeaseLost):  # no member just now: nobody reads the bound that we showed
+                self._member.tell_self_fence(None)
 
 
 def take_back(store: Store, node: str) -> None:

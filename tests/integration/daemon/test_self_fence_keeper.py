@@ -151,6 +151,14 @@ def test_a_guard_that_dies_is_replaced(world):
     wait_until(lambda: one.promise() is not None)
 
 
+def test_a_node_that_has_just_lost_its_lease_still_stops_in_good_order(world, store):
+    one = world()
+    store.revoke(store.get("members/n1").lease)
+    one.fence.stop()
+    assert one.promise() is None
+    assert one.guard() is None
+
+
 def test_where_the_promise_cannot_be_taken_back_the_guard_stays_and_keeps_it(world, etcd_server, container):
     one = world()
     uid = str(uuid.uuid4())

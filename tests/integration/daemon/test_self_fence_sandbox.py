@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fixtures.waiting import wait_until
 
+from hamgr.cib.status import StatusDoc
 from hamgr.cli.main import main
 from hamgr.daemon.selffence_find import processes_of
 from hamgr.fencer.history import FENCES, records_of
@@ -38,13 +39,14 @@ resources:
 constraints:
   - location: {resource: app, node: n1, score: 50}
 """
+WAYS = ("environment",)
 SETTINGS = {
     "self-fencing": "kill",
     "self-fence": {"find": ["environment"], "state-dir": "guard", "kill-suffices": True},
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sandbox():
     directory = Path(tempfile.mkdtemp(prefix="sf-"))  # short: a Unix socket's path has at most 107 characters
     made = Sandbox(directory / "s", Options(nodes=2, hamgrd_settings=SETTINGS))
@@ -56,7 +58,7 @@ def sandbox():
         shutil.rmtree(directory, ignore_errors=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def store(sandbox):
     opened = Store(StoreConfig(tuple(sandbox.etcd_endpoints), cluster="sandbox"))
     yield opened
@@ -84,7 +86,7 @@ class Sightings:
 
     def _look(self):
         while not self._stop.wait(0.02):
-            if processes_of({self._uid}, ("environment",)):
+            if processes_of({self._uid}, WAYS):
                 self.last = time.time()
 
     def end(self):
@@ -100,7 +102,7 @@ def test_instances_are_dead_before_the_fence_says_so(sandbox, store, tmp_path, m
     wait_until(lambda: "n1" in pods(sandbox).values(), 90)
     (uid,) = [uid for uid, node in pods(sandbox).items() if node == "n1"]
     wait_until(lambda: members_of(store.read("members/"))["n1"].self_fence == 4.0)
-    assert processes_of({uid}, ("environment",))
+    assert processes_of({uid}, WAYS)
 
     sightings = Sightings(uid)
     try:
@@ -118,6 +120,36 @@ def test_instances_are_dead_before_the_fence_says_so(sandbox, store, tmp_path, m
 
     sandbox.heal("n1")
     wait_until(lambda: "n1" in members_of(store.read("members/")))
-    wait_until(lambda: not processes_of({uid}, ("environment",)))
+    wait_until(lambda: not processes_of({uid}, WAYS))
     main(["status"])
     print(capsys.readouterr().out)
+
+
+@pytest.mark.timeout(240)
+def test_a_node_that_was_frozen_past_its_lease_kills_first(sandbox, store, monkeypatch):
+    """Guard, hamgrd, kubelet and instance stop at once and go on at once; the others have fenced the node meanwhile."""
+    monkeypatch.setenv("HAMGR_CONFIG", str(sandbox.layout.user_settings))
+    ((uid, node),) = pods(sandbox).items()
+    (other,) = {"n1", "n2"} - {node}
+    assert main(["unfence", other]) == 0
+    wait_until(lambda: other in online(store))
+    fenced = len(records_of(store.read(FENCES)))
+    sandbox.freeze(node)
+    try:
+        wait_until(lambda: len(records_of(store.read(FENCES))) > fenced, 60)
+        wait_until(lambda: all(r.outcome is Outcome.SUCCEEDED for r in records_of(store.read(FENCES))), 60)
+        wait_until(lambda: other in pods(sandbox).values(), 60)
+        assert processes_of({uid}, WAYS), "frozen, not dead"
+    finally:
+        began = time.monotonic()
+        sandbox.thaw(node)
+    thawed = time.monotonic()
+    wait_until(lambda: not processes_of({uid}, WAYS))
+    print(f"dead {time.monotonic() - thawed:.2f} s after the thaw, which took {thawed - began:.2f} s")
+    wait_until(lambda: node in members_of(store.read("members/")))
+    assert not processes_of({uid}, WAYS), "a member again, but what was fenced stays dead"
+
+
+def online(store):
+    status = StatusDoc.from_value(store.get("status").value)
+    return {node.name for node in status.nodes if node.online}
