@@ -2,8 +2,8 @@
 
 ``start`` attaches the disk ahead of the pod, under the attach-detach controller's own name for the VolumeAttachment,
 which the controller adopts when the pod comes. ``stop`` is the moment that counts: it succeeds only when the node is
-proved to have let go of the disk and the disk is detached. Nothing is ever taken from a node by force here: that is the
-fencer's work.
+proved to have let go of the disk and the disk is detached. Nothing is ever taken from a node here that may have it
+mounted: that is the fencer's work.
 """
 
 from __future__ import annotations
@@ -136,6 +136,7 @@ class VolumeAgent(Agent):
             holder = self._holder(ctx, elsewhere)
             if holder:
                 return ActionResult(Ocf.ERR_GENERIC, f"{volume.pv} cannot be attached to {ctx.node}: {holder}")
+            self._take_back(ctx, volume, elsewhere)
             return f"{volume.pv} cannot be attached to {ctx.node}: {_where(elsewhere)}"
         if here is None:
             self._create(ctx, volume)
@@ -154,6 +155,14 @@ class VolumeAgent(Agent):
                 return f"pod {name_of(pod)} uses it on {attachment.node}; stop that first, or fence {attachment.node}"
             delete_gracefully(access(ctx).kube, pod)
         return ""
+
+    def _take_back(self, ctx: ActionContext, volume: Volume, left: Attachment) -> None:
+        """Detach a disk that was left on a node (by the late request of a past leader, say) where no pod uses it, once
+        that node is proved not to have it mounted: nobody else would ever do it."""
+        if left.leaving or any(node_of(pod) == left.node for pod in self._all_users(ctx)):
+            return
+        if not why_held(ctx, volume, left.node):
+            delete_attachment(access(ctx).kube, left.name, left.uid)
 
     def _create(self, ctx: ActionContext, volume: Volume) -> None:
         try:

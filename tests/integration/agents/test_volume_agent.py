@@ -176,3 +176,27 @@ def test_a_driver_that_attaches_nothing(world: ScriptedCluster, context: Context
     assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
     assert where(world.kube, volume) == []
     assert AGENT.perform("stop", context("disk", "n1", claim="data")).rc is Ocf.OK
+
+
+def test_a_disk_that_a_late_request_left_on_a_node_where_nothing_uses_it_is_taken_back(
+    world: ScriptedCluster, context: Context
+) -> None:
+    """Nobody else would ever detach it: the resource could start nowhere."""
+    volume = world.add_volume("data")
+    assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
+    assert AGENT.perform("start", context("disk", "n2", claim="data")).rc is Ocf.OK
+    assert where(world.kube, volume) == [("n2", True)]
+
+
+def test_a_disk_that_may_still_be_mounted_where_no_pod_uses_it_is_waited_for(
+    world: ScriptedCluster, context: Context
+) -> None:
+    volume = world.add_volume("data")
+    world.script.silent.add("n1")
+    pod = run_pod(world, "busy", "n1")
+    wait_until(lambda: volume.unique_name in in_use(world.kube.get(NODE.path("n1"))))
+    world.script.dead.add("n1")
+    world.kube.delete(POD.path("busy", "default"), uid=uid_of(pod), grace=0)
+    with pytest.raises(ActionTimeout, match="is still attached"):
+        AGENT.perform("start", context("disk", "n2", timeout_s=0.7, claim="data"))
+    assert where(world.kube, volume) == [("n1", True)]
