@@ -58,8 +58,8 @@ def play(stage: Stage, act: Act, number: int, teller: Teller, patience_s: float)
 
 def _conclude(result: Result, insider: list[Acknowledged], struck: float, teller: Teller) -> None:
     if insider:
-        last = max(row.at for row in insider) - struck
-        teller.at(last, "the old database acknowledged its last row: then its disk was gone")
+        gone = "then its disk was gone" if result.back else "nobody has taken its disk"
+        teller.at(max(row.at for row in insider) - struck, f"last row that the old database acknowledged: {gone}")
     if not result.back:
         teller.conclude(f"not back after {result.outage_s:.0f} s; given up", good=False)
         return
