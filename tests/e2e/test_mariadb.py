@@ -5,15 +5,18 @@ The demo's own story is played, and its judgement checked: what it prints is wha
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 
 import pytest
 from fixtures.etcd import require_etcd
+from rich.console import Console
 
 from hamgr.sandbox.demo.acts import ACTS
 from hamgr.sandbox.demo.stage import Stage
 from hamgr.sandbox.demo.story import play, prepare
+from hamgr.sandbox.demo.telling import Teller
 from hamgr.sandbox.demo.writer import Writer
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.mariadb, pytest.mark.timeout(300)]
@@ -35,14 +38,15 @@ def stage(tmp_path):
 
 
 def test_mariadb_survives_a_crashed_and_a_partitioned_host(stage):
-    said: list[str] = []
-    stage.up(said.append)
+    teller = Teller(Console(file=io.StringIO()))
+    stage.up(teller.say)
     prepare(stage)
     hosts = []
     for number, name in enumerate(("host-crashed", "host-partitioned")):
         act = next(act for act in ACTS if act.name == name)
         hosts.append(stage.active_pod()["spec"]["nodeName"])
-        result = play(stage, act, 1 + number * 100_000, said.append, _PATIENCE_S)
+        result = play(stage, act, 1 + number * 100_000, teller, _PATIENCE_S)
+        assert result.back, name
         assert result.acked > 20, f"{name}: hardly anything was written"
         assert (result.found, result.duplicates) == (result.acked, 0), name
         assert not result.second_writer, name
