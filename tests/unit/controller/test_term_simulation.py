@@ -19,7 +19,7 @@ from hamgr.cib import history
 from hamgr.controller.targets import PodTarget
 from hamgr.executor.ocf import ExecStatus
 
-COUNT = int(os.environ.get("HAMGR_SIMULATIONS", "40"))
+COUNT = int(os.environ.get("HAMGR_SIMULATIONS", "30"))
 FIRST = int(os.environ.get("HAMGR_SIMULATION_SEED", "1"))
 STEPS = 150
 RESOURCES = ("disk", "db", "web")
