@@ -113,6 +113,11 @@ def test_a_crashed_container_is_no_reason_to_fence() -> None:
     assert rules(Evidence(killed, kvapp.Audit(), fences=[SEEN])) == [FENCE_WITHOUT_CAUSE]
 
 
+def test_a_fault_elsewhere_is_no_reason_to_fence() -> None:
+    elsewhere = (Fault(Kind.NODE_FROZEN, 1.0, 3.0, "n3"),)
+    assert rules(Evidence(elsewhere, kvapp.Audit(), fences=[SEEN])) == [FENCE_WITHOUT_CAUSE]
+
+
 def test_what_a_person_orders_needs_no_other_cause() -> None:
     ordered = replace(SEEN, record=replace(FENCE, requested_by="root@host"))
     assert rules(Evidence((Fault(Kind.FENCE_NODE, 1.0, where="n1"),), kvapp.Audit(), fences=[ordered])) == []

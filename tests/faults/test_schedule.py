@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from hamgr.sandbox.campaign.schedule import ACTIVE, LEADER, NODES, Fault, Kind, draw, harmless
+from hamgr.sandbox.campaign.schedule import ACTIVE, LEADER, NODES, Fault, Kind, draw, may_cost
 
 
 def test_a_seed_always_gives_the_same_schedule() -> None:
@@ -31,6 +31,9 @@ def test_faults_of_a_schedule_come_in_order_and_overlap() -> None:
 
 
 def test_only_faults_of_pods_and_orders_are_harmless_to_nodes() -> None:
-    killed = Fault(Kind.CONTAINER_KILLED, 1.0, where=ACTIVE)
-    assert harmless([killed])
-    assert not harmless([killed, Fault(Kind.NODE_CRASHED, 1.0, 3.0, "n1")])
+    killed = Fault(Kind.CONTAINER_KILLED, 1.0, where="n1")
+    crashed = Fault(Kind.NODE_CRASHED, 1.0, 3.0, "n1")
+    assert not may_cost([killed], "n1")
+    assert may_cost([killed, crashed], "n1")
+    assert not may_cost([killed, crashed], "n2")
+    assert may_cost([Fault(Kind.ETCD_FROZEN, 1.0, 3.0)], "n2")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from hamgr.fencer.records import FenceRecord, Outcome
 from hamgr.sandbox import kvapp
-from hamgr.sandbox.campaign.schedule import Fault, harmless
+from hamgr.sandbox.campaign.schedule import Fault, may_cost
 
 SECOND_WRITER, LOST_WRITE, STUCK = "second-writer", "lost-write", "stuck"
 FENCE_WITHOUT_TOKEN, FENCE_WITHOUT_PROOF, FENCE_WITHOUT_CAUSE = "no-token", "no-proof", "no-cause"
@@ -65,7 +65,11 @@ class Plugging:
 
 @dataclass(slots=True)
 class Evidence:
-    """All that a schedule has left behind. stuck: what was still missing when patience ended; empty: nothing was."""
+    """All that a schedule has left behind.
+
+    faults: as they struck, each with the node that it hit. stuck: what was still missing when patience ended; empty:
+    nothing was.
+    """
 
     faults: Sequence[Fault]
     log: kvapp.Audit
@@ -123,8 +127,8 @@ def _fence(fence: FenceSeen, faults: Sequence[Fault]) -> Iterator[Finding]:
     lost = Counter(fence.standings.values())["lost"]
     if lost * 2 > len(fence.standings):
         yield Finding(FENCE_IN_DOUBT, f"{name} began while {lost} of {len(fence.standings)} nodes looked bad")
-    if harmless(faults):
-        yield Finding(FENCE_WITHOUT_CAUSE, f"{name} ({record.reason}), and nothing had happened to any node")
+    if not may_cost(faults, record.target.node):
+        yield Finding(FENCE_WITHOUT_CAUSE, f"{name} ({record.reason}), and nothing had happened to that node")
 
 
 def _proofs(record: FenceRecord, storage: Sequence[Plugging]) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hamgr.sandbox import kvapp
@@ -91,7 +91,7 @@ class Play:
         row.last_missing = self._last_missing
         row.acknowledged_inside = sum(write.key.startswith(f"{row.seed}-inside-") for write in self._acknowledged)
         evidence = Evidence(
-            faults,
+            [replace(each.fault, where=each.where) for each in struck],
             log,
             fences=witness.fences(),
             moments=witness.moments(),

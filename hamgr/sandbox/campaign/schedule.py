@@ -147,6 +147,9 @@ def _draw_one(chance: random.Random) -> Fault:
     )
 
 
-def harmless(faults: Sequence[Fault]) -> bool:
-    """Whether none of these faults is a reason to fence a node."""
-    return all(fault.kind in HARMLESS_TO_NODES for fault in faults)
+def may_cost(faults: Sequence[Fault], node: str) -> bool:
+    """Whether one of these faults, `where` being the node that it hit, is a reason to fence this very node.
+
+    Trouble with etcd, the API server or the storage may be one for any node.
+    """
+    return any(fault.kind not in HARMLESS_TO_NODES and fault.where in ("", node) for fault in faults)
