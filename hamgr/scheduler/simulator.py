@@ -140,8 +140,7 @@ class _Run:
         if action.task == "delete":
             self.states[action.node] = history.forget_resource(state, name)
             return True
-        if action.task == "cancel":
-            self.states[action.node] = history.forget_operation(state, name, action.cancel_task, action.interval_ms)
+        if action.task == "cancel":  # as in crm_simulate, the history stays: it may be all that tells what runs
             return True
         if action.task == "notify" or action.agent is None:
             return True
