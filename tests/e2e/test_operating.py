@@ -76,3 +76,32 @@ def test_a_changed_cluster_file_that_is_wrong_changes_nothing(live):
     assert "there is no agent 'prod'" in done.stderr
     assert live.store.get("config").mod_revision == before
     assert stays(lambda: live.identity() == identity)
+
+
+NEEDY = """
+  - id: needy
+    agent: pod
+    params:
+      template:
+        spec:
+          containers:
+            - name: main
+              image: hamgr/kvapp
+              env: [{name: PASSWORD, valueFrom: {secretKeyRef: {name: not-there, key: password}}}]
+"""
+
+
+def test_a_missing_secret_is_named_in_the_status_and_leaves_others_alone(live):
+    identity, fences = live.identity(), len(live.fences())
+    live.apply(CLUSTER.replace("\nconstraints:", NEEDY + "constraints:"))
+    try:
+        wait_until(lambda: "needy" in {failed.resource for failed in live.status().failed}, _PATIENCE_S)
+        shown = live.hamgr("status")
+        assert shown.returncode == 0
+        assert "Secret default/not-there" in shown.stdout
+    finally:
+        live.apply()
+    wait_until(lambda: "needy" not in {resource.id for resource in live.status().resources}, _PATIENCE_S)
+    live.hamgr("cleanup")
+    assert live.identity() == identity
+    assert len(live.fences()) == fences
