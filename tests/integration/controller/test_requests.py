@@ -103,8 +103,9 @@ def test_fencing_a_healthy_node_moves_what_runs_there(site):
     assert site.ask("fence", {"target": "n1", "level": ""}) == answer  # the one that is under way
     assert site.office.asked[0].reason.code == "operator"
     assert site.runs_on("n1")
+    site.silence("n1")  # power off: the daemon goes with it
+    wait_until(lambda: site.recorded("n1")["standing"] == "lost")
     site.office.decide("n1", "succeed")
-    site.silence("n1")
     wait_until(lambda: site.agent.where("db") in ({"n2"}, {"n3"}))
     assert len(site.office.asked) == 1
 
