@@ -334,7 +334,7 @@ class OpRecord:
     queue_time: int = 0  # milliseconds
     op_digest: str = ""
     op_restart_digest: str = ""
-    op_force_restart: str = ""  # names of parameters whose change needs a restart, space separated
+    op_force_restart: str | None = None  # parameters whose change needs a restart, space separated; None: all
     op_secure_digest: str = ""
     op_secure_params: str = ""
     on_node: str = ""

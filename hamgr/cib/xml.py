@@ -561,7 +561,7 @@ def _op_record(element: Element) -> OpRecord:
         queue_time=_int(get("queue-time")),
         op_digest=get("op-digest", ""),
         op_restart_digest=get("op-restart-digest", ""),
-        op_force_restart=get("op-force-restart", ""),
+        op_force_restart=get("op-force-restart"),
         op_secure_digest=get("op-secure-digest", ""),
         op_secure_params=get("op-secure-params", ""),
         on_node=get("on_node", ""),

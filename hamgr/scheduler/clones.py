@@ -179,7 +179,7 @@ def _assign_instance(
     if preferred is not None and child.allowed.get(preferred, -INFINITY) < 0:
         return False
     for node in list(child.allowed):
-        if (not placement.available(node) and not node.guest) or node not in clone.allowed:
+        if not placement.available(node) or node not in clone.allowed:
             _ban_instance(child, node, -INFINITY)
         elif clone.allowed[node] < 0:
             _ban_instance(child, node, clone.allowed[node])

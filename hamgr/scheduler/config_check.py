@@ -39,7 +39,7 @@ def compare(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> int:
     current = digest.op_digest(params, op.interval_ms, timeout)
     if op.op_restart_digest:
         # Without a list of what needs a restart, everything does.
-        part = digest.restart_digest(params, op.op_force_restart) if op.op_force_restart else current
+        part = digest.restart_digest(params, op.op_force_restart) if op.op_force_restart is not None else current
         if part != op.op_restart_digest:
             return RESTART
     if not op.op_digest:

@@ -161,10 +161,17 @@ def _order_starts(rsc: Rsc, fence: Act) -> None:
             action.needs == Needs.QUORUM
             and action.task == "start"
             and target in rsc.allowed
-            and target not in rsc.known_on
+            and not _known_on(rsc, target)
         ):
             # What is not known about the node to be fenced might be the resource running there.
             actions.order(fence, action, O_OPTIONAL | O_RUNNABLE_LEFT)
+
+
+def _known_on(rsc: Rsc, node: NodeRt) -> bool:
+    """Whether it is known if a resource (or any instance of its anonymous clone) is active on a node."""
+    parent = rsc.parent
+    anonymous = parent is not None and parent.is_clone() and not parent.unique
+    return node in rsc.known_on or (anonymous and parent is not None and node in parent.known_on)
 
 
 def _order_stops(work: Work, rsc: Rsc, fence: Act) -> None:
@@ -178,7 +185,7 @@ def _order_stops(work: Work, rsc: Rsc, fence: Act) -> None:
             stop.flags |= IMPLIED_BY_STONITH
             if not rsc.in_bundle():
                 actions.order(fence, stop, O_PRESERVE)
-            actions.order(fence, actions.find_task(top, "stop"), O_PRESERVE)
+            actions.order(fence, next(reversed(actions.all_of(top, "stop")), None), O_PRESERVE)
         if rsc.notify:
             from hamgr.scheduler import notifications
 

@@ -57,7 +57,7 @@ def _include(root: Act, included: list[Act], edges: list[tuple[int, int]]) -> No
         for link in action.before:
             merged[link.action] = merged.get(link.action, 0) | link.flags
         for first, flags in merged.items():
-            if _keeps(action, first, flags):
+            if keeps(action, first, flags):
                 edges.append((first.id, action.id))
                 stack.append(first)
 
@@ -79,7 +79,7 @@ def _wanted(action: Act) -> bool:
     return node.online
 
 
-def _keeps(action: Act, first: Act, flags: int) -> bool:
+def keeps(action: Act, first: Act, flags: int) -> bool:
     """Whether an input stays in the graph."""
     if flags == O_NONE:
         return False

@@ -96,20 +96,24 @@ def _disable_invalid(work: Work) -> None:
                 and action.rsc is not None
                 and first.node.remote_rsc is not None
                 and action.rsc is first.node.remote_rsc.container
-            ) or (link.flags == O_LOAD and action.task == "migrate_to" and _reaches(action, first)):
+            ) or (link.flags == O_LOAD and action.task == "migrate_to" and _loops(action, link)):
                 link.flags = O_NONE
 
 
-def _reaches(start: Act, goal: Act) -> bool:
-    """Whether ``goal`` comes after ``start``, so that ordering it before would close a loop."""
-    seen, stack = {start}, [start]
+def _loops(action: Act, link: Link) -> bool:
+    """Whether an input that would be in the graph itself waits for the action, so that both would wait forever."""
+    from hamgr.scheduler import graph
+
+    seen: set[Act] = set()
+    stack = [(action, link)]
     while stack:
-        for link in stack.pop().after:
-            if link.action is goal:
-                return True
-            if link.flags != O_NONE and link.action not in seen:
-                seen.add(link.action)
-                stack.append(link.action)
+        then, via = stack.pop()
+        if via.action in seen or not graph.keeps(then, via.action, via.flags):
+            continue
+        if via.action is action:
+            return True
+        seen.add(via.action)
+        stack.extend((via.action, before) for before in via.action.before)
     return False
 
 

@@ -160,19 +160,8 @@ def _avoid_remote_nodes(rsc: Rsc) -> None:
 
 def active_node(rsc: Rsc) -> tuple[NodeRt | None, int, int]:
     """The node to regard a resource as active on, and on how many (clean) nodes it is active."""
-    active: NodeRt | None = None
-    clean = 0
-    for node in rsc.running_on:
-        happy = node.online and not node.unclean
-        clean += happy
-        if rsc.partial_migration_source is not None:
-            if node is rsc.partial_migration_source:
-                active = node
-        elif rsc.needs != Needs.FENCING and happy and (active is None or not active.online or active.unclean):
-            active = node
-        if active is None:
-            active = node
-    return active, len(rsc.running_on), clean
+    clean = sum(node.online and not node.unclean for node in rsc.running_on)
+    return rsc.current_node(), len(rsc.running_on), clean
 
 
 def create_actions(work: Work, rsc: Rsc) -> None:

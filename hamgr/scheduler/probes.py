@@ -74,10 +74,12 @@ def _guest_down(work: Work, node: NodeRt, top: Rsc) -> bool:
         for probe in actions.all_of(guest, "monitor"):
             actions.new_ordering(work, guest, "", probe, top, actions.key_of(top, "start"), None, O_PROBE)
         return True
+    connection = node.remote_rsc
     if (
         guest.failed
+        or (connection is not None and connection.failed)
         or guest.next_role == STOPPED
-        or (guest.next_role > STOPPED and guest.assigned_to is not guest.current_node() and not guest.allow_migrate)
+        or (guest.assigned_to is not None and guest.assigned_to not in guest.running_on)
     ):
         actions.order_tasks(work, guest, "stop", top, "start", O_OPTIONAL)
         return True

@@ -242,6 +242,13 @@ def _decode(record: OpRecord) -> tuple[int, str]:
     return (scores.leading_int(parts[1]), parts[3]) if len(parts) == 4 else (-1, "")
 
 
+def _compare_times(a: int, b: int) -> int:
+    """Order two times; one that was not recorded (0) counts as the latest."""
+    if a <= 0 or b <= 0:
+        return -1 if b <= 0 else 1
+    return (a > b) - (a < b)
+
+
 def compare_age(a: OpRecord, b: OpRecord, same_node: bool = True) -> int:
     """Order two records by age: negative when ``a`` is the older one."""
     if a is b or (a.id == b.id and same_node and a.call_id == b.call_id):
@@ -251,7 +258,7 @@ def compare_age(a: OpRecord, b: OpRecord, same_node: bool = True) -> int:
     if a.call_id >= 0 and b.call_id >= 0:
         if same_node and a.call_id != b.call_id:
             return -1 if a.call_id < b.call_id else 1
-        return (a.last_rc_change > b.last_rc_change) - (a.last_rc_change < b.last_rc_change)
+        return _compare_times(a.last_rc_change, b.last_rc_change)
     (a_id, a_uuid), (b_id, b_uuid) = _decode(a), _decode(b)
     if not a_uuid or not b_uuid:
         return 0

@@ -308,7 +308,16 @@ class Rsc:
             yield from child.leaves()
 
     def current_node(self) -> NodeRt | None:
-        return self.running_on[0] if self.running_on else None
+        """The node to regard a resource as active on: the source of a partial migration, or else one that is well."""
+        if len(self.running_on) < 2 or self.variant != Variant.PRIMITIVE:
+            return self.running_on[0] if self.running_on else None
+        if self.partial_migration_source in self.running_on:
+            return self.partial_migration_source
+        if self.partial_migration_source is None and self.needs != Needs.FENCING:
+            for node in self.running_on:
+                if node.online and not node.unclean:
+                    return node
+        return self.running_on[0]
 
 
 class CloneData:

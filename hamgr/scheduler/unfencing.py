@@ -29,11 +29,11 @@ def on_action(work: Work, node: NodeRt, optional: bool, reason: str = "") -> Act
 
 
 def order(work: Work, rsc: Rsc, node: NodeRt, action: Act, flags: int) -> None:
-    """Order an action after the unfencing of its node (Pacemaker's pcmk__order_vs_unfence)."""
-    device_probe = rsc.fence_device and action.task == "monitor"
-    if not (rsc.needs_unfencing or device_probe) or not work.options.enable_unfencing:
-        return
-    if device_probe:
+    """Order an action after the unfencing of its node (Pacemaker's pcmk__order_vs_unfence).
+
+    Fence devices wait too: many cannot even be probed by a node that has not been let in.
+    """
+    if not (rsc.needs_unfencing or rsc.fence_device) or not work.options.enable_unfencing:
         return
     unfence = on_action(work, node, True)
     actions.order(unfence, action, flags)

@@ -9,14 +9,18 @@ import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from hamgr.cib.digest import digest
+from hamgr.cib.model import Cib, OpRecord
 from hamgr.cib.xml import load_xml
 from hamgr.scheduler import schedule
-from tests.scheduler.cibs import Case, clone, fence_device, group, primitive, xml
+from tests.scheduler.cibs import NODES, Case, clone, fence_device, group, primitive, xml
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MONITOR = "monitor,10s"
@@ -182,6 +186,42 @@ CASES = [
         {"restart A n1"},
         active={"A": "n1,n2"},
     ),
+    Case(
+        "no-promotion-with-the-stopped",
+        group("G", primitive("A", "target-role=Stopped")) + clone("P", primitive("S"), "promotable=true"),
+        {"start S n3", "demote S n1"},
+        '<rsc_colocation id="c" rsc="P" rsc-role="Promoted" with-rsc="G" score="INFINITY"/>',
+        active={"S": "n1,n2"},
+        ops=(("n1", "S", "promote", 0, 0),),
+        attributes={"n1": {"master-S": "10"}, "n2": {"master-S": "5"}},
+    ),
+    Case(
+        "fail-count-about-to-be-cleared",
+        primitive(
+            "A",
+            "migration-threshold=1",
+            params='<instance_attributes id="A-p"><nvpair id="A-p-0" name="fake" value="new"/></instance_attributes>',
+        ),
+        {"recover A n1"},
+        ops=tuple((node, "A", "start", 0, 1) for node in NODES),
+        attributes={node: {"fail-count-A#start_0": "INFINITY"} for node in NODES},
+    ),
+    Case(
+        "lost-instance-takes-no-number",
+        clone("C", primitive("A", "requires=quorum"), "clone-max=2") + fence_device(),
+        {"Fence (reboot) n1", "stop A n1", "start A n2", "start fencer n2"},
+        options={"stonith-enabled": "true"},
+        active={"A": "n1,n3"},
+        lost=("n1",),
+    ),
+    Case(
+        "watchdog-instead-of-devices",
+        primitive("A"),
+        {"move A n2->n1"},
+        located("l", "A", "n2", "-INFINITY"),
+        options={"stonith-enabled": "true", "have-watchdog": "true"},
+        active={"A": "n2"},
+    ),
 ]
 
 _NAMES = re.compile(r'<primitive id="(\w+)"')
@@ -260,3 +300,52 @@ def test_every_placement_leaves_its_reason() -> None:
     reasons = schedule(load_xml(text_of(case)), NOW).reasons
     assert any(r.code == "location" and r.node == "n3" and r.data["constraint"] == "l" for r in reasons)
     assert any(r.code == "assigned" and r.resource == "A" and r.node == "n3" for r in reasons)
+
+
+def with_ops(text: str, change: Callable[[OpRecord], OpRecord | None]) -> Cib:
+    """A CIB with each recorded operation changed, or left out where the change says None."""
+    cib = load_xml(text)
+    states = []
+    for state in cib.node_states:
+        histories = [
+            replace(history, ops=tuple(new for op in history.ops if (new := change(op)) is not None))
+            for history in state.resources
+        ]
+        states.append(replace(state, resources=tuple(histories)))
+    return replace(cib, node_states=tuple(states))
+
+
+def test_an_expired_probe_that_could_not_probe_is_repeated() -> None:
+    ops = tuple((node, "A", "monitor", 0, 5) for node in NODES)
+    text = text_of(Case("p", primitive("A", "failure-timeout=10"), set(), ops=ops))
+    transition = schedule(with_ops(text, lambda op: op if op.rc == 5 else None), NOW)
+    assert {a.node for a in transition.actions if a.key == "A_monitor_0"} == set(NODES)
+
+
+def test_a_fence_device_waits_for_its_node_to_be_let_in() -> None:
+    device = fence_device().replace(
+        "/>",
+        '><meta_attributes id="m"><nvpair id="m-0" name="provides" value="unfencing"/></meta_attributes></primitive>',
+    )
+    transition = schedule(load_xml(text_of(Case("u", device, set(), options={"stonith-enabled": "true"}))), NOW)
+    start = next(a for a in transition.actions if a.key == "fencer_start_0")
+    let_in = next(a for a in transition.actions if a.fence == "on" and a.node == start.node)
+    assert (let_in.id, start.id) in transition.edges
+
+
+@pytest.mark.parametrize(
+    ("listed", "restarts"),
+    [(None, True), ("", False), (" fake ", True)],
+    ids=["no list: all parameters", "empty list: none", "listed"],
+)
+def test_a_changed_parameter_restarts_what_says_so(listed: str | None, restarts: bool) -> None:
+    params = '<instance_attributes id="A-p"><nvpair id="A-p-0" name="fake" value="new"/></instance_attributes>'
+    text = text_of(Case("r", primitive("A", params=params), set(), active={"A": "n1"}))
+
+    def with_restart_digest(op: OpRecord) -> OpRecord:
+        if op.operation != "start":
+            return op
+        return replace(op, op_restart_digest=digest({}), op_force_restart=listed)
+
+    keys = {action.key for action in schedule(with_ops(text, with_restart_digest), NOW).actions}
+    assert ("A_stop_0" in keys, "A_reload-agent_0" in keys) == (restarts, not restarts)
