@@ -1,4 +1,4 @@
-"""One sandbox for all end-to-end tests; each test finds the cluster whole and leaves it so."""
+"""One sandbox for all end-to-end tests, gone before others begin; each test finds the cluster whole and leaves it so."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fixtures.etcd import require_etcd
 from fixtures.live_cluster import LiveCluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCluster]:
     if os.geteuid() != 0:
         pytest.skip("network namespaces and loop devices need root")
