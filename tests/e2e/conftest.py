@@ -1,4 +1,4 @@
-"""One sandbox for all end-to-end tests, gone before others begin; each test finds the cluster whole and leaves it so."""
+"""One sandbox for all end-to-end tests, gone before others begin; each finds the cluster whole and leaves it so."""
 
 from __future__ import annotations
 
