@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +54,6 @@ def live(config: Path | None) -> Cib:
 def assembled(configuration: Cib, snapshot: Snapshot, dc: str) -> Cib:
     """Configuration and recorded state (all keys below ``state/``) as the leader `dc` puts them together."""
     from hamgr.controller.recorded import Journal, Recorded
-    from hamgr.controller.term import _PARKED, _standby_location
 
     class NoJournal(Journal):
         """Nothing is ever written: whoever only looks holds no leadership to write with."""
@@ -65,6 +63,4 @@ def assembled(configuration: Cib, snapshot: Snapshot, dc: str) -> Cib:
 
     recorded = Recorded(NoJournal())
     recorded.load(snapshot)
-    cib = recorded.assemble(configuration, dc)
-    marked = {name for state in cib.node_states for name in state.attributes if name.startswith(_PARKED)}
-    return replace(cib, constraints=(*cib.constraints, *(_standby_location(name) for name in sorted(marked))))
+    return recorded.assemble(configuration, dc)

@@ -14,6 +14,7 @@ import structlog
 
 from hamgr.cib import history
 from hamgr.cib.model import Cib, NodeState
+from hamgr.controller import standby
 from hamgr.controller.membership import Standing
 from hamgr.controller.overrides import Overrides
 from hamgr.store.errors import StoreUnavailable
@@ -129,13 +130,13 @@ class Recorded:
         return self._overrides
 
     def assemble(self, configuration: Cib, dc: str) -> Cib:
-        """The whole Cib for the scheduler: configuration with overrides, and the state of all configured nodes.
+        """The whole Cib for the scheduler: configuration, overrides, standbys, and the state of all configured nodes.
 
         Having quorum is what being able to write to etcd means, so a leader always has it.
         """
         cib = self._overrides.apply(configuration)
         states = tuple(self._states[node.name] for node in cib.nodes if node.name in self._states)
-        return replace(cib, node_states=states, have_quorum=True, no_quorum_panic=True, dc_uuid=dc)
+        return standby.drawn(replace(cib, node_states=states, have_quorum=True, no_quorum_panic=True, dc_uuid=dc))
 
     # --- writing ---------------------------------------------------------------------------------------------------
 

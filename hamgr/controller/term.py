@@ -8,7 +8,7 @@ act later, because every effect goes through the executor, the fencer and the jo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -17,8 +17,10 @@ import structlog
 from hamgr.cib import history
 from hamgr.cib.config import ClusterFile
 from hamgr.cib.history import Result
-from hamgr.cib.model import Agent, Cib, Expression, Location, Node, NodeState, Rule
+from hamgr.cib.model import Agent, Cib, Node, NodeState
+from hamgr.controller import standby
 from hamgr.controller.chronicle import Chronicle
+from hamgr.controller.course import Course, concluded, has_failed
 from hamgr.controller.decisions import describe
 from hamgr.controller.fences import Ended, Fences
 from hamgr.controller.membership import Limits, Standing, judge_all
@@ -26,7 +28,6 @@ from hamgr.controller.recorded import Recorded
 from hamgr.controller.settings import ControllerSettings
 from hamgr.controller.targets import PodTarget, claims, companions
 from hamgr.controller.views import Views
-from hamgr.controller.walk import Walk
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import Op, OpResult
 from hamgr.fencer.history import as_status
@@ -41,9 +42,6 @@ from hamgr.scheduler.transition import Action, Transition
 log = structlog.get_logger(__name__)
 
 _NOT_RUNNING = 7
-_PARKED = "parked-"
-_UNKNOWN = 193  # the exit code that Pacemaker writes for an operation under way
-_FOUND = (0, 7, 8)  # a probe that says so has not failed, whatever was expected
 _OURS = "hamgr"  # the provider of agents that the executor runs
 _STANDING_TEXTS = {
     Standing.UNSEEN: "node {node} was never seen",
@@ -53,27 +51,6 @@ _STANDING_TEXTS = {
     Standing.FENCED: "node {node} is fenced",
 }
 PARK = "park"  # the key of operations that belong to no transition
-
-
-@dataclass(slots=True)
-class Course:
-    """The transition that is being carried out."""
-
-    number: int
-    transition: Transition
-    walk: Walk
-    began: float
-    why: str
-    actions: dict[int, Action] = field(default_factory=dict)
-    keys: dict[str, int] = field(default_factory=dict)  # transition key: action
-
-    @classmethod
-    def of(cls, number: int, transition: Transition, began: float, why: str, leader_id: str) -> Course:
-        course = cls(number, transition, Walk(transition.actions, transition.edges), began, why)
-        for action in transition.actions:
-            course.actions[action.id] = action
-            course.keys[f"{action.id}:{number}:{action.target_rc}:{leader_id}"] = action.id
-        return course
 
 
 class Term:
@@ -175,19 +152,15 @@ class Term:
 
     def _prefer_standby(self, resource: str, node: str) -> None:
         """An instance is gone: where a standby waits with everything but the disk, it is back sooner than in place."""
-        standby = self.standby_of(resource)
-        if standby and standby != node:
-            mark = {parked_attribute(resource): "INFINITY"}
-            self.recorded.update(standby, lambda state: history.set_attributes(state, mark))
+        waiting = self.standby_of(resource)
+        if waiting and waiting != node:
+            self.recorded.update(waiting, partial(standby.mark, resource=resource))
 
     def _forget_standbys(self, resource: str = "") -> None:
         """The standby that drew a resource (or any has, without one) must not draw it a second time, later on."""
-        prefix = parked_attribute(resource)
         for node in self.recorded.standings:
-            marks = [name for name in self.recorded.state(node).attributes if name.startswith(prefix)]
-            served = dict.fromkeys(name for name in marks if not resource or name == prefix)
-            if served:
-                self.recorded.update(node, partial(history.set_attributes, values=served))
+            if standby.is_marked(self.recorded.state(node), resource):
+                self.recorded.update(node, partial(standby.unmark, resource=resource))
 
     def fence_node(self, node: str, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
         """Fence a node because somebody asked for it. What runs for it is given up: it would work against the fence."""
@@ -400,10 +373,7 @@ class Term:
     def cib(self) -> Cib:
         """Configuration and recorded state together: what the scheduler is asked about."""
         assert self.configuration is not None
-        cib = self.recorded.assemble(self.configuration, self._settings.node)
-        marked = {name for state in cib.node_states for name in state.attributes if name.startswith(_PARKED)}
-        standbys = (_standby_location(name) for name in sorted(marked))
-        return replace(cib, constraints=(*cib.constraints, *standbys))
+        return self.recorded.assemble(self.configuration, self._settings.node)
 
     def options(self) -> Options:
         """The cluster options in force."""
@@ -541,7 +511,7 @@ class Term:
             timeout_ms=action.timeout_ms or 20_000,
             params=action.params,
             meta={**action.meta, "history_id": action.history_id or action.resource},
-            key=self._transition_key(course, action),
+            key=course.key_of(action),
         )
         if action.interval_ms:
             self._recurring[op.identity] = self._record_of(course, action)
@@ -551,51 +521,17 @@ class Term:
 
     # --- records -----------------------------------------------------------------------------------------------------
 
-    def _transition_key(self, course: Course, action: Action) -> str:
-        return f"{action.id}:{course.number}:{action.target_rc}:{self._leader_id}"
-
     def _record_of(self, course: Course, action: Action) -> Result:
         """An action's record while it is under way."""
-        assert action.agent is not None
-        return Result(
-            resource=action.history_id or action.resource,
-            agent=action.agent,
-            operation=action.task,
-            node=action.node,
-            interval_ms=action.interval_ms,
-            rc=_UNKNOWN,
-            target_rc=action.target_rc,
-            status=history.PENDING,
-            call_id=self.recorded.next_call_id(),
-            transition=course.number,
-            action=action.id,
-            controller=self._leader_id,
-            last_rc_change=int(self._now()),
-            op_digest=action.op_digest,
-            op_restart_digest=action.op_restart_digest,
-            op_force_restart=action.op_force_restart,
-            migrate_source=action.migrate_source,
-            migrate_target=action.migrate_target,
-            notify_type=action.meta.get("notify_key_type", ""),
-            notify_operation=action.meta.get("notify_key_operation", ""),
-        )
+        return course.record_of(action, self.recorded.next_call_id(), int(self._now()))
 
     def _executed(self, result: OpResult, action: Action | None) -> Result:
         """An operation's record now that it has ended; a recurring one may be of an earlier transition."""
-        op = result.op
         if action is not None and self._course is not None:
-            begun = self._record_of(self._course, action)
-        else:  # with its digests: a record without them is taken for one of another definition
-            begun = replace(self._recurring[op.identity], call_id=self.recorded.next_call_id())
-        return replace(
-            begun,
-            rc=int(result.rc),
-            status=int(result.exec_status),
-            exit_reason=result.reason,
-            last_rc_change=int(result.started_at),
-            exec_time=result.exec_ms,
-            queue_time=result.queue_ms,
-        )
+            return concluded(self._record_of(self._course, action), result)
+        # with its digests: a record without them is taken for one of another definition
+        begun = replace(self._recurring[result.op.identity], call_id=self.recorded.next_call_id())
+        return concluded(begun, result)
 
     def _tell_result(self, result: OpResult, executed: Result) -> None:
         """Tell what people want to know: whatever failed or changed something. Probes and quiet monitors are logged."""
@@ -658,20 +594,3 @@ def _attributes(node: Node) -> dict[str, str]:
 
 def _agent_name(agent: Agent) -> str:
     return ":".join(part for part in (agent.provider, agent.type) if part)
-
-
-def parked_attribute(resource: str) -> str:
-    """The transient node attribute by which a resource is drawn to the standby that waits for it."""
-    return f"{_PARKED}{resource}"
-
-
-def _standby_location(attribute: str) -> Location:
-    rule = Rule(f"{attribute}-rule", (Expression(attribute, "defined"),), score_attribute=attribute)
-    return Location(attribute, attribute.removeprefix(_PARKED), rules=(rule,))
-
-
-def has_failed(executed: Result) -> bool:
-    """Whether people and the graph should call it a failure: unlike on record, a probe's surprising find is none."""
-    probe = executed.operation == "monitor" and not executed.interval_ms
-    found = probe and executed.status == history.DONE and executed.rc in _FOUND
-    return executed.failed and not found

@@ -1,0 +1,87 @@
+"""A transition on its way: its actions by id and key, how far the walk is, and how its operations are put on record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from hamgr.cib import history
+from hamgr.cib.history import Result
+from hamgr.controller.walk import Walk
+from hamgr.executor.operations import OpResult
+from hamgr.scheduler.transition import Action, Transition
+
+_UNKNOWN = 193  # the exit code that Pacemaker writes for an operation under way
+_FOUND = (0, 7, 8)  # a probe that says so has not failed, whatever was expected
+
+
+@dataclass(slots=True)
+class Course:
+    """The transition that is being carried out. `began` is monotonic seconds, `leader_id` whose it is."""
+
+    number: int
+    transition: Transition
+    walk: Walk
+    began: float
+    why: str
+    leader_id: str
+    actions: dict[int, Action] = field(default_factory=dict)
+    keys: dict[str, int] = field(default_factory=dict)  # transition key: action
+
+    @classmethod
+    def of(cls, number: int, transition: Transition, began: float, why: str, leader_id: str) -> Course:
+        """Begin to walk a transition."""
+        course = cls(number, transition, Walk(transition.actions, transition.edges), began, why, leader_id)
+        for action in transition.actions:
+            course.actions[action.id] = action
+            course.keys[course.key_of(action)] = action.id
+        return course
+
+    def key_of(self, action: Action) -> str:
+        """Pacemaker's transition key, by which a result finds its action again."""
+        return f"{action.id}:{self.number}:{action.target_rc}:{self.leader_id}"
+
+    def record_of(self, action: Action, call_id: int, now: int) -> Result:
+        """An action's record while it is under way. now: seconds since the epoch."""
+        assert action.agent is not None
+        return Result(
+            resource=action.history_id or action.resource,
+            agent=action.agent,
+            operation=action.task,
+            node=action.node,
+            interval_ms=action.interval_ms,
+            rc=_UNKNOWN,
+            target_rc=action.target_rc,
+            status=history.PENDING,
+            call_id=call_id,
+            transition=self.number,
+            action=action.id,
+            controller=self.leader_id,
+            last_rc_change=now,
+            op_digest=action.op_digest,
+            op_restart_digest=action.op_restart_digest,
+            op_force_restart=action.op_force_restart,
+            migrate_source=action.migrate_source,
+            migrate_target=action.migrate_target,
+            notify_type=action.meta.get("notify_key_type", ""),
+            notify_operation=action.meta.get("notify_key_operation", ""),
+        )
+
+
+def concluded(begun: Result, result: OpResult) -> Result:
+    """An operation's record now that it has ended."""
+    return replace(
+        begun,
+        rc=int(result.rc),
+        status=int(result.exec_status),
+        exit_reason=result.reason,
+        last_rc_change=int(result.started_at),
+        exec_time=result.exec_ms,
+        queue_time=result.queue_ms,
+    )
+
+
+def has_failed(executed: Result) -> bool:
+    """Whether people and the graph should call it a failure: unlike on record, a probe's surprising find is none."""
+    probe = executed.operation == "monitor" and not executed.interval_ms
+    found = probe and executed.status == history.DONE and executed.rc in _FOUND
+    return executed.failed and not found
