@@ -85,7 +85,7 @@ def _update_all(work: Work) -> None:
 
 def _disable_invalid(work: Work) -> None:
     """Drop orderings between a resource on a guest node and the resource that makes the guest node."""
-    for action in work.actions:
+    for action in reversed(work.actions):
         for link in action.before:
             first = link.action
             if (
