@@ -16,7 +16,8 @@ demo: setup ## MariaDB on a ReadWriteOnce volume survives five faults, with the 
 	@$(BIN)/python -m hamgr.sandbox.demo $(if $(BASELINE),--baseline) $(DEMO_ARGS)
 
 test: setup lint ## everything .ci/run checks: lint, types, layers, tests
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/e2e --ignore=tests/faults $(PYTEST_ARGS)
+	$(BIN)/pytest tests/e2e tests/faults $(PYTEST_ARGS)
 
 lint: setup ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
