@@ -6,13 +6,10 @@ Kept lean: a run is a process, so nothing is imported that the answer does not n
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from hamgr.cib.model import Cib
 from hamgr.cib.rules import parse_date
@@ -21,6 +18,10 @@ from hamgr.cli.exits import CommandError, Exit
 from hamgr.scheduler import Transition, schedule, simulator, status
 from hamgr.scheduler.engine import effective_time, run
 from hamgr.scheduler.state import Rsc
+
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def document(transition: Transition, revised: simulator.StatusView) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("file", nargs="?", metavar="CIB.xml|FILE.yaml", help="a Pacemaker CIB or a cluster file")
     parser.add_argument("--live", action="store_true", help="what the running cluster would do now")
-    parser.add_argument("--config", type=Path, help="hamgrd's settings file, for --live")
+    parser.add_argument("--config", help="hamgrd's settings file, for --live")
     parser.add_argument("--output", choices=("text", "json"), default="text")
     parser.add_argument("--at", metavar="TIME", help="decide as of this time (ISO 8601)")
     parser.add_argument("--node-up", action="append", default=[], metavar="NODE", help="as if the node came up")
@@ -123,7 +124,7 @@ def _moment(text: str | None) -> datetime:
 def _cib(options: argparse.Namespace) -> Cib:
     if bool(options.file) == options.live:
         raise CommandError("name one thing to simulate: a CIB.xml, a cluster file, or --live", Exit.USAGE)
-    cib = simulate_input.live(options.config) if options.live else simulate_input.from_file(Path(options.file))
+    cib = simulate_input.live(options.config) if options.live else simulate_input.from_file(options.file)
     known = {node.name for node in cib.nodes} | {state.name for state in cib.node_states}
     for name in (*options.node_up, *options.node_down, *options.node_fail):
         if name not in known:
@@ -162,6 +163,8 @@ def _run(options: argparse.Namespace) -> int:
     for warning in transition.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if options.output == "json":
+        import json
+
         json.dump(document(transition, revised), sys.stdout)
         sys.stdout.write("\n")
     elif options.why:

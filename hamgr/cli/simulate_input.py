@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from hamgr.cib.model import Cib
 from hamgr.cib.xml import CibError, load_xml
 from hamgr.cli.exits import CommandError, Exit
 
+TYPE_CHECKING = False  # as typing has it; neither that nor pathlib is cheap enough to import for nothing
 if TYPE_CHECKING:
     from hamgr.store.values import Snapshot
 
 
-def from_file(path: Path) -> Cib:
+def from_file(path: str) -> Cib:
     """A CIB's XML, or (by its ending, .yaml or .yml) a cluster file without recorded state. Raises CommandError."""
-    if path.suffix in (".yaml", ".yml"):
+    if path.endswith((".yaml", ".yml")):
+        from pathlib import Path
+
         from hamgr.cli.apply import read_cluster_file
 
-        return read_cluster_file(path)[0].to_cib()
+        return read_cluster_file(Path(path))[0].to_cib()
     try:
-        return load_xml(str(path) if str(path) != "-" else "/dev/stdin")
+        return load_xml(path if path != "-" else "/dev/stdin")
     except CibError as error:
         raise CommandError(f"{path}: {error}", Exit.CONFIG) from None
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}", Exit.NO_INPUT) from None
 
 
-def live(config: Path | None) -> Cib:
+def live(config: str | None) -> Cib:
     """What the leader would put to the scheduler now, read from etcd. Raises CommandError, StoreError."""
+    from pathlib import Path
+
     from hamgr.cib.config import ConfigError, load_yaml
     from hamgr.cli.connection import open_store, resolve
     from hamgr.controller.recorded import STATE
     from hamgr.executor.registry import Registry
 
-    store = open_store(resolve(config))
+    store = open_store(resolve(Path(config) if config else None))
     try:
         applied = store.get("config")
         leader = store.get("leader")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from hamgr.scheduler.state import Act, Colocation, LocationRt, NodeRt, NodeScores, Rsc, Variant, Work
+
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 
 class Behavior(Protocol):
