@@ -1,6 +1,6 @@
 """What etcd says about the past: values as they were at a revision, so that an audit needs nobody's word.
 
-The sandbox's etcd is never compacted, so every revision of its life can be read.
+The sandbox's etcd keeps an hour of its past, which is longer than a campaign uses one sandbox.
 """
 
 from __future__ import annotations
