@@ -60,28 +60,27 @@ def unpack(work: Work) -> None:
     """Replay all histories: cluster nodes first, guests and remotes once it is known whether they are up."""
     from hamgr.scheduler import status
 
-    states = []
     for state in work.cib.node_states:
         node = status.node_of(work, state)
-        if node is not None:
-            states.append((node, state))
-            for history in state.resources:
-                work.histories[node.name, history.id] = history
-    while _pass(work, states, last=False):
+        for history in state.resources:
+            work.histories[node.name if node else state.name, history.id] = history
+    while _pass(work, last=False):
         pass
-    _pass(work, states, last=work.options.fencing)
+    _pass(work, last=work.options.fencing)
     _stop_containers(work)
     for node in work.nodes:
         if node.remote and not node.unpacked:
             status.determine_remote_online(node)
 
 
-def _pass(work: Work, states: list[tuple[NodeRt, model.NodeState]], last: bool) -> bool:
+def _pass(work: Work, last: bool) -> bool:
     from hamgr.scheduler import status
 
     found = False
-    for node, state in states:
-        if node.unpacked:
+    for state in work.cib.node_states:
+        # Nodes may turn up on the way, from connections that are no longer configured.
+        node = status.node_of(work, state)
+        if node is None or node.unpacked:
             continue
         connection = node.remote_rsc
         if last:
@@ -123,6 +122,9 @@ def _unpack_node(work: Work, node: NodeRt, state: model.NodeState) -> None:
         if container is not None and container.variant == Variant.PRIMITIVE and rsc.container is None:
             rsc.container = container
             container.fillers.append(rsc)
+            connected = work.nodes_by_name.get(rsc.id)
+            if connected is not None and connected.remote_rsc is rsc:
+                connected.guest = True
 
 
 # --- which resource a history is about ----------------------------------------------------------------
