@@ -137,12 +137,8 @@ class _Run:
     def _operation(self, action: Action) -> bool:
         state = self.state(action.node)
         name = self._recorded_as(state, action)
-        if action.task == "delete":
-            self.states[action.node] = history.forget_resource(state, name)
-            return True
-        if action.task == "cancel":  # as in crm_simulate, the history stays: it may be all that tells what runs
-            return True
-        if action.task == "notify" or action.agent is None:
+        # As in crm_simulate, what is deleted or cancelled stays recorded: it may be all that tells what runs.
+        if action.task in ("delete", "cancel", "notify") or action.agent is None:
             return True
         rc = self._injected(action)
         call_id = self.call_ids.get(action.node) or history.next_call_id(state)
