@@ -57,8 +57,10 @@ def _probe_tls(config: StoreConfig, address: Address, connection: socket.socket)
         files = ", ".join(str(path) for path in (config.ca, config.cert, config.key) if path)
         return StoreConfigError(f"the certificate files {files} cannot be used: {error.reason or error}")
     context.set_alpn_protocols(["h2"])
+    shaken_hands = False
     try:
         with context.wrap_socket(connection, server_hostname=address.host) as secured:
+            shaken_hands = True
             # With TLS 1.3 the server's refusal of our certificate arrives after the handshake.
             secured.settimeout(0.3)
             try:
@@ -72,9 +74,11 @@ def _probe_tls(config: StoreConfig, address: Address, connection: socket.socket)
         )
     except (ssl.SSLError, ConnectionError) as error:
         reason = getattr(error, "reason", "") or ""
-        if "WRONG_VERSION_NUMBER" in reason or isinstance(error, ssl.SSLEOFError):
+        # A server that does not know TLS answers in clear text, ends the connection or resets it: a matter of timing.
+        no_tls = isinstance(error, ssl.SSLEOFError | ConnectionError) and not shaken_hands
+        if no_tls or "WRONG_VERSION_NUMBER" in reason or "before TLS handshake" in reason:
             return StoreConfigError(f"etcd endpoint {address} does not speak TLS: write http:// for it")
-        if "ALERT" in reason.upper() or isinstance(error, ConnectionError):
+        if "ALERT" in reason.upper() or isinstance(error, ssl.SSLEOFError | ConnectionError):
             return _client_certificate_refused(address)
         return StoreConfigError(f"no TLS connection to etcd endpoint {address}: {reason or error}")
 

@@ -140,8 +140,8 @@ def test_node_leases_alone_are_watched(kube: Kube, open_cache: Callable[..., Cac
 
 
 def test_knowledge_is_fresh_while_windows_come_and_go(kube: Kube, open_cache: Callable[..., Cache]) -> None:
+    assert Cache(kube, kinds=(POD, NODE)).staleness_s() == float("inf")  # before it was started
     cache = open_cache(kube, kinds=(POD, NODE), window_s=1)
-    assert cache.staleness_s() == float("inf")
     assert cache.wait_synced(5)
     ages: list[float] = []
 

@@ -1,7 +1,10 @@
 """TLS, users and the sentences for what is wrong: against real etcd servers with certificates and users."""
 
 import json
+import socket
 import ssl
+import struct
+import threading
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from fixtures.etcd import EtcdServer, ServerTls, free_port, require_etcd
 from fixtures.waiting import wait_until
 
 from hamgr.store import Leadership, Store, StoreAuthError, StoreConfig, StoreConfigError, StoreError, StoreUnavailable
+from hamgr.store.diagnose import probe
 
 pytestmark = pytest.mark.etcd
 
@@ -109,6 +113,27 @@ def test_clear_text_to_a_tls_server_is_named(tls_server: EtcdServer) -> None:
 def test_tls_to_a_clear_text_server_is_named(etcd_server: EtcdServer, certificates: Certificates) -> None:
     endpoint = etcd_server.endpoint.replace("http", "https")
     error = failure(StoreConfig((endpoint,), ca=certificates.ca, request_timeout_s=1.0))
+    assert isinstance(error, StoreConfigError)
+    assert "does not speak TLS: write http://" in str(error)
+
+
+@pytest.mark.parametrize("last_word", [b"", b"HTTP/1.0 400 Bad Request\r\n\r\n"])
+def test_however_a_clear_text_server_ends_a_handshake_it_is_named(certificates: Certificates, last_word: bytes) -> None:
+    """Reset, closed or answered in clear text: which of them a client sees is a matter of timing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(last_word)
+                # A close with unread data, and no linger, is a reset.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        server = threading.Thread(target=refuse)
+        server.start()
+        config = StoreConfig((f"https://127.0.0.1:{listener.getsockname()[1]}",), ca=certificates.ca)
+        error = probe(config, config.addresses[0])
+        server.join()
     assert isinstance(error, StoreConfigError)
     assert "does not speak TLS: write http://" in str(error)
 
