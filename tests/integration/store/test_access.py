@@ -125,6 +125,7 @@ def test_however_a_clear_text_server_ends_a_handshake_it_is_named(certificates: 
         def refuse() -> None:
             connection, _ = listener.accept()
             with connection:
+                connection.recv(1)  # it has begun to speak TLS
                 connection.sendall(last_word)
                 # A close with unread data, and no linger, is a reset.
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
