@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hamgr.executor.agent import ActionContext, ActionResult, ActionTimeout
 from hamgr.kube.errors import Conflict, NotFound, Unavailable
 from hamgr.kube.objects import NODE, PV, PVC, Kind, Obj
-from hamgr.kube.volumes import Volume, in_use, resolve_claim, resolve_pv, volume_of
+from hamgr.kube.volumes import Volume, attach_required, in_use, resolve_claim, resolve_pv, volume_of
 
 if TYPE_CHECKING:
     from hamgr.kube.cache import Cache
@@ -79,6 +79,11 @@ def why_held(ctx: ActionContext, volume: Volume, node: str) -> str:
     said = ctx.unmounted(node, volume)
     if said is True:
         return ""
+    if not attach_required(access(ctx).kube, volume.driver):  # the kubelet's report names attachable volumes only
+        return (
+            f"driver {volume.driver} attaches nothing, so only the hamgrd on {node} can say that {volume.pv} is "
+            "unmounted there, and it has not"
+        )
     try:
         current = access(ctx).kube.get(NODE.path(node))
     except NotFound:

@@ -175,7 +175,18 @@ def test_a_driver_that_attaches_nothing(world: ScriptedCluster, context: Context
     assert "configure node level fencing" in AGENT.perform("validate-all", context("disk", "n1", claim="data")).reason
     assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
     assert where(world.kube, volume) == []
-    assert AGENT.perform("stop", context("disk", "n1", claim="data")).rc is Ocf.OK
+
+
+def test_of_a_driver_that_attaches_nothing_only_the_nodes_own_word_counts(
+    world: ScriptedCluster, context: Context
+) -> None:
+    """The kubelet's volumesInUse never lists such a volume, so that it is not there proves nothing."""
+    world.add_volume("data")
+    world.kube.post(CSI_DRIVER.collection(), {"metadata": {"name": "disk.test"}, "spec": {"attachRequired": False}})
+    with pytest.raises(ActionTimeout, match="only the hamgrd on n1 can say"):
+        AGENT.perform("stop", context("disk", "n1", timeout_s=0.5, claim="data"))
+    told = context("disk", "n1", claim="data", unmounted=lambda *_: True)
+    assert AGENT.perform("stop", told).rc is Ocf.OK
 
 
 def test_a_disk_that_a_late_request_left_on_a_node_where_nothing_uses_it_is_taken_back(
