@@ -95,30 +95,40 @@ def why_held(ctx: ActionContext, volume: Volume, node: str) -> str:
     return f"the kubelet of {node} has not reported yet that {volume.pv} is unmounted (status.volumesInUse)"
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a step waits for when time alone brings it, and in how many seconds."""
+
+    reason: str
+    in_s: float
+
+
 def settle(
     ctx: ActionContext,
-    step: Callable[[], ActionResult | str],
+    step: Callable[[], ActionResult | Due | str],
     watched: Callable[[], object],
     pause_s: float = _REREAD_S,
 ) -> ActionResult:
     """Call ``step`` now, whenever ``watched()`` changes in the cache, and every ``pause_s``, until it has a result.
 
-    A text from ``step`` says what it still waits for. An API server that does not answer, or an object that changed
-    under our hands, is waited for as well: an outage of some seconds must not make a stop fail, and with it the node.
+    A text from ``step`` says what it still waits for, a `Due` also when to look again. An API server that does not
+    answer, or an object that changed under our hands, is waited for as well: an outage of some seconds must not make a
+    stop fail, and with it the node.
     Raises ActionTimeout with the last text, KubeError for what waiting does not cure.
     """
     cache = access(ctx).cache
     while True:
-        before, pause = watched(), pause_s
+        before = watched()
         try:
             outcome = step()
         except (Unavailable, Conflict) as error:
-            outcome, pause = error.message, _RETRY_S
+            outcome = Due(error.message, _RETRY_S)
         if isinstance(outcome, ActionResult):
             return outcome
+        due = outcome if isinstance(outcome, Due) else Due(outcome, pause_s)
         if ctx.over():
-            raise ActionTimeout(outcome)
-        cache.wait_for(partial(_moved, watched, before), min(pause, ctx.left_s()), ctx.cancelled)
+            raise ActionTimeout(due.reason)
+        cache.wait_for(partial(_moved, watched, before), min(due.in_s, ctx.left_s()), ctx.cancelled)
 
 
 def _moved(watched: Callable[[], object], before: object) -> bool | None:

@@ -25,11 +25,13 @@ from hamgr.kube.volumes import (
     attachments,
     create_attachment,
     delete_attachment,
+    name_settles_s,
     remove_from_in_use,
     users_of_claim,
 )
-from hamgr_agents.observation import access, look_up, settle, volume_behind, volume_named, why_held
+from hamgr_agents.observation import Due, access, look_up, settle, volume_behind, volume_named, why_held
 
+_SEE_END_S = 0.1  # until our watch tells of an attachment's end that the API server has told already
 _ASK_NODE_S = 0.1  # how often a node is asked for its unmount: its answer causes no event here
 
 
@@ -62,7 +64,7 @@ class VolumeAgent(Agent):
     def start(self, ctx: ActionContext) -> ActionResult:
         """Attach to the node; wait while another node is letting go, fail when one holds on."""
 
-        def step() -> ActionResult | str:
+        def step() -> ActionResult | Due | str:
             try:
                 volume = _volume(ctx)
             except (NotFound, UnusableVolume) as error:
@@ -125,7 +127,7 @@ class VolumeAgent(Agent):
             )
         return ActionResult(Ocf.OK)
 
-    def _step_towards_attached(self, ctx: ActionContext, volume: Volume) -> ActionResult | str:
+    def _step_towards_attached(self, ctx: ActionContext, volume: Volume) -> ActionResult | Due | str:
         kube = access(ctx).kube
         if not attach_required(kube, volume.driver):
             return ActionResult(Ocf.OK, f"driver {volume.driver} attaches nothing: its volumes are only mounted")
@@ -139,6 +141,9 @@ class VolumeAgent(Agent):
             self._take_back(ctx, volume, elsewhere)
             return f"{volume.pv} cannot be attached to {ctx.node}: {_where(elsewhere)}"
         if here is None:
+            if (rest_s := self._name_rests_s(ctx, volume)) > 0:
+                name = volume.attachment_name(ctx.node)
+                return Due(f"VolumeAttachment {name} has just gone, and its controller may not know that yet", rest_s)
             self._create(ctx, volume)
         elif here.attached and not here.leaving:
             return ActionResult(Ocf.OK)
@@ -163,6 +168,14 @@ class VolumeAgent(Agent):
             return
         if not why_held(ctx, volume, left.node):
             delete_attachment(access(ctx).kube, left.name, left.uid)
+
+    def _name_rests_s(self, ctx: ActionContext, volume: Volume) -> float:
+        """Seconds until a new attachment to this node cannot be taken for its predecessor; 0 or less: now."""
+        cache, name = access(ctx).cache, volume.attachment_name(ctx.node)
+        if cache.get(VOLUME_ATTACHMENT, name) is not None:
+            return _SEE_END_S
+        gone = cache.departure(VOLUME_ATTACHMENT, name)
+        return 0.0 if gone is None else name_settles_s(gone.leaving_s) - gone.gone_for_s
 
     def _create(self, ctx: ActionContext, volume: Volume) -> None:
         try:

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
@@ -28,6 +29,7 @@ from hamgr.kube.objects import (
     VOLUME_ATTACHMENT,
     Kind,
     Obj,
+    is_terminating,
     labels_of,
     name_of,
     namespace_of,
@@ -49,6 +51,17 @@ _WAIT_SLICE_S = 0.25
 _LAST_SEEN = 1000  # deleted objects remembered a kind
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """The end of an object as we saw it: so long ago, and after so long a time of being deleted, in seconds.
+
+    Both are at least what they say where a watch was interrupted: the end may have been noticed late.
+    """
+
+    gone_for_s: float
+    leaving_s: float
 
 
 class Cache:
@@ -127,7 +140,13 @@ class Cache:
 
     def last_seen(self, kind: Kind, name: str, namespace: str = "") -> Obj | None:
         """The last state of the object most recently deleted under that name, as far as we saw and remember it."""
-        return self._reflectors[kind].last_seen.get((namespace, name))
+        parting = self._reflectors[kind].partings.get((namespace, name))
+        return None if parting is None else parting.obj
+
+    def departure(self, kind: Kind, name: str, namespace: str = "") -> Departure | None:
+        """When the object most recently deleted under that name went, as far as we saw and remember it."""
+        parting = self._reflectors[kind].partings.get((namespace, name))
+        return None if parting is None else Departure(self._clock() - parting.at, parting.at - parting.leaving_since)
 
     def list(self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Obj]:
         """The objects of a kind, sorted by namespace and name; do not change them."""
@@ -200,6 +219,15 @@ class Cache:
                 reflector.vouch(asked_at)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parting:
+    """A deleted object's last state; when it went and since when it was on its way, by our clock."""
+
+    obj: Obj
+    at: float
+    leaving_since: float
+
+
 class _Reflector:
     """One kind's list and watch."""
 
@@ -208,7 +236,7 @@ class _Reflector:
     ) -> None:
         self.kind = kind
         self.objects: dict[tuple[str, str], Obj] = {}
-        self.last_seen: dict[tuple[str, str], Obj] = {}
+        self.partings: dict[tuple[str, str], _Parting] = {}
         self.changes = 0
         self.synced = False
         self.streaming = False
@@ -223,6 +251,7 @@ class _Reflector:
         self._revision = ""
         self._listed_at = float("-inf")
         self._stream: WatchStream | None = None
+        self._leaving_since: dict[tuple[str, str], float] = {}
 
     def run(self) -> None:
         """Until the cache is stopped."""
@@ -264,13 +293,18 @@ class _Reflector:
         key = (namespace_of(obj), name_of(obj))
         self.changes += 1
         if change != "DELETED":
+            if is_terminating(obj):
+                self._leaving_since.setdefault(key, self._clock())
+            else:
+                self._leaving_since.pop(key, None)  # another object has taken the name
             old = self.objects.get(key)
             self.objects[key] = obj
             return old
-        self.last_seen.pop(key, None)
-        self.last_seen[key] = obj
-        if len(self.last_seen) > _LAST_SEEN:
-            self.last_seen.pop(next(iter(self.last_seen)))
+        now = self._clock()
+        self.partings.pop(key, None)
+        self.partings[key] = _Parting(obj, now, self._leaving_since.pop(key, now))
+        if len(self.partings) > _LAST_SEEN:
+            self.partings.pop(next(iter(self.partings)))
         return self.objects.pop(key)
 
     def _list(self) -> None:

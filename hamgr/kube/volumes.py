@@ -28,6 +28,11 @@ from hamgr.kube.objects import (
 
 _ATTEMPTS = 5
 
+# How the attach-detach controller waits for the end of a VolumeAttachment (csi_attacher.go): it looks at the name after
+# half a second, then every 1.05 times as long, at most every seven seconds, all with a tenth of jitter.
+_LOOK_S, _LOOK_GROWTH, _LONGEST_LOOK_S, _LOOK_JITTER = 0.5, 0.05, 7.0, 1.1
+_LOOK_LATENCY_S = 0.25  # its request, and ours
+
 
 class UnusableVolume(KubeError):
     """The claim is not bound, or its volume is none whose attachment can be known."""
@@ -177,6 +182,16 @@ def delete_attachment(kube: Kube, name: str, uid: str) -> None:
         kube.delete(VOLUME_ATTACHMENT.path(name), uid=uid, grace=0)
     except NotFound:
         return
+
+
+def name_settles_s(leaving_s: float) -> float:
+    """How long after its end the name of a VolumeAttachment that was `leaving_s` on its way must stay unused.
+
+    The controller that waits for that end by name takes a new attachment of the same name for the old one. It then
+    waits in vain for two minutes, and the node is not told of the disk before that is over.
+    """
+    # Looks that grow by a factor 1 + g from l come, at time t, l + g * t after one another.
+    return min(_LOOK_S + _LOOK_GROWTH * leaving_s, _LONGEST_LOOK_S) * _LOOK_JITTER + _LOOK_LATENCY_S
 
 
 def in_use(node: Mapping[str, Any]) -> tuple[str, ...]:

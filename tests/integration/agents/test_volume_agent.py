@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,30 @@ def test_attaches_ahead_and_detaches(world: ScriptedCluster, context: Context) -
     assert AGENT.perform("stop", context("disk", "n1", claim="data")).rc is Ocf.OK
     assert where(world.kube, volume) == []
     assert AGENT.perform("stop", context("disk", "n1", claim="data")).rc is Ocf.OK
+
+
+def test_an_attachment_that_just_went_is_not_made_again_before_its_controller_has_looked(
+    world: ScriptedCluster, context: Context
+) -> None:
+    """Who waits for the end of an attachment looks at its name alone, every half second."""
+    volume = world.add_volume("data")
+    assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
+    seen, over = [], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.5):
+            seen.append(next((each.uid for each in attachments(world.kube, volume)), ""))
+
+    controller = threading.Thread(target=look)
+    controller.start()
+    try:
+        assert AGENT.perform("stop", context("disk", "n1", claim="data")).rc is Ocf.OK
+        assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
+    finally:
+        over.set()
+        controller.join()
+    assert where(world.kube, volume) == [("n1", True)]
+    assert "" in seen
 
 
 def test_never_takes_the_disk_from_a_running_pod(world: ScriptedCluster, context: Context) -> None:

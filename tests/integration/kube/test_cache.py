@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from fixtures.waiting import wait_until
 
-from hamgr.kube.cache import Cache
+from hamgr.kube.cache import Cache, Departure
 from hamgr.kube.gateway import Kube
-from hamgr.kube.objects import LEASE, NODE, POD, Kind, name_of, uid_of
+from hamgr.kube.objects import LEASE, NODE, POD, Kind, is_terminating, name_of, uid_of
 from hamgr.sandbox.apiserver.threaded import in_thread
 
 PODS = POD.collection("default")
@@ -119,6 +119,22 @@ def test_follows_creation_change_and_deletion(kube: Kube, open_cache: Callable[.
         ("Pod", "MODIFIED", "a", True),
     ]
     assert seen[-1] == ("Pod", "DELETED", "a", True)
+
+
+def test_remembers_when_an_object_went_and_how_long_that_took(kube: Kube, open_cache: Callable[..., Cache]) -> None:
+    now = [100.0]
+    cache = open_cache(kube, kinds=(POD,), clock=lambda: now[0])
+    wait_until(lambda: cache.synced)
+    created = kube.post(PODS, pod("a"))
+    wait_until(lambda: cache.get(POD, "a", "default"))
+    assert cache.departure(POD, "a", "default") is None
+    kube.delete(f"{PODS}/a", uid=uid_of(created), grace=30)
+    wait_until(lambda: is_terminating(cache.get(POD, "a", "default") or {}))
+    now[0] = 103.0
+    kube.delete(f"{PODS}/a", uid=uid_of(created), grace=0)
+    wait_until(lambda: cache.get(POD, "a", "default") is None)
+    now[0] = 105.0
+    assert cache.departure(POD, "a", "default") == Departure(gone_for_s=2.0, leaving_s=3.0)
 
 
 def test_a_listener_that_fails_is_dropped_for_that_event_alone(kube: Kube, open_cache: Callable[..., Cache]) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from hamgr.kube.mounts import mounts_of
-from hamgr.kube.volumes import UnusableVolume, Volume, attachments_among, claims_of, users_of_claim, volume_of
+from hamgr.kube.volumes import (
+    UnusableVolume,
+    Volume,
+    attachments_among,
+    claims_of,
+    name_settles_s,
+    users_of_claim,
+    volume_of,
+)
 
 VOLUME = Volume("pv1", "disk.testbed", "vol1")
 
@@ -18,6 +26,20 @@ def test_names_are_kubernetes_own() -> None:
         "n3": "csi-9ba8b331456daf09cb598c78eda15f26abe3f886073fd1c8f9922205f3458784",
     }
     assert VOLUME.unique_name == "kubernetes.io/csi/disk.testbed^vol1"
+
+
+@pytest.mark.parametrize("took_s", [0.0, 0.3, 0.6, 4.0, 30.0, 119.0])
+def test_a_name_rests_until_a_controller_that_polls_it_has_looked_once_more(took_s: float) -> None:
+    # The controller's own way of looking, with its jitter at its longest.
+    looked_at, pause = 0.0, 0.5
+    while looked_at < took_s:
+        looked_at, pause = looked_at + 1.1 * pause, min(1.05 * pause, 7.0)
+    assert looked_at < took_s + name_settles_s(took_s)
+
+
+def test_a_name_does_not_rest_longer_than_a_controller_sleeps() -> None:
+    assert name_settles_s(0.3) < 1.0
+    assert name_settles_s(3600.0) < 8.0
 
 
 def test_a_volume_that_is_not_csi_is_refused() -> None:
