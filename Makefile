@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup demo test lint unit docs clean
+.PHONY: help setup setup-tests demo test lint unit docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -15,7 +15,11 @@ setup: ## Debian packages and the virtual environment
 demo: setup ## MariaDB on a ReadWriteOnce volume survives five faults, with the figures (BASELINE=1: plain Kubernetes beside it)
 	@$(BIN)/python -m hamgr.sandbox.demo $(if $(BASELINE),--baseline) $(DEMO_ARGS)
 
-test: setup lint ## everything .ci/run checks: lint, types, layers, tests
+# What tests alone want: Debian's fence agents, and a systemd in a container.
+setup-tests:
+	@tools/setup fence_dummy:fence-agents systemd-nspawn:systemd-container systemd-analyze:systemd
+
+test: setup-tests lint ## everything .ci/run checks: lint, types, layers, tests
 	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/e2e --ignore=tests/faults $(PYTEST_ARGS)
 	$(BIN)/pytest tests/e2e tests/faults $(PYTEST_ARGS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hamgr.cib.config_fencing import FenceDevice, FenceLevel, Fencing, levels_for
 from hamgr.cib.durations import parse_ms
@@ -27,8 +27,13 @@ def fencing_config(
     with a device that was left out fails when its turn comes; the other levels stand.
     """
     devices, troubles = usable_devices(fencing)
+    serves = {
+        device.id: devices[device.id].nodes if device.id in devices else device.nodes for device in fencing.devices
+    }
     topology = tuple(
-        TopologyEntry(node, tuple(_level(level, fencing, node) for level in levels_for(fencing, node, attributes)))
+        TopologyEntry(
+            node, tuple(_level(level, fencing, serves, node) for level in levels_for(fencing, node, attributes))
+        )
         for node, attributes in nodes.items()
     )
     config = FencingConfig(
@@ -51,7 +56,8 @@ def usable_devices(fencing: Fencing) -> tuple[dict[str, DeviceConfig], list[str]
     return found, troubles
 
 
-def _level(level: FenceLevel, fencing: Fencing, node: str) -> LevelConfig:
+def _level(level: FenceLevel, fencing: Fencing, serves: Mapping[str, Sequence[str]], node: str) -> LevelConfig:
+    """serves: device to the nodes that it can switch off; none: any."""
     names = {device.id for device in fencing.devices}
     kind, devices = Level.NODE, level.devices
     if level.level in names:
@@ -59,7 +65,7 @@ def _level(level: FenceLevel, fencing: Fencing, node: str) -> LevelConfig:
     else:
         kind = Level(level.level)
     if kind is Level.NODE and not devices:
-        devices = tuple(device.id for device in fencing.devices if not device.nodes or node in device.nodes)
+        devices = tuple(name for name, nodes in serves.items() if not nodes or node in nodes)
     defaults = LevelConfig(kind)
     return LevelConfig(
         kind,
@@ -73,7 +79,7 @@ def _level(level: FenceLevel, fencing: Fencing, node: str) -> LevelConfig:
 
 def _device(device: FenceDevice) -> DeviceConfig:
     params = {name: value for nvset in reversed(device.params) for name, value in nvset.values.items()}
-    return DeviceConfig.from_params(device.id, device.agent, params, device.params_from or "")
+    return DeviceConfig.from_params(device.id, device.agent, params, device.params_from or "", device.nodes)
 
 
 def _seconds(text: str | None, default: float) -> float:

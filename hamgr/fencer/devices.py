@@ -8,15 +8,26 @@ on the command line, where every user of the machine could read it.
 from __future__ import annotations
 
 import base64
+import contextlib
+import os
+import re
 import shutil
+import signal
 import subprocess
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from hamgr.fencer.levels.node import Device, DeviceError
+from hamgr.fencer.metadata import (
+    PLUGS,
+    Metadata,
+    check_parameters,
+    is_told_the_node,
+    parse_metadata,
+    plug_parameter,
+    wrong_target,
+)
 from hamgr.fencer.observe import see_node
 from hamgr.fencer.topology import DeviceConfig, FencingConfig, FencingConfigError
 from hamgr.kube import nodes
@@ -28,68 +39,7 @@ STATUS_OFF = 2
 CLOUD = "cloud"
 ReadMore: TypeAlias = Callable[[str], Mapping[str, str]]
 _TOLD = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter as an agent's metadata describes it."""
-
-    name: str
-    required: bool = False
-    default: str | None = None
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """What an agent says of itself."""
-
-    name: str
-    parameters: Mapping[str, Parameter]
-    actions: frozenset[str]
-
-
-def parse_metadata(xml: str) -> Metadata:
-    """Read an agent's metadata. Raises ValueError when it is none."""
-    try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError as error:
-        raise ValueError(f"the agent's metadata is no XML: {error}") from None
-    if root.tag != "resource-agent":
-        raise ValueError(f"the agent's metadata begins with <{root.tag}>, not <resource-agent>")
-    parameters = {}
-    for node in root.iter("parameter"):
-        content = node.find("content")
-        default = None if content is None else content.get("default")
-        name = str(node.get("name"))
-        described = (node.findtext("shortdesc") or "").strip()
-        parameters[name] = Parameter(name, node.get("required") == "1", default, described)
-    actions = frozenset(str(node.get("name")) for node in root.iter("action"))
-    return Metadata(str(root.get("name")), parameters, actions)
-
-
-def check_parameters(config: DeviceConfig, more: Collection[str], metadata: Metadata) -> list[str]:
-    """What is wrong with a device's parameters by its agent's metadata, as sentences; empty when all is well.
-
-    `more`: the names of parameters that come from elsewhere.
-    """
-    given = {*config.params, *more}
-    told = [
-        f"fence device {config.name}: agent {config.agent} has no parameter {name!r}"
-        for name in sorted(given - metadata.parameters.keys())
-    ]
-    supplied = given | {"action", config.plug_param}
-    told += [
-        f"fence device {config.name}: agent {config.agent} needs parameter {parameter.name!r}"
-        for parameter in metadata.parameters.values()
-        if parameter.required and parameter.default is None and parameter.name not in supplied
-    ]
-    told += [
-        f"fence device {config.name}: agent {config.agent} cannot do {action!r}"
-        for action in ("off", "status")
-        if action not in metadata.actions
-    ]
-    return told
+_SECRET = re.compile("pass|secret|token|key", re.IGNORECASE)
 
 
 class AgentDevice:
@@ -102,6 +52,7 @@ class AgentDevice:
         self.config = config
         self.name = config.name
         self._read_more = read_more
+        self._metadata: Metadata | None = None
 
     def off(self, node: str) -> None:
         """The agent's `off`. Raises DeviceError."""
@@ -113,7 +64,7 @@ class AgentDevice:
 
     def state(self, node: str) -> str:
         """The agent's `status`: `off`, `on`. Raises DeviceError."""
-        code, told = self._run("status", node)
+        code, told = self._ask("status", self._for_node(node))
         if code == STATUS_OFF:
             return "off"
         if code == 0:
@@ -122,71 +73,104 @@ class AgentDevice:
 
     def monitor(self) -> None:
         """The agent's `monitor`. Raises DeviceError."""
-        self._succeed("monitor", "")
+        code, told = self._ask("monitor", self.given())
+        if code != 0:
+            raise DeviceError(told)
 
     def metadata(self) -> Metadata:
         """The agent's own description. Raises DeviceError."""
-        code, told = self._run("metadata", "", with_parameters=False)
+        code, told = self._ask("metadata", {})
         if code != 0:
-            raise DeviceError(told)
+            raise DeviceError(f"agent {self.config.agent} has no metadata: {told}")
         try:
-            return parse_metadata(told)
+            self._metadata = parse_metadata(told)
         except ValueError as error:
             raise DeviceError(str(error)) from None
+        return self._metadata
+
+    def given(self) -> dict[str, str]:
+        """All parameters that are configured, wherever they are kept. Raises DeviceError."""
+        more = self._read_more(self.config.params_from) if self.config.params_from else {}
+        return {**self.config.params, **more}
 
     def _succeed(self, action: str, node: str) -> None:
-        code, told = self._run(action, node)
+        code, told = self._ask(action, self._for_node(node))
         if code != 0:
             raise DeviceError(told)
 
-    def _run(self, action: str, node: str, *, with_parameters: bool = True) -> tuple[int, str]:
+    def _for_node(self, node: str) -> dict[str, str]:
+        """The parameters for one node. Raises DeviceError when another machine might be meant."""
+        if self.config.nodes and node not in self.config.nodes:
+            raise DeviceError(f"it is configured for {', '.join(self.config.nodes)}, not for {node}")
+        metadata, given = self._described(), self.given()
+        told = is_told_the_node(self.config, given, metadata)
+        if unclear := wrong_target(self.config, told):
+            raise DeviceError(unclear)
+        plug = plug_parameter(self.config, metadata)
+        if told:
+            given[plug] = self.config.port_map.get(node, node)
+        return given
+
+    def _described(self) -> Metadata | None:
+        """The metadata, asked for once; None when there is none: whoever verifies the device hears why."""
+        if self._metadata is None:
+            with contextlib.suppress(DeviceError):
+                return self.metadata()
+        return self._metadata
+
+    def _ask(self, action: str, given: Mapping[str, str]) -> tuple[int, str]:
+        """Exit code and output, or, when it is not 0, the agent's complaint. Raises DeviceError."""
         program = shutil.which(self.config.agent) or shutil.which(self.config.agent, path="/usr/sbin:/sbin")
         if program is None:
             raise DeviceError(f"there is no program {self.config.agent}: install the package fence-agents")
-        given = self._parameters(action, node) if with_parameters else {"action": action}
-        text = "".join(f"{name}={value}\n" for name, value in given.items())
+        for name, value in given.items():
+            if "\n" in value:
+                raise DeviceError(f"parameter {name} holds a line break, which fence agents cannot take")
+        text = "".join(f"{name}={value}\n" for name, value in {**given, "action": action}.items())
         try:
-            done = subprocess.run(
-                [program],
-                input=text,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=self.config.timeout_s,
-                check=False,
-            )
+            code, out, err = _run(program, text, self.config.timeout_s)
         except subprocess.TimeoutExpired:
             raise DeviceError(f"{action} was not over after {self.config.timeout_s:g} s") from None
         except OSError as error:
             raise DeviceError(f"{self.config.agent} cannot be run: {error.strerror}") from None
-        if done.returncode == 0:
-            return 0, done.stdout
-        return done.returncode, _complaint(done.stderr or done.stdout, action, done.returncode, self._secrets())
+        return code, out if code == 0 else _complaint(err or out, action, code, self._secrets(given))
 
-    def _parameters(self, action: str, node: str) -> dict[str, str]:
-        given = {**self.config.params, **self.more(), "action": action}
-        if node:
-            given[self.config.plug_param] = self.config.port_map.get(node, node)
-        for name, value in given.items():
-            if "\n" in value:
-                raise DeviceError(f"parameter {name} holds a line break, which fence agents cannot take")
-        return given
+    def _secrets(self, given: Mapping[str, str]) -> set[str]:
+        """Values that no log may show: all that are kept elsewhere, and whatever is called a password or a key."""
+        known = {*self.config.params, *PLUGS, self.config.plug_param}
+        return {value for name, value in given.items() if name not in known or _SECRET.search(name)}
 
-    def more(self) -> Mapping[str, str]:
-        """The parameters that are kept elsewhere. Raises DeviceError."""
-        return self._read_more(self.config.params_from) if self.config.params_from else {}
 
-    def _secrets(self) -> set[str]:
-        """Values that no log may show: all that are kept elsewhere, and whatever is called a password."""
-        passwords = {value for name, value in self.config.params.items() if "pass" in name.lower()}
-        return {*self.more().values(), *passwords}
+def _run(program: str, text: str, timeout_s: float) -> tuple[int, str, str]:
+    """Run a program to its end. Raises OSError; subprocess.TimeoutExpired when it and all its children were killed.
+
+    The children of an agent (ssh, ipmitool) must not go on when hamgr has given it up: what they do would come late.
+    """
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [program], stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", start_new_session=True
+    )
+    with process:
+        try:
+            out, err = process.communicate(text, timeout=timeout_s)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            raise
+    return process.returncode, out, err
+
+
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [A-Z]+: ")  # of the fence-agents library
+_USAGE = "Please use '-h' for usage"  # what it says last whenever a parameter is wrong
 
 
 def _complaint(told: str, action: str, code: int, secrets: Collection[str]) -> str:
-    """The agent's last line, without secrets; what it was doing when it said nothing."""
-    last = [line for line in told.strip().splitlines() if line.strip()][-1:]
-    text = last[0].strip() if last else f"{action} ended with exit code {code}"
-    for secret in secrets:
+    """The agent's last telling line, without secrets; what it was doing when it said nothing."""
+    lines = [_STAMP.sub("", line.strip()) for line in told.splitlines() if line.strip()]
+    telling = [line for line in lines if line != _USAGE]
+    text = telling[-1] if telling else f"{action} ended with exit code {code}"
+    for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***") if secret else text
     return text[:_TOLD]
 
@@ -248,7 +232,7 @@ def verify_devices(devices: Iterable[Device]) -> None:
         if not isinstance(device, AgentDevice):
             continue
         try:
-            told += check_parameters(device.config, device.more().keys(), device.metadata())
+            told += check_parameters(device.config, device.given(), device.metadata())
         except DeviceError as error:
             told.append(f"fence device {device.name}: {error}")
     if told:
@@ -267,8 +251,9 @@ def check_device(config: DeviceConfig) -> tuple[list[str], str]:
         metadata = device.metadata()
     except DeviceError as error:
         return [], f"fence device {config.name} was not checked: {error}"
-    wanted = [name for name, parameter in metadata.parameters.items() if parameter.required]
-    return check_parameters(config, wanted if config.params_from else (), metadata), ""
+    plugs = metadata.same(plug_parameter(config, metadata))
+    unread = {name: "" for name, parameter in metadata.parameters.items() if parameter.required and name not in plugs}
+    return check_parameters(config, {**(unread if config.params_from else {}), **config.params}, metadata), ""
 
 
 def _file(path: str) -> dict[str, str]:

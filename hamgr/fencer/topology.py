@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -91,7 +91,8 @@ class DeviceConfig:
 
     params: what is given to the agent. params_from: where more parameters are, such as passwords: `file:/PATH` of
     `name=value` lines, or `secret/NAME`, a Secret. port_map: node to what the agent calls it (default: the node's
-    name), which is given as parameter `plug_param`. timeout_s: for one call of the agent.
+    name), which is given as parameter `plug_param` (empty: the one that the agent's metadata names). timeout_s: for one
+    call of the agent. nodes: which nodes it can switch off; empty: any that it is asked to.
     """
 
     name: str
@@ -99,27 +100,34 @@ class DeviceConfig:
     params: Mapping[str, str] = field(default_factory=dict)
     params_from: str = ""
     port_map: Mapping[str, str] = field(default_factory=dict)
-    plug_param: str = "port"
+    plug_param: str = ""
     timeout_s: float = 30.0
+    nodes: tuple[str, ...] = ()
 
     @classmethod
-    def from_params(cls, name: str, agent: str, params: Mapping[str, str], params_from: str = "") -> DeviceConfig:
+    def from_params(
+        cls, name: str, agent: str, params: Mapping[str, str], params_from: str = "", nodes: Sequence[str] = ()
+    ) -> DeviceConfig:
         """A device as Pacemaker configures it: `pcmk_*` parameters are the fencer's, all others the agent's.
 
-        Known are pcmk_host_map (`node:plug;node:plug`), pcmk_host_argument and pcmk_off_timeout; other pcmk_* say what
-        the topology says here, and are skipped. Raises FencingConfigError.
+        Known are pcmk_host_list, pcmk_host_map (`node:plug;node:plug`), pcmk_host_argument and pcmk_off_timeout; other
+        pcmk_* say what the topology says here, and are skipped. nodes: which it is for, by the cluster file; else those
+        of list and map. Raises FencingConfigError.
         """
         timeout_ms = parse_ms(params.get("pcmk_off_timeout", "30s"))
         if timeout_ms <= 0:
             raise FencingConfigError(f"fence device {name}: pcmk_off_timeout must be a duration, such as 30s or 2min")
+        port_map = _host_map(name, params.get("pcmk_host_map", ""))
+        listed = re.split(r"[\s,;]+", params.get("pcmk_host_list", "").strip(" ,;"))
         return cls(
             name,
             agent,
             {key: value for key, value in params.items() if not key.startswith("pcmk_")},
             params_from,
-            _host_map(name, params.get("pcmk_host_map", "")),
-            params.get("pcmk_host_argument", "port"),
+            port_map,
+            params.get("pcmk_host_argument", ""),
             timeout_ms / 1000,
+            tuple(nodes) or tuple(dict.fromkeys(node for node in (*listed, *port_map) if node)),
         )
 
 

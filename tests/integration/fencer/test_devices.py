@@ -26,8 +26,9 @@ from hamgr.fencer import (
     Target,
     reason,
 )
-from hamgr.fencer.devices import AgentDevice, CloudDevice, make_devices, parse_metadata, verify_devices
+from hamgr.fencer.devices import AgentDevice, CloudDevice, make_devices, verify_devices
 from hamgr.fencer.levels.node import DeviceError
+from hamgr.fencer.metadata import parse_metadata
 from hamgr.fencer.topology import DeviceConfig
 from hamgr.kube.objects import NODE
 
@@ -114,8 +115,8 @@ def test_nothing_is_ever_passed_on_the_command_line(pdu: Path) -> None:
     switch = agent(device(pdu))
     switch.off("n1")
     switch.state("n1")
-    assert [call["argv"] for call in calls(pdu)] == [[], []]
-    assert all(call["given"]["passwd"] == "open sesame" for call in calls(pdu))  # type: ignore[index]
+    made = [(call["given"]["action"], call["given"].get("passwd"), call["argv"]) for call in calls(pdu)]  # type: ignore[index,attr-defined]
+    assert made == [("metadata", None, []), ("off", "open sesame", []), ("status", "open sesame", [])]
 
 
 def test_an_agents_complaint_is_told_without_the_secret(pdu: Path) -> None:
@@ -142,6 +143,29 @@ def test_an_agent_that_hangs_is_cut_short(pdu: Path) -> None:
     (pdu / "fence_testpdu").write_text("#!/bin/sh\nexec sleep 60\n")
     with pytest.raises(DeviceError, match=r"off was not over after 0\.2 s"):
         agent(device(pdu, timeout_s=0.2)).off("n1")
+
+
+def test_the_children_of_an_agent_that_hangs_end_with_it(pdu: Path) -> None:
+    """What they would do later (ssh to the device, say) would come late."""
+    (pdu / "fence_testpdu").write_text(f"#!/bin/sh\nsleep 60 & echo $! > {pdu}/child; wait\n")
+    with pytest.raises(DeviceError, match=r"off was not over"):
+        agent(device(pdu, timeout_s=0.5, plug_param="port")).off("n1")
+    child = Path(f"/proc/{(pdu / 'child').read_text().strip()}")
+    wait_until(lambda: not child.exists() or "\nState:\tZ" in (child / "status").read_text())
+
+
+def test_a_device_is_not_asked_to_switch_off_a_node_that_is_not_its_own(pdu: Path) -> None:
+    """Its answer about the machine that it does switch off would be taken for a proof about the other one."""
+    with pytest.raises(DeviceError, match="it is configured for n1, not for n2"):
+        agent(device(pdu, nodes=("n1",))).off("n2")
+    fixed = device(pdu, params={"ip": "10.0.0.9", "port": "7"})
+    for nodes in ((), ("n1", "n2")):
+        with pytest.raises(DeviceError, match="must name its one node"):
+            agent(replace(fixed, nodes=nodes)).off("n1")
+    switch = agent(replace(fixed, nodes=("n1",)))
+    switch.off("n1")
+    assert switch.state("n1") == "off"
+    assert json.loads((pdu / "plugs.json").read_text()) == {"7": "off"}
 
 
 def test_parameters_are_checked_against_the_agents_metadata(pdu: Path) -> None:

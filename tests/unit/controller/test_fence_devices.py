@@ -28,6 +28,26 @@ def test_a_device_with_wrong_settings_is_left_out_and_the_rest_stands():
     assert troubles == ["fence device bad: pcmk_host_map has 'n1': write NODE:PLUG;NODE:PLUG"]
 
 
+SHARED = """
+cluster: t
+nodes: [n1, n2, n3]
+fencing:
+  devices:
+    - {id: pdu, agent: fence_x, params: {ip: 10.0.0.9, pcmk_host_map: "n1:7;n2:8"}}
+    - {id: board, agent: fence_y, params: {ip: 10.0.0.1}, nodes: [n1]}
+    - {id: any, agent: fence_z}
+  levels: [node]
+"""
+
+
+def test_a_node_is_fenced_by_the_devices_that_are_for_it():
+    cluster = load_yaml(SHARED, "cluster.yaml", {})
+    config, _ = fencing_config(cluster.fencing, {name: {} for name in ("n1", "n2", "n3")}, "default")
+    devices = {name: config.levels_for(name)[0].devices for name in ("n1", "n2", "n3")}
+    assert devices == {"n1": ("pdu", "board", "any"), "n2": ("pdu", "any"), "n3": ("any",)}
+    assert config.devices["board"].nodes == ("n1",)
+
+
 def test_devices_are_asked_at_once_and_again_after_a_while():
     now, asked = [0.0], []
 

@@ -48,11 +48,16 @@ def test_pacemakers_parameters_are_the_fencers_and_the_rest_the_agents() -> None
         "pcmk_delay_max": "5s",
     }
     device = DeviceConfig.from_params("pdu", "fence_apc", params, "secret/pdu")
-    assert device == DeviceConfig(
-        "pdu", "fence_apc", {"ip": "10.0.0.9"}, "secret/pdu", {"n1": "7", "n2": "8", "n3": "9"}, "plug", 120.0
-    )
+    plugs, nodes = {"n1": "7", "n2": "8", "n3": "9"}, ("n1", "n2", "n3")
+    assert device == DeviceConfig("pdu", "fence_apc", {"ip": "10.0.0.9"}, "secret/pdu", plugs, "plug", 120.0, nodes)
     plain = DeviceConfig.from_params("pdu", "fence_apc", {})
-    assert (plain.plug_param, plain.timeout_s, plain.port_map) == ("port", 30.0, {})
+    assert (plain.plug_param, plain.timeout_s, plain.port_map, plain.nodes) == ("", 30.0, {}, ())
+
+
+def test_which_nodes_a_device_is_for() -> None:
+    both = {"pcmk_host_list": "n1, n4", "pcmk_host_map": "n1:7;n2:8"}
+    assert DeviceConfig.from_params("pdu", "fence_apc", both).nodes == ("n1", "n4", "n2")
+    assert DeviceConfig.from_params("pdu", "fence_apc", both, nodes=["n3"]).nodes == ("n3",)
 
 
 @pytest.mark.parametrize("params", [{"pcmk_host_map": "n1=7"}, {"pcmk_host_map": "n1:"}, {"pcmk_off_timeout": "soon"}])
