@@ -22,7 +22,7 @@ CIB = """<cib><configuration>
       <nvpair id="a2" name="site" value="east"/></instance_attributes></node>
     <node id="2" uname="web2"/><node id="3" uname="far" type="remote"/></nodes>
   <resources>
-    <primitive id="ipmi" class="stonith" type="fence_ipmilan">
+    <primitive id="strip" class="stonith" type="fence_apc_snmp">
       <instance_attributes id="i"><nvpair id="i1" name="pcmk_host_list" value="Web_1 web2"/>
         <nvpair id="i2" name="ip" value="10.0.0.1"/></instance_attributes></primitive>
     <group id="db"><meta_attributes id="gm"><nvpair id="gm1" name="resource-stickiness" value="50"/></meta_attributes>
@@ -46,7 +46,7 @@ CIB = """<cib><configuration>
     <rsc_order id="o4" first="ping-clone" then="db" kind="Optional" symmetrical="false"/>
     <rsc_order id="o5" first="nothing" then="db"/>
   </constraints>
-  <fencing-topology><fencing-level id="f1" target="web2" index="1" devices="ipmi"/></fencing-topology>
+  <fencing-topology><fencing-level id="f1" target="web2" index="1" devices="strip"/></fencing-topology>
   <acls/><alerts><alert id="mail" path="/bin/true"/></alerts>
 </configuration><status/></cib>"""
 
@@ -86,9 +86,9 @@ def test_what_is_imported_means_the_same(cib_file: Path) -> None:
 def test_fence_devices_and_topology(cib_file: Path) -> None:
     fencing = translate(cib_file, "shop")[0].fencing
     assert [(device.id, device.agent, device.nodes) for device in fencing.devices] == [
-        ("ipmi", "fence_ipmilan", ("web-1", "web2"))
+        ("strip", "fence_apc_snmp", ("web-1", "web2"))
     ]
-    assert [(entry.node, entry.levels[0].devices) for entry in fencing.topology] == [("web2", ("ipmi",))]
+    assert [(entry.node, entry.levels[0].devices) for entry in fencing.topology] == [("web2", ("strip",))]
 
 
 @pytest.mark.parametrize(
