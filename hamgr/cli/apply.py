@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from hamgr.cib.config import ClusterFile, ConfigError, load_yaml
+from hamgr.cib.status import StatusDoc
 from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
@@ -60,12 +61,24 @@ def apply(ctx: click.Context, file: Path) -> int:
             "applied_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         revision = store.compare_and_put(CONFIG, document, current.mod_revision if current else 0)
-        leader = store.get("leader")
+        leader, status = store.get("leader"), store.get("status")
     finally:
         store.close()
     by = f"the leader on {leader.value.get('node')} carries it out" if leader else "no hamgrd leads: the next one will"
     click.echo(f"cluster {cluster_file.cluster}: applied as revision {revision}; {by}")
+    for node in _removed_in_use(cluster_file, None if status is None else status.value):
+        click.echo(f"node {node} is not in the file any more and runs something: it is emptied first, as in standby")
     return Exit.OK
+
+
+def _removed_in_use(cluster_file: ClusterFile, status: object) -> list[str]:
+    """Nodes on which something runs by the leader's last word, and which the file does not name."""
+    try:
+        known = StatusDoc.from_value(status).nodes
+    except ValueError:
+        return []
+    kept = {node.name for node in cluster_file.to_cib().nodes}
+    return [node.name for node in known if node.resources_running and node.name not in kept]
 
 
 def _name(file: Path) -> str:

@@ -15,6 +15,7 @@ from hamgr.cib.config_fencing import Fencing
 from hamgr.controller.devicewatch import DeviceWatch
 from hamgr.controller.levels import fencing_config
 from hamgr.controller.returns import Returns
+from hamgr.fencer.history import surplus
 from hamgr.fencer.plan import Plan
 from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
@@ -80,7 +81,7 @@ class Fences:
         self._make_fencer = make_fencer
         self._fencers: list[FencerPort] = []
         self._returns = returns
-        self._records: dict[str, FenceRecord] = {record.id: record for record in records}
+        self._records: dict[str, FenceRecord] = {record.id: record for record in records}  # oldest first
         self._allowed = allowed
         self._describe = describe
         self._config = FencingConfig()
@@ -141,7 +142,7 @@ class Fences:
     @property
     def records(self) -> tuple[FenceRecord, ...]:
         """Everything that is remembered, newest first."""
-        return tuple(sorted(self._records.values(), key=lambda record: record.id, reverse=True))
+        return tuple(reversed(self._records.values()))
 
     @property
     def running(self) -> tuple[FenceRecord, ...]:
@@ -222,13 +223,12 @@ class Fences:
     def last_of(self, node: str) -> FenceRecord | None:
         """The newest successful fence of a whole node."""
         for record in self.records:
-            whole = record.target.node == node and record.target.pods is None
-            if whole and record.outcome is Outcome.SUCCEEDED:
+            if record.target.node == node and record.fenced_whole_node:
                 return record
         return None
 
     def _forget_oldest(self) -> None:
         """The fencer deletes the same ones from etcd."""
-        for record in self.records[self._config.keep_history :]:
-            if record.outcome is not Outcome.PENDING:
-                del self._records[record.id]
+        ended = [record for record in self._records.values() if record.outcome is not Outcome.PENDING]
+        for old in surplus(ended, self._config.keep_history):
+            del self._records[old]

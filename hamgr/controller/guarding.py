@@ -19,10 +19,8 @@ def guard(
     node: str, past: Iterable[FenceRecord], term: Term, store: Store, cache: Cache | None, now: float
 ) -> Reason | None:
     """Why a fence of the node may not begin now; None: it may. now: seconds since the epoch, as in the records."""
-    assert term.configuration is not None
     assert term.cluster is not None
-    names = [entry.name for entry in term.configuration.nodes]
-    bad = sum(term.recorded.standing(name) is Standing.LOST for name in names)
+    bad = sum(term.recorded.standing(name) is Standing.LOST for name in term.nodes)
     fencing = term.cluster.fencing
     limits = GuardLimits(
         max_fences=fencing.max_fences,
@@ -33,7 +31,7 @@ def guard(
         node,
         etcd_staleness_s=store.staleness_s(),
         api_staleness_s=0.0 if cache is None else cache.staleness_s(),
-        total=len(names),
+        total=len(term.nodes),
         bad=bad,
         # One from the future tells of a clock that was set back; it must not hold fences up until that time has come.
         past=[

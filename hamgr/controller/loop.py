@@ -313,6 +313,7 @@ class Controller:
         office.term.views.note(changes)
         if any(change.key == CONFIG for change in changes):
             self._configure(office, self._means.store.read(CONFIG))
+            office.term.touch("the configuration has changed")
         if any(change.key.startswith(REQUESTS) and change.entry is not None for change in changes):
             for request in office.requests.take():
                 self._carry_out(office, request)

@@ -200,7 +200,7 @@ class Operator:
     # --- overrides ---------------------------------------------------------------------------------------------------
 
     def _move(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
-        resource, node = self._resource(body), self._node(body)
+        resource, node = self._resource(body), self._staying_node(body)
         self._override(request, self._term.recorded.overrides.prefer(resource, node, *self._role_until(body)))
         return {"constraint": f"cli-prefer-{resource}"}
 
@@ -219,7 +219,9 @@ class Operator:
 
     def _standby(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
         value = "on" if body.get("on") else "off"
-        self._override(request, self._term.recorded.overrides.node_attribute(self._node(body), "standby", value))
+        self._override(
+            request, self._term.recorded.overrides.node_attribute(self._staying_node(body), "standby", value)
+        )
         return {}
 
     def _maintenance(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,13 +248,20 @@ class Operator:
     # --- checking ----------------------------------------------------------------------------------------------------
 
     def _nodes(self) -> list[str]:
-        assert self._term.configuration is not None
-        return [node.name for node in self._term.configuration.nodes]
+        return list(self._term.nodes)
 
     def _node(self, body: Mapping[str, Any]) -> str:
         node = _text(body, "node")
         if node not in self._nodes():
             raise Refusal(f"there is no node {node!r} in the cluster: nodes are {_list(self._nodes())}", NO_SUCH_NODE)
+        return node
+
+    def _staying_node(self, body: Mapping[str, Any]) -> str:
+        """A node that something may be sent to."""
+        node = self._node(body)
+        if node in self._term.leaving:
+            text = f"node {node} is not in the cluster file any more: it is only kept until nothing runs there"
+            raise Refusal(text, NO_SUCH_NODE)
         return node
 
     def _resource(self, body: Mapping[str, Any]) -> str:

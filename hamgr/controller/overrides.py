@@ -61,6 +61,12 @@ class Overrides:
         kept = {key: entry for key, entry in self.locations.items() if entry.until is None or entry.until > now}
         return self if len(kept) == len(self.locations) else replace(self, locations=kept)
 
+    def without_node(self, node: str) -> Overrides:
+        """Without what names a node that is gone."""
+        locations = {key: entry for key, entry in self.locations.items() if entry.node != node}
+        nodes = {name: values for name, values in self.nodes.items() if name != node}
+        return replace(self, locations=locations, nodes=nodes)
+
     def node_attribute(self, node: str, name: str, value: str | None) -> Overrides:
         """With a permanent node attribute set, or removed (None)."""
         return replace(self, nodes=_set(self.nodes, node, name, value))

@@ -6,7 +6,7 @@ before that queue is empty: *recorded before acted upon* is what lets the next l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import structlog
 from hamgr.cib import history
 from hamgr.cib.model import Cib, NodeState
 from hamgr.controller import standby
+from hamgr.controller.leaving import kept_in_standby, leaving
 from hamgr.controller.membership import Standing
 from hamgr.controller.overrides import Overrides
 from hamgr.store.errors import StoreUnavailable
@@ -73,13 +74,14 @@ class Recorded:
         self._journal = journal
         self._states: dict[str, NodeState] = {}
         self._standing: dict[str, Standing] = {}
+        self._settled_fence: dict[str, str | None] = {}
         self._overrides = Overrides()
         self._call_id = 0
         self._transition = 0
 
     def load(self, snapshot: Snapshot) -> None:
         """Take over what earlier leaders wrote; unreadable entries are named in the log and count as absent."""
-        self._states, self._standing = {}, {}
+        self._states, self._standing, self._settled_fence = {}, {}, {}
         for key, value in sorted(snapshot.values.items()):
             try:
                 if key == META:
@@ -95,6 +97,7 @@ class Recorded:
 
     def _load_node(self, node: str, value: Mapping[str, Any]) -> None:
         self._standing[node] = Standing(value.get("standing", Standing.UNSEEN))
+        self._settled_fence[node] = value.get("fence")
         recorded = history.from_json({**value, "name": node})
         self._states[node] = replace(recorded, name=node, resources=self.state(node).resources)
 
@@ -116,6 +119,13 @@ class Recorded:
     def standing(self, node: str) -> Standing:
         return self._standing.get(node, Standing.UNSEEN)
 
+    def settled_fence(self, node: str) -> str | None:
+        """The last successful fence of the node whose meaning for it is on record: its id, empty when there is none.
+
+        None: the record is of a version that did not write it down.
+        """
+        return self._settled_fence.get(node, "")
+
     @property
     def standings(self) -> dict[str, Standing]:
         return dict(self._standing)
@@ -130,13 +140,17 @@ class Recorded:
         return self._overrides
 
     def assemble(self, configuration: Cib, dc: str) -> Cib:
-        """The whole Cib for the scheduler: configuration, overrides, standbys, and the state of all configured nodes.
+        """The whole Cib for the scheduler: configuration, overrides, standbys, and the state of all nodes.
 
         Having quorum is what being able to write to etcd means, so a leader always has it.
         """
-        cib = self._overrides.apply(configuration)
+        cib = kept_in_standby(self._overrides.apply(configuration), self.leaving(configuration))
         states = tuple(self._states[node.name] for node in cib.nodes if node.name in self._states)
         return standby.drawn(replace(cib, node_states=states, have_quorum=True, no_quorum_panic=True, dc_uuid=dc))
+
+    def leaving(self, configuration: Cib) -> tuple[str, ...]:
+        """The nodes on record that the configuration does not name any more."""
+        return leaving(configuration, self._states.keys() | self._standing.keys())
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
@@ -171,21 +185,30 @@ class Recorded:
         self._standing[node] = standing
         self._write_node(node)
 
+    def settle_fence(self, node: str, fence_id: str) -> None:
+        """Note that what a fence means for the node is on record: to be written together with it."""
+        self._settled_fence[node] = fence_id
+        self._write_node(node)
+
     def set_overrides(self, overrides: Overrides) -> None:
         self._overrides = overrides
         self._journal.put(OVERRIDES, overrides.to_json())
 
-    def forget_nodes(self, configured: Iterable[str]) -> None:
-        """Drop what is recorded of nodes that the configuration does not name any more."""
-        for node in self._states.keys() - set(configured):
-            self.set_state(NodeState(node))
-            del self._states[node]
-            self._standing.pop(node, None)
-            self._journal.delete(NODES + node)
+    def forget_node(self, node: str) -> None:
+        """Drop what is recorded of a node, and what operators have said about it."""
+        self.set_state(NodeState(node))
+        self._states.pop(node, None)
+        self._standing.pop(node, None)
+        self._settled_fence.pop(node, None)
+        self._journal.delete(NODES + node)
+        kept = self._overrides.without_node(node)
+        if kept != self._overrides:
+            self.set_overrides(kept)
 
     def _write_node(self, node: str) -> None:
         plain = history.to_json(replace(self.state(node), resources=()))
-        self._journal.put(NODES + node, {**plain, "standing": str(self.standing(node))})
+        beside = {"standing": str(self.standing(node)), "fence": self.settled_fence(node)}
+        self._journal.put(NODES + node, {**plain, **beside})
 
     def _write_meta(self) -> None:
         self._journal.put(META, {"call_id": self._call_id, "transition": self._transition})

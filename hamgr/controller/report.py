@@ -206,10 +206,16 @@ class Reporter:
         if self.trouble:
             found.append(f"the applied cluster file cannot be used: {self.trouble}")
         found.extend(self._term.fences.device_troubles())
+        found.extend(self._nodes_that_leave())
         found.extend(self._nodes_that_do_not_fence_themselves())
         if self._term.last is not None:
             found.extend(self._term.last.warnings)
         return tuple(dict.fromkeys(found))
+
+    def _nodes_that_leave(self) -> Iterator[str]:
+        for node in self._term.leaving:
+            why = self._term.why_kept(node) or "it is about to be forgotten"
+            yield f"node {node} is not in the cluster file any more and is kept in standby: {why}"
 
     def _nodes_that_do_not_fence_themselves(self) -> Iterator[str]:
         """Members for which level `watchdog` is configured and would be refused."""

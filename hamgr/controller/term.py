@@ -23,6 +23,7 @@ from hamgr.controller.chronicle import Chronicle
 from hamgr.controller.course import Course, concluded, has_failed
 from hamgr.controller.decisions import describe
 from hamgr.controller.fences import Ended, Fences
+from hamgr.controller.leaving import running_on
 from hamgr.controller.membership import Limits, Standing, judge_all
 from hamgr.controller.recorded import Recorded
 from hamgr.controller.settings import ControllerSettings
@@ -34,6 +35,7 @@ from hamgr.fencer.history import as_status
 from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import FenceRecord, Outcome, Target
 from hamgr.fencer.topology import Level, LevelConfig
+from hamgr.kube.nodes import OUT_OF_SERVICE, has_taint
 from hamgr.scheduler import schedule
 from hamgr.scheduler.state import Options
 from hamgr.scheduler.status import read_options
@@ -105,13 +107,28 @@ class Term:
 
     def configure(self, cluster: ClusterFile) -> None:
         """Take over an applied cluster file."""
+        first = self.configuration is None
         self.cluster = cluster
         self.configuration = cluster.to_cib()
-        self.fences.configure(
-            cluster.fencing, {node.name: _attributes(node) for node in self.configuration.nodes}, cluster.namespace
-        )
-        self.recorded.forget_nodes(node.name for node in self.configuration.nodes)
-        self.touch("the configuration has changed")
+        attributes = {node.name: _attributes(node) for node in self.configuration.nodes}
+        attributes |= {node: {} for node in self.leaving}
+        self.fences.configure(cluster.fencing, attributes, cluster.namespace)
+        for node in self.leaving:
+            text = f"node {node} is not in the cluster file any more: it is emptied, then forgotten"
+            self._chronicle.tell("node_leaving", text, node=node)
+        if first:
+            self._settle_fences()
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """All nodes of the cluster: those that are configured, then those that leave it."""
+        configured = () if self.configuration is None else tuple(node.name for node in self.configuration.nodes)
+        return (*configured, *self.leaving)
+
+    @property
+    def leaving(self) -> tuple[str, ...]:
+        """Nodes that are not configured any more and were not forgotten yet."""
+        return () if self.configuration is None else self.recorded.leaving(self.configuration)
 
     def touch(self, why: str) -> None:
         """Something has changed that the scheduler must see: end the present course and ask again."""
@@ -258,6 +275,18 @@ class Term:
         )
         return history.record_result(history.forget_recurring_of(state, resource), stop)
 
+    def _settle_fences(self) -> None:
+        """Put on record what fences mean that the last leader ended, and died before it could."""
+        for node in self.nodes:
+            last, settled = self.fences.last_of(node), self.recorded.settled_fence(node)
+            if last is None or last.id == settled:
+                continue
+            if settled is None:
+                self.recorded.settle_fence(node, last.id)
+                continue
+            log.info("fence_settled", fence=last.id, node=node)
+            self._apply_fence(Ended(node, node, None, succeeded=True), detached=True)
+
     def _apply_fence(self, ended: Ended, *, detached: bool) -> None:
         node = ended.node
         if ended.pods_of is not None:
@@ -268,6 +297,8 @@ class Term:
             return
         self.recorded.update(node, history.member_fenced)
         self.recorded.set_standing(node, Standing.FENCED)
+        last = self.fences.last_of(node)
+        self.recorded.settle_fence(node, "" if last is None else last.id)
         self._fenced_at[node] = self._clock()
         self._give_up(node)
 
@@ -307,7 +338,7 @@ class Term:
     def _judge_nodes(self) -> None:
         if self.configuration is None:
             return
-        names = [node.name for node in self.configuration.nodes]
+        names = self.nodes
         returning = [name for name in names if self._shows_life_after_fence(name)]
         self.fences.look_for_returns(returning)
         cleared = {name for name in returning if self.fences.cleared(name)}
@@ -348,11 +379,9 @@ class Term:
                 self._course.walk.fail(action_id)
 
     def _waiting_for_first_members(self) -> bool:
-        assert self.configuration is not None
         if not self._is_first or self._clock() - self._began >= self._settings.join_wait_s:
             return False
-        unseen = [n.name for n in self.configuration.nodes if self.recorded.standing(n.name) is Standing.UNSEEN]
-        return bool(unseen)
+        return any(self.recorded.standing(node) is Standing.UNSEEN for node in self.nodes)
 
     # --- scheduling --------------------------------------------------------------------------------------------------
 
@@ -405,6 +434,7 @@ class Term:
         self.last = transition
         if not any(action.kind != "pseudo" for action in transition.actions):
             self._forget_standbys()
+            self._forget_emptied_nodes()
             log.debug("nothing_to_do", why=why)
             return
         number = self.recorded.next_transition()
@@ -414,6 +444,25 @@ class Term:
         self._held.clear()
         self._course = Course.of(number, transition, self._clock(), why, self._leader_id)
         self._go_on(self._course)
+
+    def _forget_emptied_nodes(self) -> None:
+        """Once nothing is under way or left to be done: drop the leaving nodes that nothing runs on."""
+        for node in self.leaving:
+            if not self.why_kept(node):
+                self.recorded.forget_node(node)
+                self._chronicle.tell("node_forgotten", f"node {node} is empty and forgotten", node=node)
+
+    def why_kept(self, node: str) -> str:
+        """Why a leaving node cannot be forgotten yet; empty: it can."""
+        if runs := running_on(self.cib(), node, int(self._now())):
+            return f"{', '.join(runs)} must be stopped there first"
+        obj = self.views.node_object(node)
+        if self.recorded.standing(node) is Standing.FENCED and obj is not None and has_taint(obj, OUT_OF_SERVICE):
+            return (
+                f"it was fenced and carries the taint {OUT_OF_SERVICE}: bring it back, delete the Node object, "
+                f"or `hamgr unfence {node}`"
+            )
+        return ""
 
     # --- carrying out ------------------------------------------------------------------------------------------------
 
@@ -438,9 +487,11 @@ class Term:
         self._chronicle.tell("transition_ended", f"transition {course.number} {outcome} after {took:g} s",
                              number=course.number, took_s=took)  # fmt: skip
         self._course = None
-        if course.walk.complete or self._reasons:
+        if self._reasons:
             return
-        if course.walk.failed:
+        if course.walk.complete:
+            self._forget_emptied_nodes()
+        elif course.walk.failed:
             self._reasons.append(f"transition {course.number} could not be completed")
         else:  # asked again at once, the scheduler would say the same for ever
             log.error("transition_cannot_be_walked", number=course.number, waiting=course.walk.waiting)

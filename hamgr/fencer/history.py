@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -18,14 +19,14 @@ log = structlog.get_logger(__name__)
 
 
 class EtcdRecords:
-    """The RecordStore of a leader. Thread-safe. `keep` bounds the number of ended fences that stay."""
+    """The RecordStore of a leader. Thread-safe. `keep`: how many ended fences stay (see `surplus`)."""
 
     def __init__(self, store: Store, leadership: Leadership, keep: int = 100) -> None:
         self._store = store
         self._leadership = leadership
         self._keep = keep
         self._lock = threading.Lock()
-        self._ended: list[str] = []
+        self._ended: dict[str, FenceRecord] = {}  # oldest first
 
     @property
     def token(self) -> int:
@@ -47,28 +48,42 @@ class EtcdRecords:
         except Deposed as error:
             raise NotOurs(str(error)) from None
         with self._lock:
-            self._ended = [known for known in self._ended if known not in surplus]
-            if record.outcome is not Outcome.PENDING and record.id not in self._ended:
-                self._ended.append(record.id)
+            for old in surplus:
+                self._ended.pop(old, None)
+            if record.outcome is not Outcome.PENDING:
+                self._ended[record.id] = record
 
     def load(self) -> list[FenceRecord]:
         """All records, oldest first; to be called on winning leadership. Raises StoreUnavailable and others."""
         found = records_of(self._store.read(FENCES))
         with self._lock:
-            self._ended = [record.id for record in found if record.outcome is not Outcome.PENDING]
+            self._ended = {record.id: record for record in found if record.outcome is not Outcome.PENDING}
         return found
 
     def _surplus(self, record: FenceRecord) -> list[str]:
         with self._lock:
-            ended = [known for known in self._ended if known != record.id]
-        room = self._keep - (record.outcome is not Outcome.PENDING)
-        return sorted(ended)[: max(0, len(ended) - room)]
+            ended = {known: entry for known, entry in self._ended.items() if known != record.id}
+        if record.outcome is not Outcome.PENDING:
+            ended[record.id] = record
+        return surplus(list(ended.values()), self._keep)
+
+
+def surplus(ended: Sequence[FenceRecord], keep: int) -> list[str]:
+    """The ids of the oldest ended fences beyond `keep`; `ended` is oldest first.
+
+    The last successful fence of each node stays whatever its age: by it one tells whether the node is back.
+    """
+    last = {record.target.node: record.id for record in ended if record.fenced_whole_node}
+    return [record.id for record in ended[: max(0, len(ended) - keep)] if record.id not in last.values()]
 
 
 def records_of(snapshot: Snapshot) -> list[FenceRecord]:
-    """The fence records in a snapshot, oldest first; what is none is logged and left out."""
+    """The fence records in a snapshot, oldest first; what is none is logged and left out.
+
+    Their order is etcd's: a clock that was set back between two of them does not change it.
+    """
     found = []
-    for key, entry in sorted(snapshot.entries.items()):
+    for key, entry in sorted(snapshot.entries.items(), key=lambda item: (item[1].create_revision, item[0])):
         if key.startswith(FENCES):
             try:
                 found.append(FenceRecord.from_json(entry.value))

@@ -167,6 +167,11 @@ class FenceRecord:
         """The level that is being tried, or was the last."""
         return self.levels[self.level_index]
 
+    @property
+    def fenced_whole_node(self) -> bool:
+        """Whether it has succeeded, and was of the node as a whole."""
+        return self.outcome is Outcome.SUCCEEDED and self.target.pods is None
+
     def noted(self, code: str, at: float, **data: Any) -> FenceRecord:
         """With one more thing that was noticed."""
         step = StepTime(self.level.level, self.phase, at, code, data)
@@ -193,7 +198,7 @@ def new_record(
     *,
     confirmation: Confirmation | None = None,
 ) -> FenceRecord:
-    """The record of a fence that begins now; ids sort by time."""
+    """The record of a fence that begins now. Its id begins with the time, for people; nothing is ordered by it."""
     now = time.time()
     return FenceRecord(
         id=f"{int(now * 1000):013d}-{uuid.uuid4().hex[:6]}",

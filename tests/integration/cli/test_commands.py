@@ -112,6 +112,15 @@ def test_apply_stores_the_text_once(store, capsys):
     assert store.get("config").mod_revision == first.mod_revision
 
 
+def test_apply_names_the_nodes_that_have_to_be_emptied(store, capsys):
+    running = (NodeStatus("n9", online=True, resources_running=2), NodeStatus("n8", online=True))
+    store.compare_and_put("status", StatusDoc("sandbox", nodes=running).to_value(), 0)
+    assert main(["apply", "-f", str(EXAMPLE)]) == 0
+    said = capsys.readouterr().out
+    assert "node n9 is not in the file any more and runs something: it is emptied first" in said
+    assert "n8" not in said
+
+
 def test_apply_refuses_another_clusters_file(store, tmp_path, capsys):
     other = tmp_path / "other.yaml"
     other.write_text("cluster: other\nnodes: [n1]\n")

@@ -192,3 +192,18 @@ def test_a_request_that_nobody_could_take_is_taken_by_the_next_leader(site):
     site.start("n2")
     assert requests.wait(ticket, 20) == {"constraint": "cli-ban-db-on-n1"}
     wait_until(lambda: site.agent.where("db") in ({"n2"}, {"n3"}))
+
+
+def test_a_node_that_is_taken_out_of_the_file_is_emptied_first(site):
+    site.whole()
+    site.ask("maintenance", {"node": "", "on": True})
+    site.apply(site.cluster.replace("nodes: [n1, n2, n3]", "nodes: [n2, n3]").partition("constraints:")[0])
+    wait_until(lambda: any("n1 is not in the cluster file any more" in text for text in site.status().warnings))
+    assert site.runs_on("n1")
+    with pytest.raises(RequestRefused, match="only kept until nothing runs there") as refused:
+        site.ask("move", {"resource": "db", "node": "n1", "role": "", "lifetime_s": None})
+    assert refused.value.exit_code == 68
+    site.ask("maintenance", {"node": "", "on": False})
+    wait_until(lambda: site.agent.where("db") in ({"n2"}, {"n3"}))
+    wait_until(lambda: [node.name for node in site.status().nodes] == ["n2", "n3"])
+    assert site.store.get("state/nodes/n1") is None

@@ -54,6 +54,26 @@ def test_history_is_bounded_and_pending_fences_are_kept(store: Store) -> None:
     assert [record.id for record in again.load()] == ["0-pending", "5-ended", "6-ended"]
 
 
+def test_the_order_is_etcds_not_the_clocks(store: Store) -> None:
+    """Ids begin with the time; the clock was set back between these two."""
+    records = EtcdRecords(store, leader(store, "n1"), keep=1)
+    for number in ("9-first", "1-second"):
+        failed = replace(a_record(), id=number, outcome=Outcome.FAILED, target=Target("n1", (("default", "db-n1"),)))
+        records.save(replace(failed, outcome=Outcome.PENDING))
+    assert [record.id for record in records.load()] == ["9-first", "1-second"]
+    for number in ("9-first", "1-second"):
+        records.save(replace(a_record(), id=number, outcome=Outcome.FAILED))
+    assert [record.id for record in records.load()] == ["1-second"]
+
+
+def test_the_last_fence_of_a_node_is_kept_for_as_long_as_somebody_may_ask_whether_it_is_back(store: Store) -> None:
+    records = EtcdRecords(store, leader(store, "n1"), keep=2)
+    records.save(replace(a_record(), id="n9", outcome=Outcome.SUCCEEDED, target=Target("n9")))
+    for number in range(5):
+        records.save(replace(a_record(), id=f"{number}-ended", outcome=Outcome.SUCCEEDED))
+    assert [record.id for record in records.load()] == ["n9", "3-ended", "4-ended"]
+
+
 def leader_again(store: Store) -> Leadership:
     store.transact(deletes=["leader"])
     return leader(store, "n2")

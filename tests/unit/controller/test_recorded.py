@@ -126,22 +126,29 @@ def test_an_unreadable_entry_does_not_hide_the_others(etcd: ModelEtcd, recorded:
     assert [entry.id for entry in recorded.state("n1").resources] == ["db"]
 
 
-def test_nodes_that_are_no_longer_configured_are_forgotten(etcd: ModelEtcd, recorded: Recorded) -> None:
+def test_a_node_that_is_forgotten_leaves_nothing_behind(etcd: ModelEtcd, recorded: Recorded) -> None:
     for node in ("n1", "n2"):
         recorded.set_standing(node, Standing.MEMBER)
         recorded.update(node, lambda state: history.record_result(history.member_up(state), executed()))
-    recorded.forget_nodes(["n1"])
+    recorded.set_overrides(Overrides().node_attribute("n2", "standby", "on").ban("db", "n2").ban("db", "n1"))
+    recorded.forget_node("n2")
     recorded.flush()
-    assert not {key for key in etcd.values if "n2" in key}
+    assert not {key for key, value in etcd.values.items() if "n2" in key or "n2" in str(value)}
     assert "n2" not in recorded.standings
+    assert [entry.node for entry in recorded.overrides.locations.values()] == ["n1"]
 
 
-def test_the_scheduler_sees_configured_nodes_with_overrides_and_quorum(recorded: Recorded) -> None:
+def test_the_scheduler_sees_all_nodes_with_overrides_and_quorum(recorded: Recorded) -> None:
     recorded.update("n1", history.member_up)
-    recorded.update("stranger", history.member_up)
-    recorded.set_overrides(Overrides().option("maintenance-mode", "true"))
+    recorded.update("n3", history.member_up)
+    recorded.set_overrides(Overrides().option("maintenance-mode", "true").node_attribute("n3", "standby", "off"))
     cib = recorded.assemble(Cib(nodes=(Node("n1"), Node("n2"))), "n1")
-    assert [state.name for state in cib.node_states] == ["n1"]
+    assert [state.name for state in cib.node_states] == ["n1", "n3"]
+    assert [(node.name, dict(node.attributes[0].pairs) if node.attributes else {}) for node in cib.nodes] == [
+        ("n1", {}),
+        ("n2", {}),
+        ("n3", {"standby": "on"}),
+    ]
     assert (cib.have_quorum, cib.dc_uuid) == (True, "n1")
     assert cib.options[0].pairs == (("maintenance-mode", "true"),)
 

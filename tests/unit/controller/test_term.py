@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fixtures.term_world import World
 
 from hamgr.controller.membership import Standing
 from hamgr.controller.targets import PodTarget
+from hamgr.fencer.reasons import reason
+from hamgr.fencer.records import Outcome, Target, new_record
+from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.scheduler.transition import Action, Transition
 
 
@@ -213,3 +218,93 @@ def test_a_transition_that_cannot_be_walked_is_not_asked_for_again_at_once(monke
     for _ in range(20):
         world.advance()
     assert world.term.recorded.transitions == before + 1
+
+
+def ended_but_unsettled(world: World, node: str) -> None:
+    """The fence of the node has succeeded, and its leader dies before it can put that on record."""
+    (record,) = world.fencer.running.values()
+    world.etcd.answering = False
+    world.fenced(record)
+    world.etcd.answering = True
+    world.fencer.running.clear()
+    assert world.etcd.values[f"state/nodes/{node}"]["standing"] == "lost"
+    world.lead()
+
+
+def test_a_fence_that_ended_with_its_leader_is_not_repeated() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    world.lose(node)
+    world.advance()
+    ended_but_unsettled(world, node)
+    assert world.term.recorded.standing(node) is Standing.FENCED
+    world.settle()
+    assert len(world.fences) == 1
+    assert world.where("db") not in ([], [node])
+    assert world.violations == []
+
+
+def test_a_node_that_is_back_before_the_next_leader_is_let_in_as_after_any_fence() -> None:
+    """Taken for one that was never fenced, it would keep the fence's taint."""
+    world = settled()
+    (node,) = world.where("db")
+    world.lose(node)
+    world.advance()
+    world.members[node] = {"node": node, "boot_id": "boot-2", "id": "again"}
+    ended_but_unsettled(world, node)
+    assert world.term.recorded.standing(node) is Standing.FENCED
+    assert world.term.recorded.state(node).resources == ()
+    world.settle()
+    assert world.term.recorded.standing(node) is Standing.MEMBER
+    assert len(world.fences) == 1
+    assert world.violations == []
+
+
+def test_a_settled_fence_is_not_settled_again_after_the_node_has_come_back() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    world.lose(node)
+    world.settle()
+    world.join(node)
+    world.settle()
+    world.lead()
+    assert world.term.recorded.standing(node) is Standing.MEMBER
+    world.settle()
+    assert len(world.fences) == 1
+
+
+def test_records_of_a_version_that_noted_no_fences_are_left_as_they_are() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    world.lose(node)
+    world.settle()
+    world.join(node)
+    world.settle()
+    for key, value in world.etcd.values.items():
+        if key.startswith("state/nodes/"):
+            value.pop("fence")
+    world.lead()
+    assert world.term.recorded.standing(node) is Standing.MEMBER
+    world.settle()
+    world.lead()
+    assert world.term.recorded.settled_fence(node) == next(iter(world.fences))
+
+
+def test_the_newest_fence_is_the_one_that_was_begun_last_whatever_the_clock_said() -> None:
+    world = settled()
+    first, second = (new_record(Target("n1"), reason("node-lost", node="n1"), "n2", (LevelConfig(Level.VOLUME),))
+                     for _ in range(2))  # fmt: skip
+    first, second = replace(first, id="9"), replace(second, id="1")
+    for record in (first, second):
+        world.term.fences.note(replace(record, outcome=Outcome.SUCCEEDED))
+    last = world.term.fences.last_of("n1")
+    assert last is not None
+    assert last.id == "1"
+
+
+def test_a_new_leader_tells_no_news_of_the_configuration() -> None:
+    world = World()
+    world.advance()
+    (why,) = [text for code, text in world.told if code == "transition"]
+    assert "a new leader" in why
+    assert "configuration" not in why

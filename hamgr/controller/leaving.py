@@ -1,0 +1,30 @@
+"""Nodes that were taken out of the cluster file while something may still run there: in standby until they are empty.
+
+Forgetting such a node at once would leave its instances to run unwatched, with their disks, while the scheduler starts
+them elsewhere. Pacemaker keeps a node that still runs something as well. Nothing of this is recorded: a leaving node is
+one that is on record and not configured, so the next leader, and `hamgr simulate --live`, see the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from hamgr.cib.model import Cib, Node, NvSet
+from hamgr.scheduler.status import unpack
+
+
+def leaving(cib: Cib, recorded: Iterable[str]) -> tuple[str, ...]:
+    """The recorded nodes that the configuration does not name any more, sorted."""
+    return tuple(sorted(set(recorded) - {node.name for node in cib.nodes}))
+
+
+def kept_in_standby(cib: Cib, names: Collection[str]) -> Cib:
+    """The configuration with these nodes added, in standby whatever else is said of them."""
+    standby = (NvSet((("standby", "on"),), id="leaving"),)
+    return replace(cib, nodes=(*cib.nodes, *(Node(name, attributes=standby) for name in names)))
+
+
+def running_on(cib: Cib, node: str, now: int) -> tuple[str, ...]:
+    """What runs on a node, as the scheduler reads its history. now: seconds since the epoch."""
+    return tuple(rsc.id for entry in unpack(cib, now).nodes if entry.name == node for rsc in entry.running)

@@ -1,0 +1,87 @@
+"""Nodes that are taken out of the cluster file: emptied first, fenced if they are silent, and only then forgotten."""
+
+from __future__ import annotations
+
+from fixtures.term_world import FILE, NODES, World
+
+from hamgr.controller.membership import Standing
+
+
+def without(node: str) -> str:
+    return FILE.replace("nodes: [n1, n2, n3]", f"nodes: [{', '.join(n for n in NODES if n != node)}]")
+
+
+def settled() -> tuple[World, str]:
+    """A cluster at rest, and the node on which the database runs."""
+    world = World()
+    world.settle()
+    (node,) = world.where("db")
+    return world, node
+
+
+def test_what_runs_on_a_node_that_leaves_is_stopped_there_before_it_starts_elsewhere() -> None:
+    world, node = settled()
+    world.apply(without(node))
+    world.until(lambda: bool(world.ops("stop", "db")))
+    assert [op.node for op in world.ops("stop", "db")] == [node]
+    world.settle()
+    assert world.where("db") not in ([], [node])
+    assert world.violations == []
+
+
+def test_a_node_that_is_empty_is_forgotten_and_said_to_be() -> None:
+    world, node = settled()
+    world.apply(without(node))
+    assert world.term.leaving == (node,)
+    assert node in world.term.nodes
+    world.settle()
+    assert world.term.leaving == ()
+    world.advance()
+    assert not [key for key in world.etcd.values if f"/{node}" in key]
+    assert {"node_leaving", "node_forgotten"} <= {code for code, _ in world.told}
+
+
+def test_a_silent_node_is_fenced_though_it_is_not_configured_any_more() -> None:
+    world, node = settled()
+    world.lose(node)
+    world.apply(without(node))
+    world.until(lambda: bool(world.fencer.running), rounds=5)
+    assert [record.target.node for record in world.fencer.running.values()] == [node]
+    assert world.ops("start") == []
+    world.settle()
+    assert world.where("db") not in ([], [node])
+    assert world.term.leaving == ()
+    assert world.violations == []
+
+
+def test_the_next_leader_knows_of_it_as_well() -> None:
+    world, node = settled()
+    world.apply(without(node))
+    world.advance()
+    world.lead()
+    assert world.term.leaving == (node,)
+    world.settle()
+    assert world.where("db") not in ([], [node])
+    assert world.violations == []
+
+
+def test_what_may_not_be_stopped_keeps_its_node() -> None:
+    world, node = settled()
+    world.term.recorded.set_overrides(world.term.recorded.overrides.option("maintenance-mode", "true"))
+    world.apply(without(node))
+    world.settle()
+    assert world.term.leaving == (node,)
+    assert "db" in world.term.why_kept(node)
+    assert world.where("db") == [node]
+
+
+def test_a_node_that_is_back_in_the_file_takes_part_again() -> None:
+    world, node = settled()
+    world.apply(without(node))
+    world.advance()
+    world.apply(FILE)
+    assert world.term.leaving == ()
+    world.settle()
+    assert world.term.recorded.standing(node) is Standing.MEMBER
+    assert len(world.where("db")) == 1
+    assert world.violations == []
