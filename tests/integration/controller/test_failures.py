@@ -133,6 +133,7 @@ def test_a_fenced_node_that_is_back_takes_part_again(site):
     site.agent.dead.add("n1")
     site.silence("n1")
     wait_until(lambda: site.recorded("n1").get("standing") == "fenced")
+    wait_until(lambda: site.agent.where("db") - {"n1"})
     wait_until(site.idle)
     (where,) = site.agent.where("db")
     site.agent.dead.clear()
