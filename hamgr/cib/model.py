@@ -178,7 +178,7 @@ class Bundle:
     """Containers, each with an address of its own, that run replicas of at most one primitive."""
 
     id: str
-    technology: str = "docker"  # docker, podman, rkt
+    technology: str = "docker"  # docker, podman, rkt; empty: not configured, so there is nothing to run
     container: Mapping[str, str] = field(default_factory=dict)  # the container element's XML attributes
     network: Mapping[str, str] = field(default_factory=dict)  # the network element's XML attributes
     ports: tuple[PortMapping, ...] = ()

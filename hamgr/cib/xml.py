@@ -318,15 +318,14 @@ class _Reader:
 
     def bundle(self, element: Element) -> Bundle:
         name = self.claim_id(element)
-        container = next((c for c in element if c.tag in ("docker", "podman", "rkt")), None)
-        if container is None:
-            raise CibError(f'<bundle id="{name}"> has no docker, podman or rkt element.')
+        kinds = (element.find(technology) for technology in ("docker", "rkt", "podman"))
+        container = next((kind for kind in kinds if kind is not None), None)
         network = element.find("network")
         inner = element.find("primitive")
         return Bundle(
             id=name,
-            technology=container.tag,
-            container=dict(container.attrib),
+            technology="" if container is None else container.tag,
+            container={} if container is None else dict(container.attrib),
             network={} if network is None else dict(network.attrib),
             ports=tuple(
                 PortMapping(p.get("id", ""), p.get("port", ""), p.get("internal-port", ""), p.get("range", ""))

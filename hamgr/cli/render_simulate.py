@@ -181,7 +181,7 @@ def _bundle_lines(bundle: Rsc, depth: int) -> list[str]:
     lines = list(bullets([header], depth))
     for replica in replicas:
         name = (replica.remote or replica.container).id
-        address = f" ({replica.ipaddr})" if replica.ipaddr else ""
+        address = f" ({replica.address})" if replica.address else ""
         lines += bullets(
             [_primitive_line(replica.child or replica.container, name + address, replica.container)], depth + 1
         )

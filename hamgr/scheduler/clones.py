@@ -74,7 +74,8 @@ def _failed(rsc: Rsc) -> bool:
 
 
 def _number(rsc: Rsc) -> int:
-    return scores.leading_int(rsc.id.rpartition(":")[2])
+    """An instance's number: that of a clone's is after a colon, that of a bundle's container after a dash."""
+    return scores.leading_int(rsc.id.rpartition(":" if ":" in rsc.id else "-")[2])
 
 
 def compare_instances(work: Work, a: Rsc, b: Rsc) -> int:
@@ -94,7 +95,7 @@ def compare_instances(work: Work, a: Rsc, b: Rsc) -> int:
     ok_a, ok_b = placement.available(node_a), placement.available(node_b)
     if ok_a != ok_b:
         return -1 if ok_a else 1
-    top = a.top()
+    top = a.parent or a
     listed_a, listed_b = node_a in top.allowed, node_b in top.allowed
     if not (listed_a and listed_b):
         return listed_b - listed_a
@@ -396,7 +397,7 @@ def create_pseudo_actions(work: Work, rsc: Rsc, parts: list[Rsc]) -> None:
     stopped = actions.rsc_pseudo(work, rsc, "stopped", not stopping)
     stopped.priority = INFINITY
     stop.flags |= MIGRATE_RUNNABLE
-    if rsc.notify:
+    if rsc.notify and rsc.is_clone():
         from hamgr.scheduler import notifications
 
         notifications.add_pseudo_actions(work, rsc, "start", "stop")
@@ -490,8 +491,8 @@ def _update_interleaved(work: Work, first: Act, then: Act, node: NodeRt | None, 
                 # Nothing to pair with where it would run, so it must not run.
                 placement.set_assigned(work, child, None, True)
             continue
-        first_child_action = first_action(partner, _part_action_task(partner, first), node)
-        then_action = first_action(child, part_task(child, then.task), node)
+        first_child_action = _paired_action(first, partner, node, first.task not in ("stop", "stopped"))
+        then_action = _paired_action(then, child, node, then.task in ("promote", "promoted", "demote", "demoted"))
         if first_child_action is None or then_action is None:
             continue
         if actions.order(first_child_action, then_action, type_):
@@ -506,3 +507,23 @@ def _update_interleaved(work: Work, first: Act, then: Act, node: NodeRt | None, 
             type_,
         )
     return changed
+
+
+def _paired_action(action: Act, instance: Rsc, node: NodeRt | None, inside: bool) -> Act | None:
+    """An instance's part of a collection's action; ``inside``: of a container, what the resource in it does.
+
+    What waits for a bundle needs the service in its containers; but where a bundle waits itself, its containers do.
+    """
+    child = contained(instance) if inside else None
+    if child is not None:
+        # It runs on the guest node in the container.
+        return first_action(child, _part_action_task(child, action))
+    return first_action(instance, _part_action_task(instance, action), node)
+
+
+def contained(instance: Rsc) -> Rsc | None:
+    """What runs in a bundle's container; None for anything else."""
+    bundle = instance.parent.bundle if instance.parent is not None else None
+    if bundle is None:
+        return None
+    return next((replica.child for replica in bundle.replicas if replica.container is instance), None)

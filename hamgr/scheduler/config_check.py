@@ -34,6 +34,8 @@ def compare(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> int:
     extra = bool(params)
     for name, value in resources.params(work, rsc, node).items():
         params.setdefault(name, value)
+    if needs_remote_name(rsc):
+        params["addr"] = host_address(rsc)
     meta = operations.op_meta(work, rsc, config, op.operation, op.interval_ms)
     timeout = operations.timeout_ms(work, rsc, config, meta, op.operation, op.interval_ms)
     current = digest.op_digest(params, op.interval_ms, timeout)
@@ -180,6 +182,13 @@ def _reload(work: Work, rsc: Rsc, node: NodeRt) -> None:
     flags = O_OPTIONAL | O_THEN_CANCELS_FIRST
     for task in ("stop", "demote"):
         actions.new_ordering(work, None, "", reload, rsc, actions.key_of(rsc, task), None, flags)
+
+
+def host_address(connection: Rsc) -> str:
+    """Where a connection without an address of its own reaches its container: the host's name ("": there is none)."""
+    container = connection.container
+    host = container.assigned_to or container.current_node() if container is not None else None
+    return host.name if host is not None else ""
 
 
 def resource_address(rsc: Rsc) -> str:

@@ -82,7 +82,7 @@ def _apply_node_criteria(work: Work) -> None:
     for node in work.nodes:
         for rsc in work.resources:
             _failure_ban(work, rsc, node)
-            _exclusive_discovery(rsc, rsc, node)
+            _exclusive_discovery(rsc, node)
 
 
 def _shutdown_locks(work: Work) -> None:
@@ -152,10 +152,10 @@ def _failure_ban(work: Work, rsc: Rsc, node: NodeRt) -> None:
         placement.ban(work, failed, node, "migration-threshold")
 
 
-def _exclusive_discovery(rsc: Rsc, top: Rsc, node: NodeRt) -> None:
-    if rsc.exclusive_discovery or top.exclusive_discovery:
+def _exclusive_discovery(rsc: Rsc, node: NodeRt) -> None:
+    if rsc.exclusive_discovery or rsc.top().exclusive_discovery:
         for child in rsc.children:
-            _exclusive_discovery(child, top, node)
+            _exclusive_discovery(child, node)
         if node in rsc.allowed and rsc.discovery.get(node) != "exclusive":
             rsc.allowed[node] = -INFINITY
 

@@ -7,7 +7,7 @@ ordering does not insist is dropped ("Transition Graph" of Pacemaker Development
 from __future__ import annotations
 
 from hamgr.cib import digest
-from hamgr.scheduler import notifications, operations, resources
+from hamgr.scheduler import config_check, notifications, operations, resources
 from hamgr.scheduler.state import (
     DUMPED,
     MIGRATE_RUNNABLE,
@@ -152,6 +152,8 @@ def _operation(work: Work, act: Act, key: str, node: str, history_id: str) -> Ac
     assert rsc.primitive is not None
     task = act.task
     params = {**resources.params(work, rsc, act.node), **operations.op_params(work, act.op, act.node)}
+    if config_check.needs_remote_name(rsc):
+        params["addr"] = config_check.host_address(rsc)
     executes = task not in ("cancel", "delete", "notify")
     return Action(
         id=act.id,

@@ -39,6 +39,7 @@ from hamgr.scheduler.state import (
     RUNNABLE,
     STARTED,
     STOPPED,
+    UNKNOWN,
     UNPROMOTED,
     Act,
     Link,
@@ -146,7 +147,9 @@ def _state(rsc: Rsc) -> int:
     """A resource's current role; of a collection the highest of its parts."""
     if rsc.variant == Variant.PRIMITIVE:
         return rsc.role
-    return max((_state(child) for child in rsc.children), default=0)
+    if rsc.variant == Variant.BUNDLE:
+        return UNKNOWN  # its containers run or not, but it has no role as a whole
+    return max((_state(child) for child in rsc.children), default=UNKNOWN)
 
 
 def parse_key(key: str, rsc_id: str) -> tuple[str, int]:

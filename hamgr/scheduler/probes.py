@@ -61,7 +61,7 @@ def _not_needed(work: Work, rsc: Rsc, node: NodeRt, top: Rsc) -> bool:
     discovery = rsc.discovery.get(node, "")
     if (rsc.exclusive_discovery or top.exclusive_discovery) and discovery != "exclusive":
         return True
-    if discovery == "never":
+    if discovery == "never" or (node.bundle and discovery != "exclusive"):
         return True
     return node.guest and _guest_down(work, node, top)
 

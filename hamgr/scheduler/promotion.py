@@ -5,6 +5,7 @@ Implements "Promotable clones" and "Promotion scores" of Pacemaker Explained.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cmp_to_key
 
 from hamgr.cib import scores
@@ -56,10 +57,20 @@ def promotion_score(rsc: Rsc, node: NodeRt) -> int | None:
         return sum(found) if found else None
     if rsc.allowed.get(node, -1) < 0 or not _score_applies(rsc, node):
         return None
-    text = node.attributes.get(f"master-{rsc.clone_name or rsc.id}")
+    attributes = _attributes(rsc, node)
+    text = attributes.get(f"master-{rsc.clone_name or rsc.id}")
     if text is None and not rsc.unique:
-        text = node.attributes.get(f"master-{strip_instance(rsc.id)}")
+        text = attributes.get(f"master-{strip_instance(rsc.id)}")
     return None if text is None else scores.parse(text)
+
+
+def _attributes(rsc: Rsc, node: NodeRt) -> Mapping[str, str]:
+    """Where promotion scores are kept: of a bundle's primitive, with "container-attribute-target", at the host."""
+    connection = node.remote_rsc
+    container = connection.container if connection is not None else None
+    if container is None or rsc.meta.get("container-attribute-target", "").lower() != "host":
+        return node.attributes
+    return container.running_on[0].attributes if container.running_on else {}
 
 
 def add_scores(work: Work, clone: Rsc) -> None:
@@ -259,16 +270,7 @@ def create_actions(work: Work, clone: Rsc) -> None:
 def internal_constraints(work: Work, clone: Rsc) -> None:
     """Orderings between the phases of a promotable clone and its instances' roles."""
     assert clone.clone is not None
-    for first, then in (
-        ("stopped", "start"),
-        ("stopped", "promote"),
-        ("demoted", "stop"),
-        ("demoted", "start"),
-        ("demoted", "promote"),
-        ("running", "promote"),
-        ("demote", "demoted"),
-    ):
-        actions.order_tasks(work, clone, first, clone, then, O_OPTIONAL)
+    order_phases(work, clone)
     last: Rsc | None = None
     for child in clone.children:
         actions.order_tasks(work, clone, "demote", child, "demote", O_IMPLIES_FIRST_PRINTED)
@@ -279,3 +281,17 @@ def internal_constraints(work: Work, clone: Rsc) -> None:
             actions.order_tasks(work, last, "promote", child, "promote", O_OPTIONAL)
             actions.order_tasks(work, child, "demote", last, "demote", O_OPTIONAL)
         last = child
+
+
+def order_phases(work: Work, rsc: Rsc) -> None:
+    """First everything goes down, then up again: the order of a promotable clone's (or bundle's) phases."""
+    for first, then in (
+        ("stopped", "start"),
+        ("stopped", "promote"),
+        ("demoted", "stop"),
+        ("demoted", "start"),
+        ("demoted", "promote"),
+        ("running", "promote"),
+        ("demote", "demoted"),
+    ):
+        actions.order_tasks(work, rsc, first, rsc, then, O_OPTIONAL)

@@ -103,9 +103,9 @@ def build(work: Work, config: model.Resource, parent: Rsc | None, suffix: str = 
     elif isinstance(config, model.Clone):
         _clone(work, rsc, config)
     else:
-        from hamgr.scheduler import bundles
+        from hamgr.scheduler import bundle_unpack
 
-        bundles.unpack(work, rsc, config)
+        bundle_unpack.unpack(work, rsc, config)
     return rsc
 
 
@@ -135,8 +135,9 @@ def _apply_meta(work: Work, rsc: Rsc) -> None:
             rsc.migration_threshold = INFINITY
     rsc.failure_timeout_ms = durations.parse_ms(meta.get("failure-timeout"))
     is_remote = rsc.primitive is not None and remotes.is_remote_agent(rsc.primitive.agent)
+    is_guest = is_remote and "container" in meta
     allow_migrate = meta.get("allow-migrate")
-    rsc.allow_migrate = is_remote if allow_migrate is None else is_true(allow_migrate)
+    rsc.allow_migrate = is_remote and not is_guest if allow_migrate is None else is_true(allow_migrate)
     _requires(work, rsc, is_remote)
     if is_remote:
         rsc.is_remote_node = True
@@ -147,7 +148,7 @@ def _apply_meta(work: Work, rsc: Rsc) -> None:
     rsc.next_role = target_role(rsc)
     if options.symmetric:
         # A node's own score is 0, or -INFINITY once it is known to be down.
-        rsc.allowed = {node: node.weight for node in work.nodes}
+        rsc.allowed = {node: node.weight for node in work.nodes if not node.bundle}
 
 
 def _requires(work: Work, rsc: Rsc, is_remote: bool) -> None:
@@ -245,8 +246,9 @@ def _count(meta: dict[str, str], names: Sequence[str], default: int) -> int:
 def unpack(work: Work) -> None:
     """Make all configured resources; those of higher priority come first."""
     for config in work.cib.resources:
-        if isinstance(config, model.Bundle):
-            work.warn(f'Bundle "{config.id}" is left out: bundles are not scheduled.')
+        trouble = _trouble(config)
+        if trouble:
+            work.warn(f'Bundle "{config.id}" is left out: {trouble}.')
         else:
             work.resources.append(build(work, config, None))
     for connection in remotes.implicit_connections(work):
@@ -255,6 +257,15 @@ def unpack(work: Work) -> None:
     for rsc in list(work.by_id.values()):
         _link_container(work, rsc)
     work.resources.sort(key=lambda rsc: -rsc.priority)
+
+
+def _trouble(config: model.Resource) -> str:
+    """Why a resource cannot be scheduled; "" when it can."""
+    if not isinstance(config, model.Bundle):
+        return ""
+    from hamgr.scheduler import bundle_unpack
+
+    return bundle_unpack.unusable(config)
 
 
 def _link_container(work: Work, rsc: Rsc) -> None:

@@ -117,6 +117,7 @@ class NodeRt:
 
     __slots__ = (
         "attributes",
+        "bundle",
         "digests",
         "discovery_enabled",
         "expected_up",
@@ -155,6 +156,7 @@ class NodeRt:
         self.index = 0
         self.remote = remote  # remote or guest: run by pacemaker_remoted, no member of the cluster
         self.guest = False
+        self.bundle = False  # in a bundle's container: for that bundle's primitive alone
         self.online = False
         self.standby = False
         self.standby_onfail = False
@@ -298,7 +300,8 @@ class Rsc:
         return self.variant == Variant.CLONE
 
     def in_bundle(self) -> bool:
-        return self.variant == Variant.BUNDLE or self.top_with_bundle().variant == Variant.BUNDLE
+        """Whether this is a part of a bundle (the bundle itself is not)."""
+        return self.variant != Variant.BUNDLE and self.top_with_bundle().variant == Variant.BUNDLE
 
     def leaves(self) -> Iterator[Rsc]:
         """The primitives in this resource."""
@@ -362,30 +365,31 @@ class CloneData:
 class Replica:
     """One container of a bundle with what belongs to it."""
 
-    __slots__ = ("child", "container", "index", "ip", "ipaddr", "node", "remote")
+    __slots__ = ("address", "child", "container", "ip", "node", "remote")
 
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.container: Rsc
+    def __init__(self, container: Rsc, address: str, child: Rsc | None) -> None:
+        self.container = container
+        self.address = address
+        self.child = child  # the instance of the contained primitive
         self.ip: Rsc | None = None
-        self.remote: Rsc | None = None
-        self.child: Rsc | None = None
-        self.node: NodeRt | None = None
-        self.ipaddr = ""
+        self.remote: Rsc | None = None  # the connection to the guest node in the container
+        self.node: NodeRt | None = None  # that guest node
+
+    def parts(self) -> list[Rsc]:
+        """All resources of the replica, in the order in which people are told about them."""
+        return [part for part in (self.ip, self.container, self.remote, self.child) if part is not None]
 
 
 class BundleData:
     """What only bundles have."""
 
-    __slots__ = ("child", "config", "promoted_max", "replicas", "replicas_count", "replicas_per_host")
+    __slots__ = ("child", "config", "replicas", "replicas_per_host")
 
-    def __init__(self, config: model.Bundle) -> None:
+    def __init__(self, config: model.Bundle, replicas_per_host: int) -> None:
         self.config = config
+        self.replicas_per_host = replicas_per_host
         self.replicas: list[Replica] = []
-        self.replicas_count = 1
-        self.replicas_per_host = 1
-        self.promoted_max = 0
-        self.child: Rsc | None = None
+        self.child: Rsc | None = None  # the clone of the contained primitive
 
 
 class Colocation:

@@ -45,7 +45,7 @@ def _fencing(work: Work) -> Iterator[SummaryLine]:
 
 def _resource(rsc: Rsc) -> Iterator[SummaryLine]:
     if rsc.variant != Variant.PRIMITIVE:
-        for child in rsc.children:
+        for child in rsc.children if rsc.bundle is None else [p for r in rsc.bundle.replicas for p in r.parts()]:
             yield from _resource(child)
         return
     following = rsc.assigned_to

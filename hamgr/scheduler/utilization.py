@@ -107,6 +107,9 @@ def _demand(resources: list[Rsc]) -> dict[str, int]:
                 if any(leaf in resources for leaf in leaves)
                 else list(rsc.children[0].leaves() if rsc.children else ())
             )
+        elif rsc.bundle is not None:
+            # Any one container, since all are the same.
+            parts = [replica.container for replica in rsc.bundle.replicas[:1]] if rsc.provisional else []
         elif rsc.variant == Variant.GROUP:
             parts = list(rsc.leaves()) if rsc.colocated else list(rsc.leaves())[:1]
         for part in parts:
