@@ -107,8 +107,6 @@ def _replica(work: Work, bundle: Rsc, config: model.Bundle, index: int, known: l
         _connect(work, bundle, config, index, replica, child)
         # A guest node's capacity is its container's demand.
         container.utilization, child.utilization = child.utilization, {}
-        if replica.address:
-            child.meta["external-ip"] = replica.address
     return replica
 
 
