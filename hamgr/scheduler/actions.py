@@ -168,6 +168,7 @@ def update_runnable(work: Work, rsc: Rsc, action: Act) -> None:
     elif not dc and node.pending:
         action.flags &= ~RUNNABLE
     elif action.needs == Needs.NOTHING:
+        action.reason = ""
         action.flags |= RUNNABLE
         if node.guest:
             from hamgr.scheduler import fencing

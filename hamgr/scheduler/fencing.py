@@ -46,10 +46,7 @@ def fence_op(work: Work, node: NodeRt, task: str, optional: bool, reason: str) -
     action.meta["stonith_action"] = task
     if not optional and can_fence(work, node):
         action.flags &= ~OPTIONAL
-        if reason:
-            action.reason = reason
-    elif reason and not action.reason:
-        action.reason = reason
+    action.reason = action.reason or reason
     return action
 
 

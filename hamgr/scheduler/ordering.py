@@ -7,6 +7,8 @@ unrunnable first makes the other unrunnable, and so on. Implements "Ordering Con
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hamgr.scheduler import actions
 from hamgr.scheduler.behavior import BEHAVIORS
 from hamgr.scheduler.state import (
@@ -80,7 +82,8 @@ def apply(work: Work) -> None:
 
 
 def _update_all(work: Work) -> None:
-    for action in list(work.actions):
+    # Newest first, as everywhere below: of several reasons the first one is told.
+    for action in reversed(list(work.actions)):
         update(work, action)
 
 
@@ -225,14 +228,19 @@ def _is_ancestor(rsc: Rsc, candidate: Rsc) -> bool:
 
 def update(work: Work, root: Act) -> None:
     """Spread an action's inputs' consequences to it, and its own changes on, until nothing changes."""
-    stack = [root]
-    while stack:
-        stack.extend(_update_one(work, stack.pop()))
+    # Depth first. A chain of orderings may be longer than Python lets functions call each other.
+    running = [_update_one(work, root)]
+    while running:
+        action = next(running[-1], None)
+        if action is None:
+            running.pop()
+        else:
+            running.append(_update_one(work, action))
 
 
-def _update_one(work: Work, then: Act) -> list[Act]:
+def _update_one(work: Work, then: Act) -> Iterator[Act]:
+    """Let an action's inputs act on it; yields the actions that have to be looked at again before it goes on."""
     changed_then = False
-    again: list[Act] = []
     before_flags = then.flags
     if then.flags & REQUIRES_ANY:
         then.runnable_before = 0
@@ -240,11 +248,7 @@ def _update_one(work: Work, then: Act) -> list[Act]:
             then.required_runnable_before = 1
         then.flags &= ~RUNNABLE
     then_rsc = then.rsc
-    index = 0
-    inputs = then.before
-    while index < len(inputs):
-        link = inputs[index]
-        index += 1
+    for link in reversed(then.before[:]):
         if link.flags == O_NONE:
             continue
         first = link.action
@@ -273,8 +277,9 @@ def _update_one(work: Work, then: Act) -> list[Act]:
             changed_then = True
             link.flags = O_NONE
         if changed & FIRST:
-            again.extend(after.action for after in first.after)
-            again.append(first)
+            for after in reversed(first.after[:]):
+                yield after.action
+            yield first
         if changed & THEN:
             changed_then = True
     if then.flags & REQUIRES_ANY:
@@ -282,9 +287,9 @@ def _update_one(work: Work, then: Act) -> list[Act]:
     if changed_then:
         if before_flags & RUNNABLE and not then.flags & RUNNABLE:
             block_dependents(work, then)
-        again.append(then)
-        again.extend(after.action for after in then.after)
-    return again
+        yield then
+        for after in reversed(then.after[:]):
+            yield after.action
 
 
 def _spread(work: Work, first: Act, then: Act, link: Link) -> int:
@@ -375,24 +380,25 @@ def update_primitive(work: Work, first: Act, then: Act, flags: int, filter_: int
         _asymmetric(first, then)
     if type_ & O_IMPLIES_FIRST and not then_before & OPTIONAL:
         if filter_ & OPTIONAL and not flags & OPTIONAL and first_before & OPTIONAL:
-            first.flags &= ~OPTIONAL
+            _clear(first, OPTIONAL, then)
         if flags & MIGRATE_RUNNABLE and not then.flags & MIGRATE_RUNNABLE:
-            first.flags &= ~MIGRATE_RUNNABLE
+            _clear(first, MIGRATE_RUNNABLE, then)
     promoted = then.rsc is not None and then.rsc.role == PROMOTED
     if type_ & O_PROMOTED_IMPLIES_FIRST and filter_ & OPTIONAL and not then.flags & OPTIONAL and promoted:
-        first.flags &= ~OPTIONAL
-        if first.flags & MIGRATE_RUNNABLE and not then.flags & MIGRATE_RUNNABLE:
-            first.flags &= ~MIGRATE_RUNNABLE
+        _clear(first, OPTIONAL, then)
+        if not then.flags & MIGRATE_RUNNABLE:
+            _clear(first, MIGRATE_RUNNABLE, then)
     if type_ & O_IMPLIES_FIRST_MIGRATABLE and filter_ & OPTIONAL:
         if then.flags & (MIGRATE_RUNNABLE | RUNNABLE) != MIGRATE_RUNNABLE | RUNNABLE:
-            first.flags &= ~RUNNABLE
+            _clear(first, RUNNABLE, then)
         if not then.flags & OPTIONAL:
-            first.flags &= ~OPTIONAL
+            _clear(first, OPTIONAL, then)
     if type_ & O_PSEUDO_LEFT and filter_ & OPTIONAL and not first.flags & RUNNABLE:
-        then.flags &= ~(MIGRATE_RUNNABLE | PSEUDO)
+        _clear(then, MIGRATE_RUNNABLE, first)
+        then.flags &= ~PSEUDO
     if type_ & O_RUNNABLE_LEFT and filter_ & RUNNABLE and then.flags & RUNNABLE and not flags & RUNNABLE:
-        then.flags &= ~(RUNNABLE | MIGRATE_RUNNABLE)
-        then.reason = then.reason or _reason(first)
+        _clear(then, RUNNABLE, first)
+        _clear(then, MIGRATE_RUNNABLE, first)
     if (
         type_ & O_IMPLIES_THEN
         and filter_ & OPTIONAL
@@ -400,8 +406,7 @@ def update_primitive(work: Work, first: Act, then: Act, flags: int, filter_: int
         and not flags & OPTIONAL
         and not first.flags & MIGRATE_RUNNABLE
     ):
-        then.flags &= ~OPTIONAL
-        then.reason = then.reason or _reason(first)
+        _clear(then, OPTIONAL, first)
     if type_ & O_RESTART:
         _restart(first, then, filter_)
     changed = 0
@@ -414,9 +419,17 @@ def update_primitive(work: Work, first: Act, then: Act, flags: int, filter_: int
     return changed
 
 
-def _reason(cause: Act) -> str:
-    kind = "required" if cause.flags & RUNNABLE else "unrunnable"
-    return f"{kind} {cause.rsc.id if cause.rsc else cause.key} {cause.task}"
+_LOST = {RUNNABLE: "unrunnable", OPTIONAL: "required", MIGRATE_RUNNABLE: "unrunnable"}
+
+
+def _clear(action: Act, flag: int, cause: Act) -> None:
+    """Take a flag from an action because of another one, which becomes its reason if that is another resource's."""
+    if not action.flags & flag:
+        return
+    action.flags &= ~flag
+    # The first reason is the one that counts, except that a migration which cannot be outdoes it.
+    if action.rsc is not cause.rsc and (not action.reason or flag == MIGRATE_RUNNABLE):
+        action.reason = " ".join(part for part in (_LOST[flag], cause.rsc and cause.rsc.id, cause.task) if part)
 
 
 def _asymmetric(first: Act, then: Act) -> None:
@@ -436,7 +449,8 @@ def _asymmetric(first: Act, then: Act) -> None:
     ):
         return
     if not first.flags & RUNNABLE:
-        then.flags &= ~(OPTIONAL | RUNNABLE)
+        _clear(then, OPTIONAL, first)
+        _clear(then, RUNNABLE, first)
 
 
 def _restart(first: Act, then: Act, filter_: int) -> None:
@@ -452,14 +466,12 @@ def _restart(first: Act, then: Act, filter_: int) -> None:
         needed = True
     if not needed:
         return
-    if first.flags & RUNNABLE:
-        first.flags &= ~OPTIONAL
-    if not then.flags & OPTIONAL:
-        first.flags &= ~OPTIONAL
+    if first.flags & RUNNABLE or not then.flags & OPTIONAL:
+        _clear(first, OPTIONAL, then)
     if not then.flags & MIGRATE_RUNNABLE:
-        first.flags &= ~MIGRATE_RUNNABLE
+        _clear(first, MIGRATE_RUNNABLE, then)
     if not first.flags & (OPTIONAL | RUNNABLE):
-        then.flags &= ~RUNNABLE
+        _clear(then, RUNNABLE, first)
 
 
 # --- colocated dependents -----------------------------------------------------------------------------
@@ -485,7 +497,7 @@ def _block(work: Work, rsc: Rsc, task: str, cause: Rsc) -> None:
     for action in rsc.action_list:
         if action.task == task and action.flags & RUNNABLE:
             action.flags &= ~RUNNABLE
-            action.reason = f"colocation with {cause.id}"
+            action.reason = action.reason or f"colocation with {cause.id}"
             block_dependents(work, action)
             update(work, action)
     for child in rsc.children:

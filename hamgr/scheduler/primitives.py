@@ -285,7 +285,9 @@ def _stop(work: Work, rsc: Rsc, optional: bool, restarting: bool) -> None:
             required = True
         stop = actions.stop(work, rsc, node, not required)
         if rsc.assigned_to is None:
-            stop.reason = stop.reason or "node availability"
+            stop.reason = "node availability"
+        elif restarting and rsc.stop_unexpected:
+            stop.reason = "being multiply active"
         if not rsc.managed:
             stop.flags &= ~RUNNABLE
         if work.options.remove_after_stop:

@@ -660,6 +660,7 @@ def _apply(work: Work, replay: Replay) -> None:
 
 
 def _fence_where_active(work: Work, rsc: Rsc, node: NodeRt) -> None:
+    why = "is thought to be active there"
     if node.guest:
         rsc.failed = rsc.stop_required = True
     elif not work.options.fencing:
@@ -667,7 +668,8 @@ def _fence_where_active(work: Work, rsc: Rsc, node: NodeRt) -> None:
     elif node.remote and node.remote_rsc is not None and not node.remote_rsc.failed:
         # Fencing is revoked if the connection can be established from elsewhere.
         node.unseen = True
-    fencing.fence_node(work, node, f"{rsc.id} is thought to be active there", priority_delay=False)
+        why = "is active there (fencing will be revoked if remote connection can be re-established elsewhere)"
+    fencing.fence_node(work, node, f"{rsc.id} {why}", priority_delay=False)
 
 
 def _handle_failure(work: Work, rsc: Rsc, node: NodeRt, on_fail: OnFail) -> None:

@@ -25,7 +25,7 @@ from hamgr.scheduler.state import (
 
 def apply(work: Work) -> None:
     """Add the orderings that connections imply to all actions on remote nodes."""
-    for action in list(work.actions):
+    for action in reversed(list(work.actions)):
         rsc, node = action.rsc, action.node
         if rsc is None:
             continue

@@ -31,7 +31,7 @@ def lines(work: Work) -> tuple[SummaryLine, ...]:
 
 
 def _fencing(work: Work) -> Iterator[SummaryLine]:
-    for action in work.actions:
+    for action in reversed(work.actions):
         if action.rsc is not None or action.flags & OPTIONAL or action.task != "stonith" or not action.reason:
             continue
         node = action.node

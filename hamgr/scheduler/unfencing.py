@@ -38,9 +38,7 @@ def order(work: Work, rsc: Rsc, node: NodeRt, action: Act, flags: int) -> None:
     unfence = on_action(work, node, True)
     actions.order(unfence, action, flags)
     if not unfenced(node):
-        reason = f"required by {rsc.id}"
-        if not unfence.reason:
-            unfence.reason = reason
+        unfence.reason = unfence.reason or f"required by {rsc.id} {action.task}"
         if fencing.can_fence(work, node):
             unfence.flags &= ~OPTIONAL
 
