@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
 
-
-class Exit(IntEnum):
-    """docs/reference-cli.md has the table for people."""
+class Exit:
+    """Numbers that a command ends with; docs/reference-cli.md has the table for people."""
 
     OK = 0
     ERROR = 1
@@ -24,6 +22,6 @@ class Exit(IntEnum):
 class CommandError(Exception):
     """A command cannot do what was asked: one sentence (or a line a problem) for stderr, and the exit code."""
 
-    def __init__(self, message: str, code: Exit = Exit.ERROR) -> None:
+    def __init__(self, message: str, code: int = Exit.ERROR) -> None:
         super().__init__(message)
         self.code = code

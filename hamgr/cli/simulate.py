@@ -5,22 +5,22 @@ Kept lean: a run is a process, so nothing is imported that the answer does not n
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Iterator
-from datetime import UTC, datetime
+import time
 
 from hamgr.cib.model import Cib
-from hamgr.cib.rules import parse_date
-from hamgr.cli import simulate_input
+from hamgr.cli import simulate_input, simulate_options
 from hamgr.cli.exits import CommandError, Exit
-from hamgr.scheduler import Transition, schedule, simulator, status
+from hamgr.cli.simulate_options import Options
+from hamgr.scheduler import Transition, schedule, simulator
 from hamgr.scheduler.engine import effective_time, run
 from hamgr.scheduler.state import Rsc
 
-TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
     from typing import Any
 
 
@@ -75,31 +75,12 @@ def document(transition: Transition, revised: simulator.StatusView) -> dict[str,
 
 
 def answer(
-    cib: Cib, now: datetime, failing: dict[str, int] | None = None
+    cib: Cib, now: datetime | int, failing: dict[str, int] | None = None
 ) -> tuple[Transition, simulator.Simulation, simulator.StatusView]:
     """Schedule, pretend to execute, and look at the result."""
     transition = schedule(cib, now)
     simulation = simulator.execute(cib, transition, now, failing)
     return transition, simulation, simulator.view(simulation.cib, now)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="hamgr simulate",
-        description="Show what the cluster would do: current status, what changes, its execution, status afterwards.",
-    )
-    parser.add_argument("file", nargs="?", metavar="CIB.xml|FILE.yaml", help="a Pacemaker CIB or a cluster file")
-    parser.add_argument("--live", action="store_true", help="what the running cluster would do now")
-    parser.add_argument("--config", help="hamgrd's settings file, for --live")
-    parser.add_argument("--output", choices=("text", "json"), default="text")
-    parser.add_argument("--at", metavar="TIME", help="decide as of this time (ISO 8601)")
-    parser.add_argument("--node-up", action="append", default=[], metavar="NODE", help="as if the node came up")
-    parser.add_argument("--node-down", action="append", default=[], metavar="NODE", help="as if it left cleanly")
-    parser.add_argument("--node-fail", action="append", default=[], metavar="NODE", help="as if it was lost")
-    parser.add_argument("--op-fail", action="append", default=[], metavar="RSC_OP_INTERVAL@NODE=RC")
-    parser.add_argument("--show-scores", action="store_true", help="also each resource's score on each node")
-    parser.add_argument("--why", metavar="RESOURCE", help="say why this resource goes where it goes")
-    return parser
 
 
 def _failures(texts: list[str]) -> dict[str, int]:
@@ -112,16 +93,19 @@ def _failures(texts: list[str]) -> dict[str, int]:
     return found
 
 
-def _moment(text: str | None) -> datetime:
+def _moment(text: str) -> int:
+    """Seconds since the epoch."""
     if not text:
-        return datetime.now(UTC)
+        return int(time.time())
+    from hamgr.cib.dates import parse_date
+
     moment = parse_date(text)
     if moment is None:
         raise CommandError(f'"{text}" is no ISO 8601 time', Exit.USAGE)
-    return datetime.fromtimestamp(moment, UTC)
+    return moment
 
 
-def _cib(options: argparse.Namespace) -> Cib:
+def _cib(options: Options) -> Cib:
     if bool(options.file) == options.live:
         raise CommandError("name one thing to simulate: a CIB.xml, a cluster file, or --live", Exit.USAGE)
     cib = simulate_input.live(options.config) if options.live else simulate_input.from_file(options.file)
@@ -134,11 +118,10 @@ def _cib(options: argparse.Namespace) -> Cib:
 
 def main(argv: list[str]) -> int:
     """Run the command; its exit code."""
+    live = False
     try:
-        options = _parser().parse_args(argv)
-    except SystemExit as stop:  # argparse says 2 for wrong usage
-        return Exit.USAGE if stop.code else Exit.OK
-    try:
+        options = simulate_options.parse(argv)
+        live = options.live
         return _run(options)
     except CommandError as error:
         print(f"hamgr simulate: {error}", file=sys.stderr)
@@ -147,7 +130,7 @@ def main(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     except Exception as error:
-        if not options.live:
+        if not live:
             raise
         from hamgr.store.errors import StoreError
 
@@ -157,32 +140,43 @@ def main(argv: list[str]) -> int:
         return Exit.UNAVAILABLE
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: Options) -> int:
+    if options.help:
+        sys.stdout.write(simulate_options.help_text())
+        return Exit.OK
     failing, now, cib = _failures(options.op_fail), _moment(options.at), _cib(options)
-    transition, simulation, revised = answer(cib, now, failing)
+    transition = schedule(cib, now)
     for warning in transition.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if options.output == "json":
-        import json
-
-        json.dump(document(transition, revised), sys.stdout)
-        sys.stdout.write("\n")
-    elif options.why:
+    if options.why and options.output == "text":
         sys.stdout.write(_why(options.why, cib, now, transition))
     else:
-        from hamgr.cli import render_simulate
-
-        when = effective_time(cib, now)
-        before, after = status.unpack(cib, when), status.unpack(simulation.cib, when)
-        sys.stdout.write(render_simulate.render(before, transition, simulation, after))
+        simulation = simulator.execute(cib, transition, now, failing)
+        show = _json if options.output == "json" else _text
+        sys.stdout.write(show(cib, now, transition, simulation))
     if options.show_scores and options.output == "text":
         from hamgr.cli.render_reasons import score_lines
 
         sys.stdout.write("\n".join(("\nAllocation scores:", *score_lines(run(cib, now)))) + "\n")
+    sys.stdout.flush()
     return Exit.OK
 
 
-def _why(name: str, cib: Cib, now: datetime, transition: Transition) -> str:
+def _json(_cib: Cib, now: int, transition: Transition, simulation: simulator.Simulation) -> str:
+    from hamgr.cli.json_text import dumps
+
+    return dumps(document(transition, simulator.view(simulation.cib, now))) + "\n"
+
+
+def _text(cib: Cib, now: int, transition: Transition, simulation: simulator.Simulation) -> str:
+    from hamgr.cli.render_simulate import render
+    from hamgr.scheduler import status
+
+    when = effective_time(cib, now)
+    return render(status.unpack(cib, when), transition, simulation, status.unpack(simulation.cib, when))
+
+
+def _why(name: str, cib: Cib, now: int, transition: Transition) -> str:
     from hamgr.cli.render_reasons import reason_lines, score_lines
 
     work = run(cib, now)

@@ -27,8 +27,11 @@ def from_file(path: str) -> Cib:
         raise CommandError(f"cannot read {path}: {error.strerror}", Exit.NO_INPUT) from None
 
 
-def live(config: str | None) -> Cib:
-    """What the leader would put to the scheduler now, read from etcd. Raises CommandError, StoreError."""
+def live(config: str) -> Cib:
+    """What the leader would put to the scheduler now, read from etcd. Raises CommandError, StoreError.
+
+    ``config`` is the path of hamgrd's settings file; empty: the usual places.
+    """
     from pathlib import Path
 
     from hamgr.cib.config import ConfigError, load_yaml

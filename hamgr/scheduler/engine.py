@@ -7,7 +7,6 @@ schedule fencing; apply orderings; make the graph. Each stage reads what those b
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 
 from hamgr.cib.model import Cib
 from hamgr.cib.scores import INFINITY
@@ -32,29 +31,37 @@ from hamgr.scheduler import (
 from hamgr.scheduler.state import O_OPTIONAL, NodeRt, Rsc, Work
 from hamgr.scheduler.transition import Transition
 
+TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
+if TYPE_CHECKING:
+    from datetime import datetime
+
 # Importing these modules registers what their kind of resource does.
 _KINDS = (primitives, groups, clones, bundles)
 
 
-def effective_time(cib: Cib, now: datetime) -> int:
-    """The time of the decision: the CIB's execution date if it has one."""
+def effective_time(cib: Cib, now: datetime | int) -> int:
+    """The time of the decision in seconds since the epoch: the CIB's execution date if it has one."""
     if cib.execution_date is not None:
         return cib.execution_date
-    return int((now if now.tzinfo else now.replace(tzinfo=UTC)).timestamp())
+    if isinstance(now, int):
+        return now
+    from hamgr.cib import dates
+
+    return dates.seconds(now)
 
 
-def schedule(cib: Cib, now: datetime) -> Transition:
+def schedule(cib: Cib, now: datetime | int) -> Transition:
     """Decide what has to be done to bring a cluster to its configured state.
 
-    ``cib`` is the configuration with all recorded state; ``now`` the time that rules and failure timeouts see. Pure:
-    the same arguments give the same transition.
+    ``cib`` is the configuration with all recorded state; ``now`` the time that rules and failure timeouts see (a number
+    is seconds since the epoch). Pure: the same arguments give the same transition.
     """
     work = run(cib, now)
     made, edges = graph.build(work)
     return Transition(made, edges, summary.lines(work), tuple(work.warnings), tuple(work.reasons))
 
 
-def run(cib: Cib, now: datetime) -> Work:
+def run(cib: Cib, now: datetime | int) -> Work:
     """All stages up to the applied orderings; the working state, for those who want to look at it."""
     work = status.unpack(cib, effective_time(cib, now))
     # Placement follows chains of colocations, a few calls for each resource of the chain.

@@ -7,7 +7,6 @@ cluster's state afterwards. What crm_simulate does; also what "what if this node
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from hamgr.cib import history
 from hamgr.cib.model import Cib, NodeState
@@ -16,6 +15,10 @@ from hamgr.scheduler import status
 from hamgr.scheduler.engine import effective_time
 from hamgr.scheduler.state import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, NodeRt, Rsc, Work
 from hamgr.scheduler.transition import Action, Transition
+
+TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # What Pacemaker's simulator signs its results with.
 FAKE_CONTROLLER = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
@@ -59,7 +62,7 @@ class Simulation:
     complete: bool  # False when an injected failure stopped it
 
 
-def view(cib: Cib, now: datetime) -> StatusView:
+def view(cib: Cib, now: datetime | int) -> StatusView:
     """The state that a CIB records."""
     return view_of(status.unpack(cib, effective_time(cib, now)))
 
@@ -177,7 +180,9 @@ class _Run:
         return None
 
 
-def execute(cib: Cib, transition: Transition, now: datetime, failing: Mapping[str, int] | None = None) -> Simulation:
+def execute(
+    cib: Cib, transition: Transition, now: datetime | int, failing: Mapping[str, int] | None = None
+) -> Simulation:
     """Carry out a transition on a CIB; ``failing`` maps "RESOURCE_OPERATION_INTERVAL@NODE" to an exit code."""
     run = _Run(cib, transition, effective_time(cib, now), failing or {})
     waiting = {action.id: 0 for action in transition.actions}
