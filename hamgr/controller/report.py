@@ -161,7 +161,7 @@ class Reporter:
             disabled=_disabled(rsc),
             orphaned=rsc.orphan,
             promotable=rsc.promotable,
-            unique=rsc.unique and rsc.variant is Variant.CLONE,
+            unique=rsc.unique and rsc.variant == Variant.CLONE,
             note=self._note(rsc),
             children=tuple(self._resource(child) for child in rsc.children),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hamgr.scheduler.state import Act, Colocation, LocationRt, NodeRt, NodeScores, Rsc, Variant, Work
+from hamgr.scheduler.state import Act, Colocation, LocationRt, NodeRt, NodeScores, Rsc, Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
@@ -51,4 +51,4 @@ class Behavior(Protocol):
         """Choose which actions belong into the graph."""
 
 
-BEHAVIORS: dict[Variant, Behavior] = {}
+BEHAVIORS: dict[int, Behavior] = {}

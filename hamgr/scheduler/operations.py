@@ -88,14 +88,14 @@ def _most_frequent_monitor(rsc: Rsc) -> model.Op | None:
 
 def on_fail(
     work: Work, rsc: Rsc, op: model.Op | None, meta: dict[str, str], task: str, interval_ms: int
-) -> tuple[OnFail, int]:
+) -> tuple[int, int]:
     """What a failure of the operation leads to, and the role that the resource may have afterwards."""
     text = _configured_on_fail(rsc, op, meta, task)
     fail_role = UNKNOWN
     found = _ON_FAIL.get(text)
-    if found is OnFail.FENCE and not work.options.fencing:
+    if found == OnFail.FENCE and not work.options.fencing:
         found = OnFail.STOP
-    if found is OnFail.STOP:
+    if found == OnFail.STOP:
         fail_role = STOPPED
     if text == "restart-container" and rsc.container is not None:
         found = OnFail.RESTART_CONTAINER

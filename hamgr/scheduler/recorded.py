@@ -396,7 +396,7 @@ def _replay_op(work: Work, replay: Replay, op: OpRecord) -> None:
     elif status == DONE:
         _update_role(replay, op, rc)
     elif status == EXEC_NOT_INSTALLED:
-        if _on_fail_of(work, rsc, op)[0] is OnFail.IGNORE:
+        if _on_fail_of(work, rsc, op)[0] == OnFail.IGNORE:
             # Without its agent there is no use in pretending that the resource is well.
             replay.on_fail = max(replay.on_fail, OnFail.MIGRATE)
         placement.ban(work, _ban_target(rsc), node, "hard-error")
@@ -412,11 +412,11 @@ def _replay_op(work: Work, replay: Replay, op: OpRecord) -> None:
 def _failure(work: Work, replay: Replay, op: OpRecord, rc: int, status: int, expected: int) -> None:
     rsc, node = replay.rsc, replay.node
     strategy, _ = _on_fail_of(work, rsc, op)
-    if strategy is OnFail.IGNORE or (strategy is OnFail.RESTART_CONTAINER and op.operation == "stop"):
+    if strategy == OnFail.IGNORE or (strategy == OnFail.RESTART_CONTAINER and op.operation == "stop"):
         _update_role(replay, op, expected)
         rsc.failure_ignored = True
         work.failed.append((rsc, node, op))
-        if strategy is OnFail.RESTART_CONTAINER and replay.on_fail <= OnFail.RECOVER:
+        if strategy == OnFail.RESTART_CONTAINER and replay.on_fail <= OnFail.RECOVER:
             replay.on_fail = strategy
         return
     _failed(work, replay, op, rc)
@@ -426,7 +426,7 @@ def _failure(work: Work, replay: Replay, op: OpRecord, rc: int, status: int, exp
         placement.ban_everywhere(work, _ban_target(rsc), "fatal-error")
 
 
-def _on_fail_of(work: Work, rsc: Rsc, op: OpRecord) -> tuple[OnFail, int]:
+def _on_fail_of(work: Work, rsc: Rsc, op: OpRecord) -> tuple[int, int]:
     config = operations.find_op(rsc, op.operation, op.interval_ms)
     meta = operations.op_meta(work, rsc, config, op.operation, op.interval_ms)
     return operations.on_fail(work, rsc, config, meta, op.operation, op.interval_ms)
@@ -569,15 +569,15 @@ def _update_role(replay: Replay, op: OpRecord, rc: int) -> None:
         rsc.role = PROMOTED
         clears = True
     elif task == "demote":
-        clears = replay.on_fail is OnFail.DEMOTE
+        clears = replay.on_fail == OnFail.DEMOTE
         rsc.role = UNPROMOTED
     elif task == "migrate_to":
         migration_history.migrate_to_succeeded(replay.work, rsc, replay.node, op)
     elif rsc.role < STARTED:
         _set_active(rsc)
-    if not clears or replay.on_fail >= OnFail.STOP or replay.on_fail is OnFail.MIGRATE:
+    if not clears or replay.on_fail >= OnFail.STOP or replay.on_fail == OnFail.MIGRATE:
         return
-    if replay.on_fail is OnFail.RESET_REMOTE and rsc.remote_reconnect_ms:
+    if replay.on_fail == OnFail.RESET_REMOTE and rsc.remote_reconnect_ms:
         return
     replay.on_fail = OnFail.IGNORE
     rsc.next_role = UNKNOWN
@@ -601,7 +601,7 @@ def _failed(work: Work, replay: Replay, op: OpRecord, rc: int) -> None:
     elif task == "promote":
         rsc.role = PROMOTED
     elif task == "demote":
-        if strategy is OnFail.BLOCK:
+        if strategy == OnFail.BLOCK:
             rsc.role = PROMOTED
             rsc.next_role = STOPPED
         else:
@@ -610,7 +610,9 @@ def _failed(work: Work, replay: Replay, op: OpRecord, rc: int) -> None:
         rsc.role = STOPPED
     elif rsc.role < STARTED:
         _set_active(rsc)
-    work.because("failed", rsc, node, operation=op.operation, interval_ms=op.interval_ms, rc=rc, on_fail=strategy.name)
+    work.because(
+        "failed", rsc, node, operation=op.operation, interval_ms=op.interval_ms, rc=rc, on_fail=OnFail.name(strategy)
+    )
     if fail_role != STARTED and rsc.next_role < fail_role:
         rsc.next_role = fail_role
     if fail_role == STOPPED:
@@ -644,10 +646,10 @@ def _apply(work: Work, replay: Replay) -> None:
         if target is not None and target.unclean:
             target.unseen = False
     if rsc.role not in (STOPPED, UNKNOWN):
-        add_running(work, rsc, node, saved is not OnFail.IGNORE)
+        add_running(work, rsc, node, saved != OnFail.IGNORE)
         if on_fail in (OnFail.DEMOTE, OnFail.BLOCK):
             rsc.failed = True
-        elif on_fail is not OnFail.IGNORE:
+        elif on_fail != OnFail.IGNORE:
             rsc.failed = rsc.stop_required = True
     elif ":" in rsc.history_id and not rsc.unique:
         rsc.history_id = strip_instance(rsc.history_id)
@@ -672,26 +674,26 @@ def _fence_where_active(work: Work, rsc: Rsc, node: NodeRt) -> None:
     fencing.fence_node(work, node, f"{rsc.id} {why}", priority_delay=False)
 
 
-def _handle_failure(work: Work, rsc: Rsc, node: NodeRt, on_fail: OnFail) -> None:
-    if on_fail is OnFail.DEMOTE:
+def _handle_failure(work: Work, rsc: Rsc, node: NodeRt, on_fail: int) -> None:
+    if on_fail == OnFail.DEMOTE:
         rsc.failed = True
         actions.demote(work, rsc, node, False)
-    elif on_fail is OnFail.FENCE:
+    elif on_fail == OnFail.FENCE:
         fencing.fence_node(work, node, f"{rsc.id} failed there", priority_delay=False)
-    elif on_fail is OnFail.STANDBY:
+    elif on_fail == OnFail.STANDBY:
         node.standby = node.standby_onfail = True
-    elif on_fail is OnFail.BLOCK:
+    elif on_fail == OnFail.BLOCK:
         rsc.managed = False
         rsc.blocked = True
-    elif on_fail is OnFail.MIGRATE:
+    elif on_fail == OnFail.MIGRATE:
         placement.ban(work, rsc, node, "on-fail-migrate")
-    elif on_fail is OnFail.STOP:
+    elif on_fail == OnFail.STOP:
         rsc.next_role = STOPPED
-    elif on_fail is OnFail.RECOVER:
+    elif on_fail == OnFail.RECOVER:
         if rsc.role not in (STOPPED, UNKNOWN):
             rsc.failed = rsc.stop_required = True
             actions.stop(work, rsc, node, False)
-    elif on_fail is OnFail.RESTART_CONTAINER:
+    elif on_fail == OnFail.RESTART_CONTAINER:
         rsc.failed = rsc.stop_required = True
         if rsc.container is not None and rsc.in_bundle():
             work.stop_needed.insert(0, rsc.container)
@@ -699,7 +701,7 @@ def _handle_failure(work: Work, rsc: Rsc, node: NodeRt, on_fail: OnFail) -> None
             actions.stop(work, rsc.container, node, False)
         elif rsc.role not in (STOPPED, UNKNOWN):
             actions.stop(work, rsc, node, False)
-    elif on_fail is OnFail.RESET_REMOTE:
+    elif on_fail == OnFail.RESET_REMOTE:
         _reset_remote(work, rsc, node)
 
 

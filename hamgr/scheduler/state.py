@@ -7,7 +7,6 @@ because a cluster of hundreds of resources makes tens of thousands of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from enum import IntEnum
 
 from hamgr.cib import model
 from hamgr.cib.scores import INFINITY
@@ -32,7 +31,8 @@ ROLES_BY_NAME = {
 }
 
 
-class Variant(IntEnum):
+# Plain ints in the next three as well: enum's members are slow to compare and enum itself is slow to import.
+class Variant:
     """Kinds of resources, in the order in which colocations sort them."""
 
     PRIMITIVE = 1
@@ -41,7 +41,7 @@ class Variant(IntEnum):
     BUNDLE = 4
 
 
-class OnFail(IntEnum):
+class OnFail:
     """What a failure leads to, by severity: of several failures the worst decides."""
 
     IGNORE = 0
@@ -55,8 +55,13 @@ class OnFail(IntEnum):
     STANDBY = 8
     FENCE = 9
 
+    @classmethod
+    def name(cls, value: int) -> str:
+        """What a value is called here."""
+        return next(name for name, number in vars(cls).items() if number == value)
 
-class Needs(IntEnum):
+
+class Needs:
     """What has to be true of the cluster before a resource may start (meta attribute ``requires``)."""
 
     NOTHING = 0
@@ -194,7 +199,7 @@ NodeScores = dict[NodeRt, int]
 class Rsc:
     """A resource (or instance, or collection) during one run of the scheduler."""
 
-    def __init__(self, rsc_id: str, variant: Variant, parent: Rsc | None) -> None:
+    def __init__(self, rsc_id: str, variant: int, parent: Rsc | None) -> None:
         self.id = rsc_id
         self.history_id = rsc_id  # the name that histories use: without ":N" for anonymous instances
         self.clone_name = ""  # the name that a history gave to an instance of an anonymous clone
