@@ -73,6 +73,7 @@ def fence() -> None:
 @click.option("--reason", default="", help="Recorded with a confirmation.")
 @click.option("--dry-run", is_flag=True, help="Only show the steps that would be taken, and on which objects.")
 @click.option("--confirm", "confirmed", is_flag=True, help="You vouch that this NODE is off; nothing else is done.")
+@click.option("--anyway", is_flag=True, help="Also while the leader's own view is stale; recorded.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--timeout", type=click.FloatRange(1), default=TIMEOUT_S, show_default=True, help="Seconds to wait.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -84,6 +85,7 @@ def order(
     reason: str,
     dry_run: bool,
     confirmed: bool,
+    anyway: bool,
     yes: bool,
     timeout: float,
     output: str,
@@ -96,10 +98,11 @@ def order(
         return _plan(ask(target(ctx), "fence-plan", {"target": what, "level": level}), output)
     if confirmed:
         _vouch(what, yes)
-        kind, body = "confirm", {"node": what, "reason": reason}
+        kind = "confirm"
+        body: dict[str, Any] = {"node": what, "reason": reason}
     else:
         confirm(f"Fence {what}? Whatever runs there is cut off from its volumes.", yes)
-        kind, body = "fence", {"target": what, "level": level}
+        kind, body = "fence", {"target": what, "level": level, "anyway": anyway}
     show = _Shower() if output == "text" else None
     store = open_store(target(ctx))
     try:

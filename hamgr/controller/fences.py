@@ -68,6 +68,7 @@ class Fences:
         records: Iterable[FenceRecord],
         *,
         allowed: Callable[[str, Iterable[FenceRecord]], Reason | None],
+        doubt: Callable[[], Reason | None],
         describe: Callable[[str], Target],
         returns: Returns,
     ) -> None:
@@ -75,6 +76,7 @@ class Fences:
 
         make_fencer: a fencer with these settings; another one is made when they change.
         allowed: the guard's verdict on fencing a node now, given the history; None lets it begin.
+        doubt: why our own view is not to be trusted now, which holds up operators' fences as well.
         describe: the node as a target, with its claims, boot id and self-fencing bound.
         returns: who finds out whether a fenced node is back.
         """
@@ -83,6 +85,7 @@ class Fences:
         self._returns = returns
         self._records: dict[str, FenceRecord] = {record.id: record for record in records}  # oldest first
         self._allowed = allowed
+        self.doubt = doubt
         self._describe = describe
         self._config = FencingConfig()
         self._unusable: list[str] = []
@@ -162,9 +165,8 @@ class Fences:
         self._records[record.id] = record
         return record
 
-    def fence_pod(self, target: Target, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
+    def fence_pod(self, target: Target, why: Reason, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
         """Begin to fence one pod with its volumes."""
-        why = reason("operator", user=by)
         record = self._fencer.fence(target, why, by, levels or self._usual(target))
         self._records[record.id] = record
         return record

@@ -8,11 +8,21 @@ from hamgr.cib.durations import parse_ms
 from hamgr.cib.xml import is_true
 from hamgr.controller.membership import Standing
 from hamgr.controller.term import Term
-from hamgr.fencer.guard import GuardLimits, GuardView, PastFence, may_fence
+from hamgr.fencer.guard import GuardLimits, GuardView, PastFence, doubt, may_fence
 from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import FenceRecord
 from hamgr.kube.cache import Cache
 from hamgr.store.store import Store
+
+
+def staleness_s(store: Store, cache: Cache | None) -> tuple[float, float]:
+    """How old our views of etcd and of the Kubernetes API are; without Kubernetes the latter is never old."""
+    return store.staleness_s(), 0.0 if cache is None else cache.staleness_s()
+
+
+def self_doubt(store: Store, cache: Cache | None) -> Reason | None:
+    """Why even an operator's fence should not begin now; None: it may."""
+    return doubt(*staleness_s(store, cache), GuardLimits())
 
 
 def guard(
@@ -29,8 +39,7 @@ def guard(
     )
     view = GuardView(
         node,
-        etcd_staleness_s=store.staleness_s(),
-        api_staleness_s=0.0 if cache is None else cache.staleness_s(),
+        *staleness_s(store, cache),
         total=len(term.nodes),
         bad=bad,
         # One from the future tells of a clock that was set back; it must not hold fences up until that time has come.

@@ -20,7 +20,7 @@ from hamgr.cib.config import ConfigError, load_yaml
 from hamgr.controller.chronicle import Chronicle
 from hamgr.controller.events import Event, FenceChanged, KubeChanged, OperationEnded, StoreChanged, Vacancy
 from hamgr.controller.fences import FencerPort, Fences
-from hamgr.controller.guarding import guard
+from hamgr.controller.guarding import guard, self_doubt
 from hamgr.controller.operator import Inquiry, Operator, Refusal
 from hamgr.controller.parking import Parking
 from hamgr.controller.recorded import STATE, Journal, Recorded
@@ -272,6 +272,7 @@ class Controller:
             lambda config: means.fencer(config, records, self._on_fence, views.lost_for_s),
             records.load(),
             allowed=lambda node, past: guard(node, past, office.term, store, means.cache, means.now()),
+            doubt=lambda: self_doubt(store, means.cache),
             describe=lambda node: office.term.target(node),
             returns=returns,
         )

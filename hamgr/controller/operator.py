@@ -16,6 +16,7 @@ from hamgr.cib.model import Primitive
 from hamgr.controller.targets import PodTarget, find_pod, tree
 from hamgr.controller.term import Term
 from hamgr.fencer.plan import Plan
+from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import Confirmation
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.fencer.unfence import unfence_by_order
@@ -27,6 +28,7 @@ from hamgr.store.requests import Request
 log = structlog.get_logger(__name__)
 
 NO_SUCH_NODE = 68
+UNAVAILABLE = 69
 NO_SUCH_OBJECT = 105
 USAGE = 64
 CONFIG = 78
@@ -94,9 +96,20 @@ class Operator:
         name = _text(body, "target")
         pod = self._pod(name)
         levels = self._levels(name if pod is None else pod.node, _text(body, "level"))
+        why = self._order(request.by, anyway=bool(body.get("anyway")))
         if pod is None:
-            return {"fence": self._term.fence_node(name, request.by, levels).id}
-        return {"fence": self._term.fence_pod(pod, request.by, levels).id}
+            return {"fence": self._term.fence_node(name, why, request.by, levels).id}
+        return {"fence": self._term.fence_pod(pod, why, request.by, levels).id}
+
+    def _order(self, user: str, *, anyway: bool) -> Reason:
+        """Why a fence begins that somebody asked for; an order against our own doubts is recorded as one."""
+        doubt = self._term.fences.doubt()
+        if doubt is None:
+            return reason("operator", user=user)
+        if not anyway:
+            text = f"nothing was fenced: {doubt}. Try again in a moment; `--anyway` fences all the same"
+            raise Refusal(text, UNAVAILABLE)
+        return reason("operator-anyway", user=user, doubt=str(doubt))
 
     def _fence_plan(self, _request: Request, body: Mapping[str, Any]) -> Answer:
         """What `fence` would do; asked of Kubernetes, so it is answered later."""

@@ -179,13 +179,13 @@ class Term:
             if standby.is_marked(self.recorded.state(node), resource):
                 self.recorded.update(node, partial(standby.unmark, resource=resource))
 
-    def fence_node(self, node: str, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
+    def fence_node(self, node: str, why: Reason, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
         """Fence a node because somebody asked for it. What runs for it is given up: it would work against the fence."""
         self._give_up(node)
         self.touch(f"{by} has node {node} fenced")
-        return self.fences.fence_node(node, reason("operator", user=by), by, levels)
+        return self.fences.fence_node(node, why, by, levels)
 
-    def fence_pod(self, pod: PodTarget, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
+    def fence_pod(self, pod: PodTarget, why: Reason, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
         """Fence one pod with its volumes; its resource is banned from that node until somebody cleans up."""
         assert self.configuration is not None
         together = companions(self.configuration, pod.resource)
@@ -201,7 +201,7 @@ class Term:
         )
         self._give_up(pod.node, together)
         self.touch(f"{by} has pod {pod.name} fenced")
-        return self.fences.fence_pod(self.pod_target(pod), by, levels)
+        return self.fences.fence_pod(self.pod_target(pod), why, by, levels)
 
     def pod_target(self, pod: PodTarget) -> Target:
         """A pod as a target, with the disks of what lives and moves with it."""

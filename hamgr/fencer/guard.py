@@ -23,10 +23,7 @@ class PastFence:
 
 @dataclass(frozen=True, slots=True)
 class GuardView:
-    """What is known when a fence of `node` is about to begin. `bad` counts the nodes that look lost, `node` included.
-
-    operator: a person asked for it; then only the doubt about ourselves holds it back.
-    """
+    """What is known when a fence of `node` is about to begin; `bad` counts the nodes that look lost, it included."""
 
     node: str
     etcd_staleness_s: float
@@ -36,7 +33,6 @@ class GuardView:
     past: Sequence[PastFence] = ()
     maintenance: bool = False
     node_maintenance: bool = False
-    operator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +54,9 @@ class GuardLimits:
 
 def may_fence(view: GuardView, limits: GuardLimits) -> Reason | None:
     """None: go ahead. Otherwise why not now; the question is to be asked again as time goes by."""
-    if view.etcd_staleness_s > limits.etcd_staleness_s:
-        return reason("etcd-stale", seconds=view.etcd_staleness_s)
-    if view.api_staleness_s > limits.api_staleness_s:
-        return reason("api-stale", seconds=view.api_staleness_s)
-    if view.operator:
-        return None
+    why = doubt(view.etcd_staleness_s, view.api_staleness_s, limits)
+    if why is not None:
+        return why
     if view.bad * 2 > view.total:
         return reason("most-nodes-bad", bad=view.bad, total=view.total)
     if view.maintenance:
@@ -71,6 +64,15 @@ def may_fence(view: GuardView, limits: GuardLimits) -> Reason | None:
     if view.node_maintenance:
         return reason("node-maintenance", node=view.node)
     return _storm(view, limits) or _loop(view, limits)
+
+
+def doubt(etcd_staleness_s: float, api_staleness_s: float, limits: GuardLimits) -> Reason | None:
+    """Why our own view of the world is not to be trusted now; None: it is. All that holds an operator's order back."""
+    if etcd_staleness_s > limits.etcd_staleness_s:
+        return reason("etcd-stale", seconds=etcd_staleness_s)
+    if api_staleness_s > limits.api_staleness_s:
+        return reason("api-stale", seconds=api_staleness_s)
+    return None
 
 
 def _storm(view: GuardView, limits: GuardLimits) -> Reason | None:

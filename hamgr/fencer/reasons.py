@@ -11,6 +11,7 @@ _TEXTS = {
     "node-lost": "node {node} fell silent",
     "stop-failed": "{resource} could not be stopped on {node}",
     "operator": "asked for by {user}",
+    "operator-anyway": "asked for by {user}, who was told that {doubt}",
     "scheduler": "the scheduler asked for it: {why}",
     # why a level cannot prove anything here
     "driver-not-listed": "CSI driver {driver} of volume {pv} is not known to detach at the storage: if it does, add "

@@ -14,6 +14,8 @@ from hamgr.fencer.records import Outcome, Target, new_record
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.scheduler.transition import Action, Transition
 
+ORDER = reason("operator", user="somebody")
+
 
 def settled() -> World:
     world = World()
@@ -74,7 +76,7 @@ def test_a_pod_fence_ends_what_is_in_flight_for_its_resources() -> None:
     world = World()
     world.until(lambda: bool(world.ops("start", "db")))
     (starting,) = world.ops("start", "db")
-    record = world.term.fence_pod(PodTarget("default", f"db-{starting.node}", "db", starting.node), "somebody")
+    record = world.term.fence_pod(PodTarget("default", f"db-{starting.node}", "db", starting.node), ORDER, "somebody")
     world.fenced(record)
     world.settle()
     assert len(world.where("db")) == 1
@@ -84,7 +86,7 @@ def test_a_pod_fence_ends_what_is_in_flight_for_its_resources() -> None:
 def test_nothing_is_started_while_a_node_is_fenced_by_order() -> None:
     world = settled()
     (node,) = world.where("db")
-    record = world.term.fence_node(node, "somebody")
+    record = world.term.fence_node(node, ORDER, "somebody")
     world.advance()
     for monitor in list(world.executor.monitors.values()):
         if monitor.node == node:
@@ -102,7 +104,7 @@ def test_an_operation_under_way_on_a_node_that_is_fenced_by_order_is_given_up() 
     world = World()
     world.until(lambda: bool(world.ops("start", "db")))
     (starting,) = world.ops("start", "db")
-    world.term.fence_node(starting.node, "somebody")
+    world.term.fence_node(starting.node, ORDER, "somebody")
     assert [op for op in world.executor.in_flight if op.node == starting.node] == []
     world.settle()
     assert len(world.where("db")) == 1
@@ -166,7 +168,7 @@ def test_a_pod_fence_resumed_by_another_leader_says_nothing_of_the_rest_of_its_n
     world = settled()
     (node,) = world.where("db")
     pod = PodTarget("default", f"db-{node}", "db", node)
-    world.term.fence_pod(pod, "somebody")
+    world.term.fence_pod(pod, ORDER, "somebody")
     world.lead()
     (record,) = world.fencer.running.values()
     world.fenced(record)

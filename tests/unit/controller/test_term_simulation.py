@@ -18,6 +18,7 @@ from fixtures.term_world import NODES, World
 from hamgr.cib import history
 from hamgr.controller.targets import PodTarget
 from hamgr.executor.ocf import ExecStatus
+from hamgr.fencer.reasons import reason
 
 COUNT = int(os.environ.get("HAMGR_SIMULATIONS", "30"))
 FIRST = int(os.environ.get("HAMGR_SIMULATION_SEED", "1"))
@@ -149,14 +150,16 @@ class Play:
 
     def somebody_fences_a_node(self) -> str:
         node = self.chance.choice(NODES)
-        self.world.term.fence_node(node, "somebody")
+        self.world.term.fence_node(node, reason("operator", user="somebody"), "somebody")
         return f"somebody fences {node}"
 
     def somebody_fences_a_pod(self) -> str:
         if not self.world.truth:
             return "nothing runs"
         name, node = self.chance.choice(sorted(self.world.truth))
-        self.world.term.fence_pod(PodTarget("default", f"{name}-{node}", name, node), "somebody")
+        self.world.term.fence_pod(
+            PodTarget("default", f"{name}-{node}", name, node), reason("operator", user="somebody"), "somebody"
+        )
         return f"somebody fences pod {name}-{node}"
 
     def somebody_cleans_up(self) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hamgr.fencer.guard import GuardLimits, GuardView, PastFence, may_fence
+from hamgr.fencer.guard import GuardLimits, GuardView, PastFence, doubt, may_fence
 
 FINE = GuardView("n1", etcd_staleness_s=0.1, api_staleness_s=0.1, total=3, bad=1)
 LIMITS = GuardLimits()
@@ -38,11 +38,12 @@ def test_more_than_half_bad_is_our_own_fault(total: int, bad: int, allowed: bool
     assert (may_fence(replace(FINE, total=total, bad=bad), LIMITS) is None) == allowed
 
 
-def test_an_operator_overrides_all_but_doubt_about_ourselves() -> None:
-    storm = tuple(PastFence(f"n{number}", 1.0) for number in range(2, 6))
-    order = replace(FINE, bad=3, maintenance=True, past=storm, operator=True)
-    assert may_fence(order, LIMITS) is None
-    assert may_fence(replace(order, etcd_staleness_s=9.0), LIMITS) is not None
+def test_doubt_about_ourselves_is_all_that_holds_an_operators_order_back() -> None:
+    assert doubt(3.0, 5.0, LIMITS) is None
+    for stale, code in (((3.1, 0.0), "etcd-stale"), ((0.0, 5.1), "api-stale")):
+        why = doubt(*stale, LIMITS)
+        assert why is not None
+        assert why.code == code
 
 
 def test_a_storm_counts_other_nodes_within_the_interval_once() -> None:

@@ -1,0 +1,43 @@
+"""An operator's order to fence, and the leader's doubts about its own view."""
+
+from __future__ import annotations
+
+import pytest
+from fixtures.term_world import World
+
+from hamgr.controller.operator import Operator, Refusal
+from hamgr.fencer.reasons import reason
+from hamgr.store.requests import Request
+
+STALE = reason("api-stale", seconds=7.0)
+
+
+def ask(world: World, **body: object) -> object:
+    operator = Operator(world.term, None, None, lambda: world.time)
+    return operator.carry_out(Request("1", "fence", {"target": "n1", "level": "", **body}, "root@n2", 0.0))
+
+
+def reasons(world: World) -> list[str]:
+    return [str(record.reason) for record in world.fencer.running.values()]
+
+
+def test_with_a_fresh_view_it_is_carried_out() -> None:
+    world = World()
+    ask(world)
+    assert reasons(world) == ["asked for by root@n2"]
+
+
+def test_with_a_stale_view_it_is_refused_with_what_is_stale() -> None:
+    world = World()
+    world.doubt = STALE
+    with pytest.raises(Refusal, match=r"the Kubernetes API is 7\.0 s old") as refused:
+        ask(world)
+    assert refused.value.code == 69
+    assert reasons(world) == []
+
+
+def test_the_override_is_recorded() -> None:
+    world = World()
+    world.doubt = STALE
+    ask(world, anyway=True)
+    assert reasons(world) == [f"asked for by root@n2, who was told that {STALE}"]
