@@ -121,9 +121,19 @@ def _check_history(work: Work, rsc: Rsc, node: NodeRt, history: ResourceHistory)
             _cancel(work, rsc, op, node, "maintenance mode")
         elif op.interval_ms or op.operation in ("monitor", "start", "promote", "migrate_from"):
             if needs_remote_name(rsc):
-                work.param_check.append((rsc, node, op))
+                work.param_check.append((rsc, node, op, False))
             elif check_op(work, rsc, node, op) and failures.fail_count(work, rsc, node, effective=True)[0]:
                 failures.clear(work, rsc, node, "action definition changed")
+
+
+def check_postponed(work: Work) -> None:
+    """Check the operations of connections whose address is known only once their containers have a place."""
+    for rsc, node, op, is_failure in work.param_check:
+        if is_failure:
+            if compare(work, rsc, node, op) not in (MATCH, UNKNOWN):
+                failures.clear(work, rsc, node, "resource parameters have changed")
+        elif check_op(work, rsc, node, op) and failures.fail_count(work, rsc, node, effective=True)[0]:
+            failures.clear(work, rsc, node, "action definition changed")
 
 
 def cancel_action(work: Work, rsc: Rsc, task: str, interval_ms: int, node: NodeRt) -> Act:

@@ -183,10 +183,7 @@ def _assign(work: Work) -> None:
 
 
 def _create_actions(work: Work) -> None:
-    for rsc, node, op in work.param_check:
-        changed = config_check.check_op(work, rsc, node, op)
-        if changed and failures.fail_count(work, rsc, node, effective=True)[0]:
-            failures.clear(work, rsc, node, "action definition changed")
+    config_check.check_postponed(work)
     if work.options.startup_probes:
         probes.schedule(work)
     for rsc in work.resources:

@@ -135,9 +135,18 @@ def _notify_instance(work: Work, rsc: Rsc, phase: Phase, happening: set[str]) ->
         if target is None:
             return
         start = actions.find_task(rsc, "start")
+        if start is not None and _connection_blocked(start):
+            return
         if task != "start" or start is None or start.flags & OPTIONAL:
             _notify(work, rsc, target, phase, "pre")
         _notify_after(work, rsc, target, phase)
+
+
+def _connection_blocked(action: Act) -> bool:
+    """Whether an action's node is to be reached through a connection that cannot start."""
+    connection = action.node.remote_rsc if action.node is not None else None
+    start = actions.find_task(connection, "start") if connection is not None else None
+    return start is not None and not start.flags & RUNNABLE
 
 
 def _notify(work: Work, rsc: Rsc, node: NodeRt, phase: Phase, kind: str) -> bool:

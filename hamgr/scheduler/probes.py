@@ -71,8 +71,8 @@ def _guest_down(work: Work, node: NodeRt, top: Rsc) -> bool:
     if guest is None:
         return False
     if guest.role == STOPPED:
-        for probe in actions.all_of(guest, "monitor"):
-            actions.new_ordering(work, guest, "", probe, top, actions.key_of(top, "start"), None, O_PROBE)
+        if guest.assigned_to is not None and guest.assigned_to not in guest.known_on:
+            actions.order_tasks(work, guest, "monitor", top, "start", O_OPTIONAL)
         return True
     connection = node.remote_rsc
     if (

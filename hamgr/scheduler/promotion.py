@@ -191,7 +191,13 @@ def _promotable_on(rsc: Rsc, counts: dict[NodeRt, int], per_node: int) -> NodeRt
         return node if clones.current_role(rsc) == PROMOTED else None
     if rsc.priority < 0 or not placement.available(node) or counts.get(node, 0) >= per_node:
         return None
-    return node
+    return node if _has_host(node) else None
+
+
+def _has_host(node: NodeRt) -> bool:
+    """Whether a node is going to be there: a guest is not, when its container has nowhere to run."""
+    container = node.remote_rsc.container if node.guest and node.remote_rsc is not None else None
+    return container is None or container.assigned_to is not None
 
 
 def _set_unpromoted(rsc: Rsc) -> None:

@@ -472,7 +472,7 @@ def _check_expiry(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> bool:
             reason = "reconnect interval is set"
     if not expired and last_failure and op.operation in ("start", "monitor"):
         if config_check.needs_remote_name(rsc):
-            work.param_check.append((rsc, node, op))
+            work.param_check.append((rsc, node, op, True))
         elif config_check.compare(work, rsc, node, op) not in (config_check.MATCH, config_check.UNKNOWN):
             reason = "resource parameters have changed"
     if reason:
