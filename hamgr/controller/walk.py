@@ -25,11 +25,15 @@ class Walk:
     """
 
     def __init__(self, actions: Iterable[WalkedAction], edges: Iterable[tuple[int, int]]) -> None:
-        """Start a walk over `actions` by id, where an edge (first, then) lets `then` wait for `first`."""
+        """Start a walk over `actions` by id, where an edge (first, then) lets `then` wait for `first`.
+
+        What waits for something that is none of the actions is never fired: the scheduler says by such an edge that
+        it must not happen without something that cannot happen.
+        """
         self._unmet: dict[int, set[int]] = {action.id: set() for action in actions}
         self._behind: dict[int, list[int]] = defaultdict(list)
         for first, then in edges:
-            if first in self._unmet and then in self._unmet:
+            if then in self._unmet:
                 self._unmet[then].add(first)
                 self._behind[first].append(then)
         self._waiting = set(self._unmet)

@@ -163,10 +163,10 @@ def distribute(work: Work, rsc: Rsc, children: list[Rsc], maximum: int, per_host
             assigned += 1
 
 
-def _ban_instance(rsc: Rsc, node: NodeRt, score: int) -> None:
+def _ban_instance(rsc: Rsc, node: NodeRt) -> None:
     for part in placement.with_descendants(rsc):
         if node in part.allowed:
-            part.allowed[node] = scores.add(part.allowed[node], score)
+            part.allowed[node] = -INFINITY
 
 
 def _assign_instance(
@@ -180,12 +180,13 @@ def _assign_instance(
     if preferred is not None and child.allowed.get(preferred, -INFINITY) < 0:
         return False
     for node in list(child.allowed):
-        if not placement.available(node) or node not in clone.allowed:
-            _ban_instance(child, node, -INFINITY)
-        elif clone.allowed[node] < 0:
-            _ban_instance(child, node, clone.allowed[node])
-        elif clone.counts.get(node, 0) >= per_host:
-            _ban_instance(child, node, -INFINITY)
+        if (
+            child.orphan
+            or not placement.available(node)
+            or clone.allowed.get(node, -INFINITY) < 0
+            or clone.counts.get(node, 0) >= per_host
+        ):
+            _ban_instance(child, node)
     backup = [(part, dict(part.allowed)) for part in placement.with_descendants(child)]
     chosen = child.behavior.assign(work, child, preferred)
     if chosen is not None and preferred is not None and chosen is not preferred:

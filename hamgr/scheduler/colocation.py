@@ -85,7 +85,7 @@ def _influence(constraint: model.Colocation) -> bool | None:
 def unpack_constraint(work: Work, constraint: model.Colocation, sets: tuple[model.ResourceSet, ...]) -> None:
     """Make the runtime colocations of a configured one; ``sets`` are its resource sets, tags expanded."""
     if not sets:
-        dependent, primary = work.by_id.get(constraint.rsc), work.by_id.get(constraint.with_rsc)
+        dependent, primary = work.constrained(constraint.rsc), work.constrained(constraint.with_rsc)
         if dependent is None or primary is None:
             missing = constraint.rsc if dependent is None else constraint.with_rsc
             work.warn(f'Colocation "{constraint.id}" is ignored: there is no resource "{missing}".')
@@ -113,7 +113,7 @@ def unpack_constraint(work: Work, constraint: model.Colocation, sets: tuple[mode
 def _members(work: Work, constraint: model.Colocation, group: model.ResourceSet) -> list[Rsc]:
     found = []
     for name in group.members:
-        rsc = work.by_id.get(name)
+        rsc = work.constrained(name)
         if rsc is None:
             work.warn(f'Colocation "{constraint.id}": there is no resource "{name}".')
         else:

@@ -59,7 +59,7 @@ def unpack(work: Work) -> None:
 
 def _referenced(work: Work, name: str) -> tuple[str, ...] | None:
     """What a tag or template stands for; None when the name is neither."""
-    if name in work.by_id:
+    if work.constrained(name) is not None:
         return None
     return work.cib.templates.get(name) or work.cib.tags.get(name)
 
@@ -86,7 +86,7 @@ def _expanded(work: Work, group: ResourceSet) -> ResourceSet:
 
 
 def _resource(work: Work, constraint_id: str, name: str) -> Rsc | None:
-    rsc = work.by_id.get(name)
+    rsc = work.constrained(name)
     if rsc is None:
         work.warn(f'Constraint "{constraint_id}" is ignored: there is no resource "{name}".')
     return rsc

@@ -34,15 +34,17 @@ _HARMLESS = O_IMPLIES_FIRST_PRINTED | O_IMPLIES_THEN_PRINTED | O_OPTIONAL
 
 
 def build(work: Work) -> tuple[tuple[Action, ...], tuple[tuple[int, int], ...]]:
-    """The graph's actions and edges (first action's id, then action's id)."""
+    """The graph's actions and edges (first action's id, then action's id).
+
+    An edge may begin at an action that is not in the graph: one that would be needed, but cannot be carried out. What
+    waits for it never happens.
+    """
     notifications.create_all(work)
     included: list[Act] = []
     edges: list[tuple[int, int]] = []
     for root in work.actions:
         _include(root, included, edges)
-    numbers = {act.id for act in included}
-    made = tuple(_to_action(work, act) for act in included)
-    return made, tuple((first, then) for first, then in edges if first in numbers)
+    return tuple(_to_action(work, act) for act in included), tuple(edges)
 
 
 def _include(root: Act, included: list[Act], edges: list[tuple[int, int]]) -> None:
@@ -76,7 +78,7 @@ def _wanted(action: Act) -> bool:
         return False
     if node.guest and not node.remote_requires_reset:
         return True
-    return node.online
+    return node.online and not node.unclean
 
 
 def keeps(action: Act, first: Act, flags: int) -> bool:

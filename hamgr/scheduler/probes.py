@@ -112,7 +112,6 @@ def probe_primitive(work: Work, rsc: Rsc, node: NodeRt) -> bool:
 
 def order(work: Work) -> None:
     """Order what depends on a probed resource after its probes."""
-    _before_dependents_of_stops(work)
     tracked: set[Act] = set()
     for top in work.resources:
         for rsc in top.leaves():
@@ -121,6 +120,7 @@ def order(work: Work) -> None:
                     _start_orderings(probe, link)
                     tracked.clear()
                     _restart_orderings(probe, link.action, tracked)
+    _before_dependents_of_stops(work)
 
 
 def _before_dependents_of_stops(work: Work) -> None:

@@ -27,7 +27,6 @@ from hamgr.scheduler.state import (
     Colocation,
     NodeRt,
     Rsc,
-    Variant,
     Work,
 )
 
@@ -103,7 +102,7 @@ def choose(work: Work, clone: Rsc) -> None:
     promoted = 0
     for child in clone.children:
         node = None
-        if promoted < data.promoted_max and child.sort_index >= 0:
+        if child.sort_index >= 0 and (promoted < data.promoted_max or not clone.managed):
             node = _promotable_on(child, counts, data.promoted_node_max)
             freeze = not work.quorum and work.options.quorum_policy == "freeze"
             if node is not None and freeze and clones.current_role(child) < PROMOTED:
@@ -201,10 +200,7 @@ def _has_host(node: NodeRt) -> bool:
 
 
 def _set_unpromoted(rsc: Rsc) -> None:
-    if rsc.variant == Variant.PRIMITIVE and rsc.next_role == UNKNOWN:
-        rsc.next_role = STOPPED if rsc.assigned_to is None else UNPROMOTED
-    elif rsc.next_role == UNKNOWN:
-        rsc.next_role = UNPROMOTED
+    rsc.next_role = STOPPED if clones.location(rsc, False) is None else UNPROMOTED
     for child in rsc.children:
         _set_unpromoted(child)
 

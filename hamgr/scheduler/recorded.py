@@ -536,7 +536,7 @@ def _remap(work: Work, replay: Replay, op: OpRecord, expired: bool, expected: in
     elif rc == UNIMPLEMENTED and op.interval_ms:
         status = NOT_SUPPORTED
     elif rc in (UNIMPLEMENTED, NOT_INSTALLED, INVALID_PARAM, INSUFFICIENT_PRIV):
-        if not expired and op.operation == "stop" and not fencing.can_fence(work, node):
+        if op.operation == "stop" and not fencing.can_fence(work, node):
             rsc.managed = False
             rsc.blocked = True
         status = ERROR_HARD

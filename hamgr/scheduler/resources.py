@@ -123,7 +123,8 @@ def _apply_meta(work: Work, rsc: Rsc) -> None:
     if is_true(meta.get("maintenance")) or options.maintenance:
         rsc.managed = False
         rsc.maintenance = True
-    rsc.unique = is_true(meta.get("globally-unique")) or not rsc.top().is_clone()
+    top = rsc.top()
+    rsc.unique = not top.is_clone() or (is_true(meta.get("globally-unique")) and not _forced_anonymous(top))
     rsc.promotable = rsc.variant == Variant.CLONE and is_true(meta.get("promotable"))
     rsc.restart_type_restart = meta.get("restart-type") == "restart"
     rsc.multiple_active = meta.get("multiple-active", "stop_start")
@@ -149,6 +150,13 @@ def _apply_meta(work: Work, rsc: Rsc) -> None:
     if options.symmetric:
         # A node's own score is 0, or -INFINITY once it is known to be down.
         rsc.allowed = {node: node.weight for node in work.nodes if not node.bundle}
+
+
+def _forced_anonymous(clone: Rsc) -> bool:
+    """Whether a clone cannot be globally unique: the operating system's services cannot tell instances apart."""
+    return clone.clone is not None and any(
+        p.agent.standard in _NEVER_UNIQUE for p in _leaf_configs(clone.clone.config)
+    )
 
 
 def _requires(work: Work, rsc: Rsc, is_remote: bool) -> None:
@@ -197,9 +205,9 @@ def _clone(work: Work, rsc: Rsc, config: model.Clone) -> None:
     data.clone_node_max = _count(meta, ("clone-node-max",), 1)
     if not rsc.unique:
         data.clone_node_max = min(data.clone_node_max, 1)
-    if rsc.unique and any(p.agent.standard in _NEVER_UNIQUE for p in _leaf_configs(config)):
-        # The operating system's services cannot tell instances on one node apart.
+    if rsc.unique and _forced_anonymous(rsc):
         rsc.unique = False
+        data.clone_max = min(data.clone_max, len(work.nodes))
         data.clone_node_max = 1
     data.interleave = is_true(meta.get("interleave"))
     data.ordered = is_true(meta.get("ordered"))

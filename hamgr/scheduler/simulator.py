@@ -185,6 +185,7 @@ def execute(
 ) -> Simulation:
     """Carry out a transition on a CIB; ``failing`` maps "RESOURCE_OPERATION_INTERVAL@NODE" to an exit code."""
     run = _Run(cib, transition, effective_time(cib, now), failing or {})
+    # What waits for an action that is not part of the transition waits for ever.
     waiting = {action.id: 0 for action in transition.actions}
     followers: dict[int, list[int]] = {}
     for first, then in transition.edges:

@@ -622,6 +622,18 @@ class Work:
         """Leave the reason for a decision."""
         self.reasons.append(Reason(code, rsc.id if rsc else "", node.name if node else "", data))
 
+    def constrained(self, name: str) -> Rsc | None:
+        """The resource that a constraint names.
+
+        The name of a clone's member stands for the clone, once a history has tied it to an instance; before that, it
+        stands for nothing.
+        """
+        rsc = self.by_id.get(name)
+        if rsc is None:
+            tied = (leaf for top in self.resources for leaf in top.leaves() if leaf.clone_name == name)
+            rsc = next((leaf.top() for leaf in tied), None)
+        return rsc
+
     def node(self, name: str) -> NodeRt | None:
         """A node by its name or id."""
         return self.nodes_by_name.get(name) or self.nodes_by_id.get(name)

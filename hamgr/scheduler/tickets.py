@@ -24,7 +24,7 @@ def unpack_constraint(work: Work, constraint: model.TicketConstraint, sets: tupl
     work.tickets[ticket.id] = ticket
     targets = [(name, s.role) for s in sets for name in s.members] if sets else [(constraint.rsc, constraint.rsc_role)]
     for name, role in targets:
-        rsc = work.by_id.get(name)
+        rsc = work.constrained(name)
         if rsc is None:
             work.warn(f'Ticket constraint "{constraint.id}": there is no resource "{name}".')
             continue

@@ -79,7 +79,8 @@ class Transition:
     """The scheduler's answer to a CIB."""
 
     actions: tuple[Action, ...] = ()
-    edges: tuple[tuple[int, int], ...] = ()  # (first action's id, then action's id)
+    # (first action's id, then action's id); what waits for an id that is no action's can never be carried out
+    edges: tuple[tuple[int, int], ...] = ()
     summary: tuple[SummaryLine, ...] = ()
     warnings: tuple[str, ...] = ()
     reasons: tuple[Reason, ...] = ()
