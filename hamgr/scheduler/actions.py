@@ -45,8 +45,8 @@ def key_of(rsc: Rsc, task: str, interval_ms: int = 0) -> str:
 
 
 def find(rsc: Rsc, key: str, node: NodeRt | None = None) -> Act | None:
-    """The first action of a resource with this key on this node (None: on any)."""
-    for action in rsc.actions.get(key, ()):
+    """The newest action of a resource with this key on this node (None: on any)."""
+    for action in reversed(rsc.actions.get(key, ())):
         if node is None or action.node is node:
             return action
     return None
@@ -57,9 +57,17 @@ def find_task(rsc: Rsc, task: str, node: NodeRt | None = None) -> Act | None:
 
 
 def all_of(rsc: Rsc, task: str, node: NodeRt | None = None, require_node: bool = False) -> list[Act]:
-    """Actions of a resource for a task (interval 0); ``require_node`` leaves out those without a node."""
-    found = rsc.actions.get(f"{rsc.id}_{task}_0", ())
-    return [a for a in found if (node is None or a.node is node) and (not require_node or a.node is not None)]
+    """Actions of a resource for a task (interval 0), the oldest first.
+
+    One that has no node yet gets the node that is asked about; ``require_node`` leaves it alone instead.
+    """
+    found: list[Act] = []
+    for action in rsc.actions.get(f"{rsc.id}_{task}_0", ()):
+        if action.node is None and node is not None and not require_node:
+            action.node = node
+        if (node is None or action.node is node) and (not require_node or action.node is not None):
+            found.append(action)
+    return found
 
 
 def make(

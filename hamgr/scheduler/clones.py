@@ -36,17 +36,6 @@ from hamgr.scheduler.state import (
 )
 
 
-def location(rsc: Rsc, current: bool) -> NodeRt | None:
-    """Where an instance is (``current``) or will be."""
-    if rsc.variant == Variant.PRIMITIVE:
-        return (rsc.running_on[0] if rsc.running_on else None) if current else rsc.assigned_to
-    for child in rsc.children:
-        node = location(child, current)
-        if node is not None:
-            return node
-    return None
-
-
 def instances(rsc: Rsc) -> list[Rsc]:
     """A clone's instances, or a bundle's containers."""
     if rsc.bundle is not None:
@@ -251,7 +240,7 @@ class CloneBehavior:
             return False
         child = next(
             (c for c in rsc.children if any(node in leaf.known_on for leaf in c.leaves())),
-            next((c for c in rsc.children if location(c, False) is node), rsc.children[0]),
+            next((c for c in rsc.children if c.location(current=False) is node), rsc.children[0]),
         )
         return child.behavior.create_probe(work, child, node)
 
@@ -296,13 +285,13 @@ class CloneBehavior:
             if instance is not None:
                 dependent.behavior.apply_colocation(work, dependent, instance, constraint, True)
             elif constraint.score >= INFINITY:
-                placement.set_assigned(work, dependent, None, True)
+                placement.keep_down(work, dependent)
             return
         if constraint.score >= INFINITY:
             nodes = {
                 node
                 for child in instances(primary)
-                if not blocked(child) and (node := location(child, False)) is not None
+                if not blocked(child) and (node := child.location(current=False)) is not None
             }
             for node in dependent.allowed:
                 if node not in nodes:
@@ -358,7 +347,7 @@ def _interleaved(constraint: Colocation) -> bool:
 
 def compatible(dependent: Rsc, primary: Rsc, current: bool, role: int = UNKNOWN) -> Rsc | None:
     """The primary's instance on the node where the dependent is, or on the best node where it could be."""
-    node = location(dependent, current)
+    node = dependent.location(current)
     if node is not None:
         return _instance_on(primary, node, current, role)
     candidates = [
@@ -374,7 +363,7 @@ def compatible(dependent: Rsc, primary: Rsc, current: bool, role: int = UNKNOWN)
 
 def _instance_on(primary: Rsc, node: NodeRt, current: bool, role: int) -> Rsc | None:
     for child in instances(primary):
-        if location(child, current) is not node or blocked(child):
+        if child.location(current) is not node or blocked(child):
             continue
         if role == UNKNOWN or (current_role(child) if current else next_role(child)) == role:
             return child
@@ -490,7 +479,7 @@ def _update_interleaved(work: Work, first: Act, then: Act, node: NodeRt | None, 
         if partner is None:
             if not current and type_ & (O_RUNNABLE_LEFT | O_IMPLIES_THEN):
                 # Nothing to pair with where it would run, so it must not run.
-                placement.set_assigned(work, child, None, True)
+                changed |= ordering.THEN if placement.keep_down(work, child) else 0
             continue
         first_child_action = _paired_action(first, partner, node, first.task not in ("stop", "stopped"))
         then_action = _paired_action(then, child, node, then.task in ("promote", "promoted", "demote", "demoted"))

@@ -40,8 +40,8 @@ def part_task(part: Rsc, task: str) -> str:
 
 
 def first_action(rsc: Rsc, task: str, node: NodeRt | None = None) -> Act | None:
-    """The first action of a resource with this task (on this node)."""
-    for action in rsc.actions.get(f"{rsc.id}_{task}_0", ()):
+    """The newest action of a resource with this task (on this node)."""
+    for action in reversed(rsc.actions.get(f"{rsc.id}_{task}_0", ())):
         if node is None or action.node is node:
             return action
     return None

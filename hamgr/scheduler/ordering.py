@@ -75,16 +75,13 @@ def apply(work: Work) -> None:
             _to_resource(work, ordering.first, ordering.then_rsc, ordering)
         else:
             actions.order(ordering.first, ordering.then, ordering.flags)
-    _update_all(work)
+    # Newest first, as everywhere below: of several reasons the first one is told, and a cycle ends as Pacemaker's does.
+    for action in reversed(work.actions[:]):
+        block_dependents(work, action)
     probes.order(work)
-    _update_all(work)
-    _disable_invalid(work)
-
-
-def _update_all(work: Work) -> None:
-    # Newest first, as everywhere below: of several reasons the first one is told.
-    for action in reversed(list(work.actions)):
+    for action in reversed(work.actions[:]):
         update(work, action)
+    _disable_invalid(work)
 
 
 def _disable_invalid(work: Work) -> None:
@@ -213,7 +210,7 @@ def remapped(action: Act) -> Act:
 def _group_node(action: Act) -> NodeRt | None:
     rsc = action.rsc
     if rsc is not None and rsc.variant == Variant.GROUP and action.task == "start":
-        return next((leaf.assigned_to for leaf in rsc.children if leaf.assigned_to is not None), action.node)
+        return rsc.location(current=False)
     return action.node
 
 

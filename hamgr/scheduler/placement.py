@@ -113,6 +113,15 @@ def _unplaced(rsc: Rsc) -> None:
             action.flags &= ~RUNNABLE
 
 
+def keep_down(work: Work, rsc: Rsc) -> bool:
+    """Assign a resource and all its parts to no node; whether one of them had one."""
+    had = False
+    for part in rsc.leaves():
+        had = had or part.assigned_to is not None
+        set_assigned(work, part, None, True)
+    return had
+
+
 def unassign(work: Work, rsc: Rsc) -> None:
     """Undo an assignment."""
     old = rsc.assigned_to

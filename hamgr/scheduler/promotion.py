@@ -123,7 +123,7 @@ def _prioritize(work: Work, clone: Rsc, child: Rsc) -> None:
         for part in placement.with_descendants(child):
             if part.role == STARTED:
                 part.role = UNPROMOTED
-    node = clones.location(child, False)
+    node = child.location(current=False)
     if node is None:
         return
     role = clones.next_role(child)
@@ -145,7 +145,7 @@ def _prioritize(work: Work, clone: Rsc, child: Rsc) -> None:
 
 def _sort(work: Work, clone: Rsc) -> None:
     clone.merging = True
-    placed = [(child, node) for child in clone.children if (node := clones.location(child, False)) is not None]
+    placed = [(child, node) for child in clone.children if (node := child.location(current=False)) is not None]
     for child, node in placed:
         if child.sort_index >= 0:
             clone.allowed[node] = scores.add(child.sort_index, clone.allowed.get(node, 0))
@@ -183,7 +183,7 @@ def _promotable_on(rsc: Rsc, counts: dict[NodeRt, int], per_node: int) -> NodeRt
     for child in rsc.children:
         if _promotable_on(child, counts, per_node) is None:
             return None
-    node = clones.location(rsc, False)
+    node = rsc.location(current=False)
     if node is None:
         return None
     if not rsc.managed:
@@ -200,7 +200,7 @@ def _has_host(node: NodeRt) -> bool:
 
 
 def _set_unpromoted(rsc: Rsc) -> None:
-    rsc.next_role = STOPPED if clones.location(rsc, False) is None else UNPROMOTED
+    rsc.next_role = STOPPED if rsc.location(current=False) is None else UNPROMOTED
     for child in rsc.children:
         _set_unpromoted(child)
 
@@ -212,7 +212,7 @@ def place_with(dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
     """Place a dependent with (or apart from) those instances of a clone that have a role."""
     affected: dict[NodeRt, int] = {}
     for child in clones.instances(primary):
-        node = clones.location(child, False)
+        node = child.location(current=False)
         if node is None or clones.next_role(child) != constraint.primary_role:
             continue
         affected[node] = child.allowed.get(node, 0)

@@ -154,9 +154,7 @@ def _apply_meta(work: Work, rsc: Rsc) -> None:
 
 def _forced_anonymous(clone: Rsc) -> bool:
     """Whether a clone cannot be globally unique: the operating system's services cannot tell instances apart."""
-    return clone.clone is not None and any(
-        p.agent.standard in _NEVER_UNIQUE for p in _leaf_configs(clone.clone.config)
-    )
+    return clone.clone is not None and any(p.agent.standard in _NEVER_UNIQUE for p in _leaf_configs(clone.clone.config))
 
 
 def _requires(work: Work, rsc: Rsc, is_remote: bool) -> None:

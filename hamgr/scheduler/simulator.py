@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from hamgr.cib import history
 from hamgr.cib.model import Cib, NodeState
 from hamgr.cib.records import dataclass, replace
-from hamgr.scheduler import status
+from hamgr.scheduler import actions, status
 from hamgr.scheduler.engine import effective_time
 from hamgr.scheduler.state import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, NodeRt, Rsc, Work
 from hamgr.scheduler.transition import Action, Transition
@@ -72,6 +72,9 @@ def view_of(work: Work) -> StatusView:
     nodes = tuple(_node_view(node) for node in work.nodes if not _hidden(work, node))
     found: list[ResourceView] = []
     for top in work.resources:
+        if not top.running_on and actions.is_active(top, False):
+            # What is active on no node that anybody could ask is not shown, as Pacemaker's status does not.
+            continue
         for leaf in top.leaves():
             if leaf.role in (STOPPED, UNKNOWN) and not leaf.running_on:
                 continue

@@ -317,6 +317,20 @@ class Rsc:
         for child in self.children:
             yield from child.leaves()
 
+    def location(self, current: bool) -> NodeRt | None:
+        """Where a resource is (``current``) or will be; None also when that is more than one node."""
+        if self.variant == Variant.PRIMITIVE:
+            if not current:
+                return self.assigned_to
+            return self.running_on[0] if len(self.running_on) == 1 else None
+        nodes = dict.fromkeys(
+            node
+            for leaf in self.leaves()
+            for node in (leaf.running_on if current else (leaf.assigned_to,))
+            if node is not None
+        )
+        return next(iter(nodes)) if len(nodes) == 1 else None
+
     def current_node(self) -> NodeRt | None:
         """The node to regard a resource as active on: the source of a partial migration, or else one that is well."""
         if len(self.running_on) < 2 or self.variant != Variant.PRIMITIVE:

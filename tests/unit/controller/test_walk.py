@@ -73,8 +73,14 @@ def test_a_walk_is_complete_only_when_everything_was_confirmed() -> None:
     assert w.finished
 
 
-def test_edges_to_unknown_actions_are_not_waited_for() -> None:
-    assert walk(1, (99, 1)).ready() == [1]
+def test_what_waits_for_no_action_of_the_transition_is_never_fired() -> None:
+    """The scheduler names there what would be needed and cannot be: a start after a stop that nobody can carry out."""
+    w = walk(2, (99, 1))
+    assert w.ready() == [2]
+    w.fire(2)
+    w.confirm(2)
+    assert w.finished
+    assert not w.complete
 
 
 def test_firing_an_action_twice_is_a_programming_error() -> None:
