@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from hamgr.sandbox import access, addresses, observe, plane, processes, proxy, seed
+from hamgr.sandbox import access, addresses, observe, plane, powerswitch, processes, proxy, seed
 from hamgr.sandbox.apiserver import certificates
 from hamgr.sandbox.client import ApiError, load_kubeconfig
 from hamgr.sandbox.disks import DiskStore
@@ -123,6 +123,11 @@ class Sandbox:
         """etcd, the API server and its company, as one machine."""
         return Machine("control", self.layout.control)
 
+    @property
+    def switch(self) -> Machine:
+        """The power switch, as a machine beside all others."""
+        return Machine("switch", powerswitch.home_of(self.layout.root))
+
     def load_balancer_address(self, service: str, namespace: str = "default") -> tuple[str, int] | None:
         """Where clients reach a Service of type LoadBalancer: address and first port; None while it has none."""
         return observe.load_balancer_address(self.kubeconfig, service, namespace)
@@ -204,6 +209,7 @@ class Sandbox:
         self._write_access(record)
         self.layout.user_settings.write_text(yaml.safe_dump(plane.user_settings(record), sort_keys=False))
         self._start_control(record, members, port, report)
+        self._start_switch()
         for name in record.node_names:
             self._start_node(record, name)
         report(f"started {len(record.node_names)} nodes: {', '.join(record.node_names)}")
@@ -264,6 +270,19 @@ class Sandbox:
             )
         )
 
+    def _start_switch(self) -> None:
+        switch = self.switch
+        switch.home.mkdir(exist_ok=True)
+        powerswitch.install_agent(self.layout.fence_agent, self.layout.root)
+        switch.boot(
+            Spec(
+                services=[plane.switch_service(self.layout, switch.logs)],
+                log=str(switch.home / "init.log"),
+                held=str(switch.held_file),
+                isolate=False,
+            )
+        )
+
     def _start_node(self, record: Record, name: str) -> None:
         host = Host(self.layout, record, name)
         if record.options.hamgrd:
@@ -320,12 +339,12 @@ class Sandbox:
                 raise SandboxError(f"{service.name} ended at once{_log_end(log)}", Exit.UNAVAILABLE)
 
     def _runs(self) -> bool:
-        """True while any machine of this sandbox runs."""
-        return any(machine.process() for machine in self._machines())
+        """True while any machine of this sandbox runs, besides the power switch, which makes no cluster."""
+        return any(machine.process() for machine in self._machines() if machine.name != self.switch.name)
 
     def _machines(self) -> list[Machine]:
         nodes = [Machine(path.name, path) for path in sorted(self.layout.nodes.glob("*/")) if path.is_dir()]
-        return [*nodes, self.control]
+        return [self.switch, *nodes, self.control]  # in the order of their end: nothing may be switched on any more
 
     def _clear(self) -> None:
         """Stop and remove everything of this directory, whoever left it."""
@@ -341,6 +360,7 @@ class Sandbox:
                     path.unlink()
         self.layout.kubeconfig.unlink(missing_ok=True)
         self.layout.user_settings.unlink(missing_ok=True)
+        self.layout.fence_agent.unlink(missing_ok=True)
         self.layout.record.unlink(missing_ok=True)
 
     def _stop(self) -> None:

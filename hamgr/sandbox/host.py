@@ -1,9 +1,11 @@
 """A node of the sandbox as a machine that can be crashed, frozen and cut off, with its disks and its cable."""
 
+import fcntl
 import json
 import signal
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from hamgr.sandbox import plane, processes
@@ -33,8 +35,11 @@ class Host(Machine):
 
     def start(self) -> None:
         """Boot it: a new boot id, its cable as it was. Returns at once. Idempotent."""
-        if self.process():
-            return
+        with self._power():
+            if not self.process():
+                self._switch_on()
+
+    def _switch_on(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
         (self.home / "boot_id").write_text(f"{uuid.uuid4()}\n")
         self.held_file.unlink(missing_ok=True)
@@ -76,9 +81,18 @@ class Host(Machine):
         The disks stay attached, as a cloud's do. Without root the processes die one after another within milliseconds,
         and nothing unsynced is lost. Idempotent.
         """
-        process = self.process()
-        if process is None:
-            return
+        with self._power():
+            if process := self.process():
+                self._switch_off(process)
+
+    @contextmanager
+    def _power(self) -> Iterator[None]:
+        """Plugging in and out, by the power switch and by others, are one after another."""
+        with (self.home / "power.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _switch_off(self, process: ProcessId) -> None:
         disks = DiskStore(self._layout.disks)
         with disks.pinned(self.name):
             self._pull_the_plug(process)

@@ -61,6 +61,11 @@ class Layout:
         return self.root / "control"
 
     @property
+    def fence_agent(self) -> Path:
+        """The program by which hamgrd reaches the power switch: `agent:` of a fence device."""
+        return self.root / "fence_sandbox"
+
+    @property
     def disks(self) -> Path:
         return self.root / "disks"
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from hamgr.sandbox import powerswitch
 from hamgr.sandbox.etcd import EtcdBinary, EtcdMember, member_command
 from hamgr.sandbox.init import Service
 from hamgr.sandbox.layout import CLUSTER_NAME, Layout, Record
@@ -16,6 +17,7 @@ from hamgr.sandbox.proxy import Cable
 
 ATTACHER, BALANCER, CONTROLLERS, API_SERVER, PROXY = "attacher", "balancer", "controllers", "apiserver", "proxy"
 NODE_AGENT, HAMGRD = "kubelet", "hamgrd"
+POWER_SWITCH = "powerswitch"
 
 
 def etcd_services(layout: Layout, binary: EtcdBinary, members: Sequence[EtcdMember], logs: Path) -> list[Service]:
@@ -69,6 +71,11 @@ def controllers_service(record: Record, logs: Path) -> Service:
 def proxy_service(cables: Path, logs: Path) -> Service:
     """The nodes' cables, where there are no network namespaces, and the way out, where there are."""
     return _python(PROXY, [f"--cables={cables}"], logs)
+
+
+def switch_service(layout: Layout, logs: Path) -> Service:
+    """The power switch, which has to see the nodes from outside."""
+    return _python(POWER_SWITCH, [powerswitch.SERVE, str(layout.root)], logs)
 
 
 def cables(layout: Layout, record: Record) -> list[Cable]:
