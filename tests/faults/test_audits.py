@@ -27,6 +27,7 @@ from hamgr.sandbox.campaign.audits import (
     FenceSeen,
     Moment,
     Plugging,
+    Switching,
     judge,
 )
 from hamgr.sandbox.campaign.schedule import Fault, Kind
@@ -140,3 +141,26 @@ def test_what_may_have_begun_or_not_ended_counts_as_running(doubt: str) -> None:
 def test_what_is_left_behind_is_found() -> None:
     evidence = Evidence(CRASH, kvapp.Audit(), tainted=["n1"], stuck="there is no leader")
     assert rules(evidence) == [TAINT_LEFT, STUCK]
+
+
+POWERED_OFF = replace(FENCE, proofs=(Proof("powered-off", "n1", "device switch: off", "n2", 2.0, token=5),))
+
+
+@pytest.mark.parametrize(
+    ("switchings", "broken"),
+    [
+        ([Switching(1.0, "n1", on=False)], []),
+        ([Switching(1.0, "n1", on=False), Switching(2.5, "n1", on=True)], []),
+        ([Switching(1.0, "n1", on=False), Switching(1.5, "n1", on=True)], [PROOF_UNTRUE]),
+        ([Switching(2.5, "n1", on=False)], [PROOF_UNTRUE]),
+        ([Switching(1.0, "n2", on=False)], [PROOF_UNTRUE]),
+        ([], [PROOF_UNTRUE]),
+    ],
+)
+def test_a_node_said_to_be_off_that_its_switch_had_on_is_found(
+    tmp_path: Path, switchings: list[Switching], broken: list[str]
+) -> None:
+    evidence = log_of(tmp_path, [kvapp.Record(1, "a", "n1", "open")])
+    evidence.fences = [FenceSeen(POWERED_OFF, STANDINGS, frozenset({5}))]
+    evidence.switchings = switchings
+    assert rules(evidence) == broken

@@ -19,6 +19,7 @@ from typing import Any
 
 from hamgr.sandbox.campaign.audits import LOST_WRITE, SECOND_WRITER, STUCK, Finding
 from hamgr.sandbox.campaign.play import Play, Row
+from hamgr.sandbox.campaign.schedule import self_fencing
 from hamgr.sandbox.campaign.theatre import Theatre
 from hamgr.sandbox.errors import SandboxError
 
@@ -66,7 +67,7 @@ class Results:
     def _tell(self, row: Row) -> None:
         verdict = "FAILED" if row.findings else "ok"
         print(
-            f"seed {row.seed}: {verdict}, {len(row.faults)} faults, {len(row.fences)} fences, "
+            f"seed {row.seed} ({row.levels}): {verdict}, {len(row.faults)} faults, {len(row.fences)} fences, "
             f"{row.acknowledged} writes, whole after {row.whole_after_s:g} s, {row.took_s:g} s in all",
             flush=True,
         )
@@ -124,12 +125,18 @@ def run_campaign(seeds: list[int], results: Results, directory: Path, sandboxes:
 
 def _work(directory: Path, draw_seed: Callable[[], int | None], results: Results, keep: bool) -> None:
     """Play seeds in one sandbox; it is built anew now and then, and after every failure, whose traces are kept."""
-    theatre = Theatre(directory)
+    theatre: Theatre | None = None
     play: Play | None = None
-    played = 0
+    played, fencing = 0, False
     try:
         while (seed := draw_seed()) is not None:
-            play, played = (play, played + 1) if play is not None else (Play(theatre), 1)
+            if theatre is None or play is None or self_fencing(seed) != fencing:
+                if theatre is not None:
+                    theatre.down()
+                fencing, played = self_fencing(seed), 0
+                theatre = Theatre(directory, self_fencing=fencing)
+                play = Play(theatre)
+            played += 1
             row = _attempt(theatre, play, seed, fresh=played == 1)
             results.add(row)
             if row.findings:
@@ -139,7 +146,7 @@ def _work(directory: Path, draw_seed: Callable[[], int | None], results: Results
             if row.findings or played == REBUILD_AFTER:
                 play = None
     finally:
-        if not keep:
+        if theatre is not None and not keep:
             theatre.down()
 
 
@@ -147,7 +154,6 @@ def _attempt(theatre: Theatre, play: Play, seed: int, *, fresh: bool) -> Row:
     """Play one schedule; a sandbox that fails is a finding like others, and does not end the campaign."""
     try:
         if fresh:
-            theatre.down()
             theatre.up()
         return play.perform(seed)
     except Exception as error:  # noqa: BLE001  whatever it is, it belongs to this seed
@@ -161,7 +167,7 @@ def _keep_traces(theatre: Theatre, row: Row, target: Path) -> None:
     target.mkdir(parents=True)
     (target / "row.json").write_text(json.dumps(row.to_json(), indent=1))
     layout = theatre.sandbox.layout
-    for machine in (layout.control, *layout.nodes.glob("*")):
+    for machine in (layout.control, theatre.sandbox.switch.home, *layout.nodes.glob("*")):
         shutil.copytree(machine / "logs", target / machine.name, dirs_exist_ok=True, ignore_dangling_symlinks=True)
     with contextlib.suppress(OSError):
         shutil.copy(layout.control / "apiserver.journal", target)

@@ -17,7 +17,7 @@ SECOND_WRITER, LOST_WRITE, STUCK = "second-writer", "lost-write", "stuck"
 FENCE_WITHOUT_TOKEN, FENCE_WITHOUT_PROOF, FENCE_WITHOUT_CAUSE = "no-token", "no-proof", "no-cause"
 FENCE_IN_DOUBT, START_UNPROVED, TAINT_LEFT = "fence-in-doubt", "start-unproved", "taint-left"
 PROOF_UNTRUE = "proof-untrue"
-_OF_DISKS = ("detached", "not-attached")
+_OF_DISKS, _OF_POWER = ("detached", "not-attached"), "powered-off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,15 @@ class Plugging:
     attached: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Switching:
+    """What the power switch itself says: a node was switched on or off. `at` is wall time."""
+
+    at: float
+    node: str
+    on: bool
+
+
 @dataclass(slots=True)
 class Evidence:
     """All that a schedule has left behind.
@@ -76,6 +85,7 @@ class Evidence:
     fences: Sequence[FenceSeen] = ()
     moments: Sequence[Moment] = ()
     storage: Sequence[Plugging] = ()
+    switchings: Sequence[Switching] = ()
     tainted: Sequence[str] = ()
     stuck: str = ""
     holders_before: frozenset[str] = field(default_factory=frozenset)
@@ -87,6 +97,7 @@ def judge(evidence: Evidence) -> list[Finding]:
     for fence in evidence.fences:
         found += _fence(fence, evidence.faults)
         found += _proofs(fence.record, evidence.storage)
+        found += _power_proofs(fence.record, evidence.switchings)
     found += _starts(evidence.moments, evidence.holders_before)
     found += [Finding(TAINT_LEFT, f"{node} is still out of service") for node in evidence.tainted]
     if evidence.stuck:
@@ -140,6 +151,17 @@ def _proofs(record: FenceRecord, storage: Sequence[Plugging]) -> Iterator[Findin
         before = [each for each in storage if each.handle == handles.get(proof.subject) and each.at <= proof.at]
         if before and before[-1].attached and before[-1].node == record.target.node:
             text = f"fence {record.id}: {proof.observed}, yet the storage had it attached to {record.target.node}"
+            yield Finding(PROOF_UNTRUE, text)
+
+
+def _power_proofs(record: FenceRecord, switchings: Sequence[Switching]) -> Iterator[Finding]:
+    """A proof that a node is off is true when the power switch itself had switched it off by then, and not on again."""
+    for proof in record.proofs:
+        if proof.kind != _OF_POWER:
+            continue
+        before = [each for each in switchings if each.node == proof.subject and each.at <= proof.at]
+        if not before or before[-1].on:
+            text = f"fence {record.id}: {proof.observed}, yet the switch did not have {proof.subject} off"
             yield Finding(PROOF_UNTRUE, text)
 
 

@@ -34,29 +34,43 @@ class Past:
     def __init__(self, endpoints: Sequence[str]) -> None:
         self._endpoint = endpoints[0]
 
-    def read(self, prefix: str, revision: int = 0) -> list[Kept]:
-        """All keys below a prefix, relative to the cluster's, as they were at a revision (0: now)."""
+    def read(self, prefix: str, revision: int = 0, *, since: int = 0, timeout_s: float = _TIMEOUT_S) -> list[Kept]:
+        """All keys below a prefix, relative to the cluster's, as they were at a revision (0: now).
+
+        since: only those that were made after this revision.
+        """
         first = (_PREFIX + prefix).encode()
-        return self._range(first, first[:-1] + bytes([first[-1] + 1]), revision)
+        last = first[:-1] + bytes([first[-1] + 1])
+        query = {"revision": revision, "range_end": _encoded(last), "min_create_revision": since + 1 if since else 0}
+        return _kept(self._range(first, query, timeout_s))
 
     def get(self, key: str, revision: int = 0) -> Kept | None:
         """One key as it was at a revision (0: now)."""
-        found = self._range((_PREFIX + key).encode(), b"", revision)
+        found = _kept(self._range((_PREFIX + key).encode(), {"revision": revision}))
         return found[0] if found else None
 
-    def _range(self, first: bytes, last: bytes, revision: int) -> list[Kept]:
-        query: dict[str, Any] = {"key": base64.b64encode(first).decode(), "revision": revision}
-        if last:
-            query["range_end"] = base64.b64encode(last).decode()
+    def revision(self) -> int:
+        """The newest revision."""
+        return int(self._range(_PREFIX.encode(), {})["header"]["revision"])
+
+    def _range(self, first: bytes, more: dict[str, Any], timeout_s: float = _TIMEOUT_S) -> Any:
+        query = {"key": _encoded(first), **more}
         request = urllib.request.Request(f"{self._endpoint}/v3/kv/range", json.dumps(query).encode())
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
-            answer = json.loads(response.read())
-        return [
-            Kept(
-                base64.b64decode(each["key"]).decode()[len(_PREFIX) :],
-                json.loads(base64.b64decode(each.get("value", "")) or b"null"),
-                int(each["create_revision"]),
-                int(each["mod_revision"]),
-            )
-            for each in answer.get("kvs", [])
-        ]
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:
+            return json.loads(response.read())
+
+
+def _encoded(key: bytes) -> str:
+    return base64.b64encode(key).decode()
+
+
+def _kept(answer: Any) -> list[Kept]:
+    return [
+        Kept(
+            base64.b64decode(each["key"]).decode()[len(_PREFIX) :],
+            json.loads(base64.b64decode(each.get("value", "")) or b"null"),
+            int(each["create_revision"]),
+            int(each["mod_revision"]),
+        )
+        for each in answer.get("kvs", [])
+    ]

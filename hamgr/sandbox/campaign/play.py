@@ -5,16 +5,17 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from hamgr.cib.status import StatusDoc
 from hamgr.sandbox import kvapp
 from hamgr.sandbox.campaign.audits import STUCK, Evidence, Finding, judge
 from hamgr.sandbox.campaign.client import KvClient
 from hamgr.sandbox.campaign.insider import Insider
-from hamgr.sandbox.campaign.schedule import Fault, draw
+from hamgr.sandbox.campaign.schedule import Fault, Levels, Schedule, draw
 from hamgr.sandbox.campaign.strikes import TROUBLE, Struck, Undo, place, strike, undo_all
 from hamgr.sandbox.campaign.theatre import APPLICATION, PORT, Theatre, leaves
 from hamgr.sandbox.campaign.witness import Witness
@@ -27,6 +28,8 @@ _CLEAN_UP_EVERY_S = 4.0
 _LOOK_S = 0.25
 _READS = 3
 _WHOLE_FOR_S = 1.0  # one look may see what was true before
+_FENCE_PATIENCE_S = 8.0  # for the fence that a fault is to strike in the middle of
+_GLANCE_EVERY_S = 0.03
 _RECENT_S = 0.5  # a write that was acknowledged so lately shows that clients are served
 
 
@@ -35,6 +38,7 @@ class Row:
     """The result of one schedule. Times are seconds; `findings` is empty when it went well."""
 
     seed: int
+    levels: str = ""
     faults: list[str] = field(default_factory=list)
     missed: int = 0
     fences: list[str] = field(default_factory=list)
@@ -61,15 +65,17 @@ class Play:
 
     def perform(self, seed: int) -> Row:
         """Play the schedule of a seed. Raises what a broken sandbox raises."""
-        row = Row(seed)
+        schedule = draw(seed)
+        row = Row(seed, schedule.levels)
         began = time.monotonic()
+        self._theatre.fence_by(schedule.levels)
         client = KvClient(self._theatre.address, f"{seed}-")
         client.start()
         try:
             if missing := self._await_whole(client):
                 row.findings = [Finding(STUCK, f"before the first fault: {missing}")]
                 return row
-            self._strike_and_judge(row, draw(seed), client)
+            self._strike_and_judge(row, schedule, client)
         finally:
             client.stop()
             self._acknowledged += client.acknowledged()
@@ -78,10 +84,10 @@ class Play:
             row.took_s = round(time.monotonic() - began, 1)
         return row
 
-    def _strike_and_judge(self, row: Row, faults: Sequence[Fault], client: KvClient) -> None:
+    def _strike_and_judge(self, row: Row, schedule: Schedule, client: KvClient) -> None:
         witness = Witness(self._theatre)
         with self._insider(row.seed):
-            struck = run(self._theatre, faults)
+            struck = run(self._theatre, schedule)
         row.faults = [str(each) for each in struck]
         row.missed = sum(bool(each.missed) for each in struck)
         undo_all(self._theatre)
@@ -96,6 +102,7 @@ class Play:
             fences=witness.fences(),
             moments=witness.moments(),
             storage=witness.storage(),
+            switchings=witness.switchings(),
             tainted=self._theatre.tainted_nodes(),
             stuck=stuck,
             holders_before=witness.holders,
@@ -179,7 +186,10 @@ class Play:
         return ""
 
     def _tidy_up(self) -> None:
-        """What an operator does after trouble: forget failures and end moves. Without a leader nobody can be asked."""
+        """What an operator does after trouble: forget failures, end moves, let in nodes that have fenced themselves.
+
+        Without a leader nobody can be asked.
+        """
         status = self._theatre.status()
         if status is None:
             return
@@ -188,15 +198,23 @@ class Play:
                 self._theatre.ask("cleanup", {"resource": "", "node": ""}, timeout_s=2.0)
             if status.bans:
                 self._theatre.ask("clear", {"resource": "store", "node": ""}, timeout_s=2.0)
+            for node in self._fenced_by_themselves(status):
+                self._theatre.ask("unfence", {"node": node}, timeout_s=2.0)
         except StoreError:
             return
 
+    def _fenced_by_themselves(self, status: StatusDoc) -> list[str]:
+        """Nodes that wait to be let in: here none is reset by its watchdog, which would be a restart."""
+        if self._theatre.levels is not Levels.WATCHDOG:
+            return []
+        return [node.name for node in status.nodes if node.hamgrd and not node.online and not node.unclean]
 
-def run(theatre: Theatre, faults: Sequence[Fault]) -> list[Struck]:
+
+def run(theatre: Theatre, schedule: Schedule) -> list[Struck]:
     """Strike each fault at its time and undo it at its end. What another fault makes impossible is missed."""
-    began = time.monotonic()
+    began, revision = time.monotonic(), theatre.past.revision()
     order = itertools.count()
-    due: list[tuple[float, int, Fault | Undo]] = [(fault.at_s, next(order), fault) for fault in faults]
+    due: list[tuple[float, int, Fault | Undo]] = [(fault.at_s, next(order), fault) for fault in schedule.faults]
     heapq.heapify(due)
     struck: list[Struck] = []
     while due:
@@ -205,17 +223,28 @@ def run(theatre: Theatre, faults: Sequence[Fault]) -> list[Struck]:
         if not isinstance(what, Fault):
             _quietly(what)
             continue
-        where = ""
-        try:
-            where = place(theatre, what)
-            undo = strike(theatre, what, where)
-        except TROUBLE as error:
-            struck.append(Struck(what, where, str(error).splitlines()[0][:120]))
+        now = time.monotonic() - began
+        if what.mid_fence and not theatre.fence_under_way(revision):
+            if now < what.at_s + _FENCE_PATIENCE_S:
+                heapq.heappush(due, (now + _GLANCE_EVERY_S, next(order), what))
+            else:
+                struck.append(Struck(what, "", "no fence was to be seen"))
             continue
-        struck.append(Struck(what, where))
+        done, undo = _strike(theatre, what)
+        struck.append(done)
         if undo is not None:
             heapq.heappush(due, (time.monotonic() - began + what.lasts_s, next(order), undo))
     return struck
+
+
+def _strike(theatre: Theatre, fault: Fault) -> tuple[Struck, Undo | None]:
+    where = ""
+    try:
+        where = place(theatre, fault)
+        undo = strike(theatre, fault, where)
+    except TROUBLE as error:
+        return Struck(fault, where, str(error).splitlines()[0][:120]), None
+    return Struck(fault, where), undo
 
 
 def _quietly(undo: Undo) -> None:

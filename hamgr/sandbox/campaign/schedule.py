@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 NODES = ("n1", "n2", "n3")
-ACTIVE, LEADER = "active", "leader"  # targets that are looked up when the fault strikes
+ACTIVE, LEADER, STANDBY = "active", "leader", "standby"  # targets that are looked up when the fault strikes
 
-_PLACES = (ACTIVE, ACTIVE, LEADER, *NODES)
+_PLACES = (ACTIVE, ACTIVE, LEADER, STANDBY, *NODES)
 _WINDOW_S = 6.0  # in which all faults begin
 _FEWEST, _MOST = 2, 6  # faults in one schedule
+_AMBUSHES = 0.5  # the share of schedules that wait for a fence and strike in its middle
+_OPENING_S = 1.5  # in which the fault comes that a fence follows
+_SLOWLY = 0.5  # the share of ambushes whose detach takes a while
+_ONE_MORE = 0.5  # the share of ambushes with a fault besides
+_BLOCK, _BLOCKS = 50, 5  # in every fifth fifty of seeds nodes fence themselves
+_AT_ONCE = 0.3  # the share of ambushes of two faults, one right after the other
 
 
 class Kind(StrEnum):
@@ -24,6 +30,7 @@ class Kind(StrEnum):
     HAMGRD_KILLED = "hamgrd-killed"
     HAMGRD_FROZEN = "hamgrd-frozen"
     KUBELET_KILLED = "kubelet-killed"
+    KUBELET_DOWN = "kubelet-down"  # killed and not started again: its pods run on
     NODE_CRASHED = "node-crashed"
     NODE_CONFIRMED_OFF = "node-confirmed-off"  # crashed, and an operator says so
     NODE_FROZEN = "node-frozen"
@@ -33,6 +40,7 @@ class Kind(StrEnum):
     API_FROZEN = "api-frozen"
     API_KILLED = "api-killed"
     CONTROLLERS_KILLED = "controllers-killed"
+    CONTROLLERS_FROZEN = "controllers-frozen"
     ATTACHER_FROZEN = "attacher-frozen"
     DETACH_SLOW = "detach-slow"
     DETACH_HANGS = "detach-hangs"
@@ -41,6 +49,7 @@ class Kind(StrEnum):
     FENCE_POD = "fence-pod"
     MOVE = "move"
     CONFIG_APPLIED = "config-applied"
+    NODES_RELEASED = "nodes-released"  # every partition and every freeze of a node ends: old writers are back at once
 
 
 # How often each is drawn, relative to the others; and how long it lasts: seconds from, to.
@@ -50,7 +59,8 @@ _WEIGHTS = {
     Kind.CONTAINER_KILLED: 4,
     Kind.HAMGRD_KILLED: 4,
     Kind.HAMGRD_FROZEN: 4,
-    Kind.KUBELET_KILLED: 2,
+    Kind.KUBELET_KILLED: 1,
+    Kind.KUBELET_DOWN: 2,
     Kind.NODE_CRASHED: 6,
     Kind.NODE_CONFIRMED_OFF: 2,
     Kind.NODE_FROZEN: 4,
@@ -59,7 +69,8 @@ _WEIGHTS = {
     Kind.ETCD_KILLED: 2,
     Kind.API_FROZEN: 2,
     Kind.API_KILLED: 2,
-    Kind.CONTROLLERS_KILLED: 2,
+    Kind.CONTROLLERS_KILLED: 1,
+    Kind.CONTROLLERS_FROZEN: 1,
     Kind.ATTACHER_FROZEN: 2,
     Kind.DETACH_SLOW: 2,
     Kind.DETACH_HANGS: 2,
@@ -68,8 +79,36 @@ _WEIGHTS = {
     Kind.FENCE_POD: 2,
     Kind.MOVE: 3,
     Kind.CONFIG_APPLIED: 1,
+    Kind.NODES_RELEASED: 1,
 }
+_OPENINGS = {
+    Kind.NODE_CRASHED: 3,
+    Kind.NODE_FROZEN: 3,
+    Kind.PARTITIONED: 4,
+    Kind.FENCE_NODE: 2,
+}
+"""What an ambush begins with: a fence of the application's node follows."""
+_BLOWS: tuple[tuple[Kind, str, int], ...] = (
+    (Kind.HAMGRD_FROZEN, LEADER, 5),  # past its lease, and back while another leads
+    (Kind.HAMGRD_KILLED, LEADER, 3),
+    (Kind.PARTITIONED, LEADER, 4),
+    (Kind.NODE_CRASHED, LEADER, 2),
+    (Kind.NODE_CRASHED, STANDBY, 2),
+    (Kind.ETCD_FROZEN, "", 3),
+    (Kind.ETCD_KILLED, "", 2),
+    (Kind.API_FROZEN, "", 2),
+    (Kind.API_KILLED, "", 3),
+    (Kind.ATTACHER_FROZEN, "", 2),
+    (Kind.CONTROLLERS_FROZEN, "", 2),
+    (Kind.DETACH_HANGS, "", 2),
+    (Kind.NODES_RELEASED, "", 5),
+    (Kind.FENCE_NODE, ACTIVE, 1),
+    (Kind.POD_FORCE_DELETED, STANDBY, 1),
+)
+"""What strikes in the middle of the fence: a kind, where, and how often it is drawn relative to the others."""
 _LASTS = {
+    Kind.KUBELET_DOWN: (1.0, 8.0),
+    Kind.CONTROLLERS_FROZEN: (1.0, 6.0),
     Kind.HAMGRD_FROZEN: (1.0, 8.0),
     Kind.NODE_CRASHED: (3.0, 9.0),
     Kind.NODE_CONFIRMED_OFF: (3.0, 9.0),
@@ -90,26 +129,44 @@ _PLACELESS = {
     Kind.API_FROZEN,
     Kind.API_KILLED,
     Kind.CONTROLLERS_KILLED,
+    Kind.CONTROLLERS_FROZEN,
     Kind.ATTACHER_FROZEN,
     Kind.DETACH_SLOW,
     Kind.DETACH_HANGS,
     Kind.ATTACH_SLOW,
     Kind.CONFIG_APPLIED,
+    Kind.NODES_RELEASED,
 }
 _PEERS = ("all", "all", "etcd", "api")
 _DIRECTIONS = ("both", "both", "in", "out")
 
-HARMLESS_TO_NODES = frozenset(
-    {Kind.POD_DELETED, Kind.POD_FORCE_DELETED, Kind.CONTAINER_KILLED, Kind.MOVE, Kind.CONFIG_APPLIED}
+_HARMLESS_TO_NODES = frozenset(
+    {
+        Kind.POD_DELETED,
+        Kind.POD_FORCE_DELETED,
+        Kind.CONTAINER_KILLED,
+        Kind.MOVE,
+        Kind.CONFIG_APPLIED,
+        Kind.NODES_RELEASED,
+    }
 )
-"""Faults of a pod or orders of an operator: nothing of this kind may ever lead to the fencing of a node."""
+"""Faults of a pod, orders of an operator, ends of other faults: none of this kind may lead to the fencing of a node."""
+
+
+class Levels(StrEnum):
+    """How nodes are fenced in a schedule."""
+
+    VOLUME = "volume"
+    NODE = "node"  # by the sandbox's power switch, then by volume
+    WATCHDOG = "watchdog"  # nodes fence themselves, as all do in this part of a campaign
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault. Times are seconds since the schedule's begin. `where`: a node, ACTIVE, LEADER, or empty.
+    """One fault. Times are seconds since the schedule's begin. `where`: a node, ACTIVE, LEADER, STANDBY, or empty.
 
-    lasts_s: until it is undone; 0 when there is nothing to undo. peer, direction: of a partition.
+    lasts_s: until it is undone; 0 when there is nothing to undo. peer, direction: of a partition. mid_fence: it strikes
+    not at its time but in the middle of the first fence that is under way from then on.
     """
 
     kind: Kind
@@ -118,30 +175,86 @@ class Fault:
     where: str = ""
     peer: str = ""
     direction: str = ""
+    mid_fence: bool = False
 
     def __str__(self) -> str:
-        words = [f"{self.at_s:.2f} s", str(self.kind), self.where]
+        words = [f"{self.at_s:.2f} s"]
+        words += ["mid-fence"] if self.mid_fence else []
+        words += [str(self.kind), self.where]
         words += [f"from {self.peer} ({self.direction})"] if self.peer else []
         words += [f"for {self.lasts_s:.2f} s"] if self.lasts_s else []
         return " ".join(word for word in words if word)
 
 
-def draw(seed: int) -> tuple[Fault, ...]:
-    """The schedule of a seed, in order of time; the same for ever as long as the tables above stay as they are."""
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """All of one seed: how nodes are fenced, and the faults in order of time."""
+
+    levels: Levels
+    faults: tuple[Fault, ...]
+
+
+def draw(seed: int) -> Schedule:
+    """The schedule of a seed; the same for ever as long as the tables above stay as they are."""
     chance = random.Random(seed)
-    count = chance.randint(_FEWEST, _MOST)
-    return tuple(sorted((_draw_one(chance) for _ in range(count)), key=lambda fault: fault.at_s))
+    levels = draw_levels(seed)
+    if chance.random() < _AMBUSHES:
+        faults = _ambush(chance)
+    else:
+        faults = [_draw_one(chance) for _ in range(chance.randint(_FEWEST, _MOST))]
+    return Schedule(levels, tuple(sorted(faults, key=lambda fault: fault.at_s)))
+
+
+def self_fencing(seed: int) -> bool:
+    """Whether nodes fence themselves in this seed's sandbox: in blocks, since sandboxes are built for one or other."""
+    return seed // _BLOCK % _BLOCKS == _BLOCKS - 1
+
+
+def draw_levels(seed: int) -> Levels:
+    """How nodes are fenced in the schedule of a seed."""
+    chance = random.Random(f"levels of {seed}")
+    if self_fencing(seed):
+        return chance.choices([Levels.WATCHDOG, Levels.VOLUME, Levels.NODE], [4, 1, 1])[0]
+    return chance.choices([Levels.VOLUME, Levels.NODE], [3, 1])[0]
+
+
+def _ambush(chance: random.Random) -> list[Fault]:
+    """A fault that a fence follows, mostly one that takes a while, and what strikes in the middle of it."""
+    kinds = list(_OPENINGS)
+    kind = chance.choices(kinds, [_OPENINGS[each] for each in kinds])[0]
+    opening = _draw_kind(chance, kind, ACTIVE, _OPENING_S)
+    if kind in (Kind.PARTITIONED, Kind.NODE_FROZEN):  # long enough for the node to be missed
+        opening = replace(opening, lasts_s=round(chance.uniform(5.0, 9.0), 2))
+    if kind is Kind.PARTITIONED:
+        opening = replace(opening, peer=chance.choice(("all", "etcd")), direction="both")
+    faults = [opening]
+    if chance.random() < _SLOWLY:
+        slow = Fault(Kind.DETACH_SLOW, 0.0, round(chance.uniform(7.0, 10.0), 2))
+        faults.insert(0, slow)
+    for _ in range(2 if chance.random() < _AT_ONCE else 1):
+        kind, where, _weight = chance.choices(_BLOWS, [weight for *_, weight in _BLOWS])[0]
+        blow = replace(_draw_kind(chance, kind, where, _OPENING_S), at_s=_OPENING_S, mid_fence=True)
+        if kind is Kind.HAMGRD_FROZEN:  # past its lease
+            blow = replace(blow, lasts_s=round(chance.uniform(3.2, 6.0), 2))
+        faults.append(blow)
+    if chance.random() < _ONE_MORE:
+        faults.append(_draw_one(chance))
+    return faults
 
 
 def _draw_one(chance: random.Random) -> Fault:
     kinds = list(_WEIGHTS)
     kind = chance.choices(kinds, [_WEIGHTS[each] for each in kinds])[0]
+    return _draw_kind(chance, kind, "" if kind in _PLACELESS else chance.choice(_PLACES), _WINDOW_S)
+
+
+def _draw_kind(chance: random.Random, kind: Kind, where: str, window_s: float) -> Fault:
     shortest, longest = _LASTS.get(kind, (0.0, 0.0))
     return Fault(
         kind,
-        at_s=round(chance.uniform(0.0, _WINDOW_S), 2),
+        at_s=round(chance.uniform(0.0, window_s), 2),
         lasts_s=round(chance.uniform(shortest, longest), 2),
-        where="" if kind in _PLACELESS else chance.choice(_PLACES),
+        where=where,
         peer=chance.choice(_PEERS) if kind is Kind.PARTITIONED else "",
         direction=chance.choice(_DIRECTIONS) if kind is Kind.PARTITIONED else "",
     )
@@ -152,4 +265,4 @@ def may_cost(faults: Sequence[Fault], node: str) -> bool:
 
     Trouble with etcd, the API server or the storage may be one for any node.
     """
-    return any(fault.kind not in HARMLESS_TO_NODES and fault.where in ("", node) for fault in faults)
+    return any(fault.kind not in _HARMLESS_TO_NODES and fault.where in ("", node) for fault in faults)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from hamgr.sandbox import plane, processes
-from hamgr.sandbox.campaign.schedule import ACTIVE, LEADER, NODES, Fault, Kind
-from hamgr.sandbox.campaign.theatre import APPLICATION, PODS, Theatre, cluster_file
+from hamgr.sandbox.campaign.schedule import ACTIVE, LEADER, NODES, STANDBY, Fault, Kind
+from hamgr.sandbox.campaign.theatre import APPLICATION, PODS, Theatre
 from hamgr.sandbox.client import ApiError
 from hamgr.sandbox.errors import SandboxError
 from hamgr.sandbox.network import Direction, Peer
@@ -38,12 +38,14 @@ class Struck:
 
 
 def place(theatre: Theatre, fault: Fault) -> str:
-    """The node that a fault is about; the first node where nobody is active or leads. Empty when it is about none."""
+    """The node that a fault is about; the first where nobody is active, waits or leads. Empty when it is about none."""
     if fault.where == ACTIVE:
         pod = theatre.active_pod()
         return str(pod["spec"]["nodeName"]) if pod else NODES[0]
     if fault.where == LEADER:
         return theatre.leader() or NODES[0]
+    if fault.where == STANDBY:
+        return theatre.standby() or NODES[0]
     return fault.where
 
 
@@ -57,7 +59,12 @@ def undo_all(theatre: Theatre) -> None:
     sandbox = theatre.sandbox
     sandbox.storage.clear()
     running = sandbox.control.services()
-    for name in (*(each for each in running if each.startswith("etcd")), plane.API_SERVER, plane.ATTACHER):
+    for name in (
+        *(each for each in running if each.startswith("etcd")),
+        plane.API_SERVER,
+        plane.CONTROLLERS,
+        plane.ATTACHER,
+    ):
         if name in running:
             processes.thaw(running[name])
     for name in ("etcd", plane.API_SERVER):
@@ -68,6 +75,7 @@ def undo_all(theatre: Theatre) -> None:
             host.thaw()
         host.heal()
         host.start()
+        host.start_service(plane.NODE_AGENT)
 
 
 # The strikes
@@ -105,6 +113,11 @@ def _freeze_hamgrd(theatre: Theatre, _fault: Fault, node: str) -> Undo:
 
 def _kill_kubelet(theatre: Theatre, _fault: Fault, node: str) -> None:
     theatre.sandbox.kill_kubelet(node)
+
+
+def _keep_kubelet_down(theatre: Theatre, _fault: Fault, node: str) -> Undo:
+    theatre.sandbox.kill_kubelet(node, stay_down=True)
+    return partial(theatre.sandbox.host(node).start_service, plane.NODE_AGENT)
 
 
 def _crash(theatre: Theatre, _fault: Fault, node: str) -> Undo:
@@ -169,7 +182,15 @@ def _move(theatre: Theatre, _fault: Fault, node: str) -> None:
 
 
 def _apply(theatre: Theatre, fault: Fault, _node: str) -> None:
-    theatre.apply(cluster_file(monitor_s=2 + round(fault.at_s * 100) % 5))
+    theatre.apply(monitor_s=2 + round(fault.at_s * 100) % 5)
+
+
+def _release_nodes(theatre: Theatre, _fault: Fault, _node: str) -> None:
+    for node in NODES:
+        host = theatre.sandbox.host(node)
+        host.heal()
+        if host.process():
+            host.thaw()
 
 
 _STRIKES: dict[Kind, Callable[[Theatre, Fault, str], Undo | None]] = {
@@ -179,6 +200,7 @@ _STRIKES: dict[Kind, Callable[[Theatre, Fault, str], Undo | None]] = {
     Kind.HAMGRD_KILLED: _kill_hamgrd,
     Kind.HAMGRD_FROZEN: _freeze_hamgrd,
     Kind.KUBELET_KILLED: _kill_kubelet,
+    Kind.KUBELET_DOWN: _keep_kubelet_down,
     Kind.NODE_CRASHED: _crash,
     Kind.NODE_CONFIRMED_OFF: _crash_and_confirm,
     Kind.NODE_FROZEN: _freeze_node,
@@ -188,6 +210,7 @@ _STRIKES: dict[Kind, Callable[[Theatre, Fault, str], Undo | None]] = {
     Kind.API_FROZEN: partial(_freeze_program, plane.API_SERVER),
     Kind.API_KILLED: partial(_kill_program, plane.API_SERVER),
     Kind.CONTROLLERS_KILLED: _kill_controllers,
+    Kind.CONTROLLERS_FROZEN: partial(_freeze_program, plane.CONTROLLERS),
     Kind.ATTACHER_FROZEN: partial(_freeze_program, plane.ATTACHER),
     Kind.DETACH_SLOW: partial(_slow, "detach"),
     Kind.DETACH_HANGS: _hang_detach,
@@ -196,4 +219,5 @@ _STRIKES: dict[Kind, Callable[[Theatre, Fault, str], Undo | None]] = {
     Kind.FENCE_POD: _fence_pod,
     Kind.MOVE: _move,
     Kind.CONFIG_APPLIED: _apply,
+    Kind.NODES_RELEASED: _release_nodes,
 }

@@ -13,8 +13,10 @@ from typing import Any
 from hamgr.cib.config import load_yaml
 from hamgr.cib.status import ResourceStatus, StatusDoc
 from hamgr.executor.registry import Registry
+from hamgr.fencer.records import Outcome
+from hamgr.kube.pods import is_parked
 from hamgr.sandbox.campaign.past import Past
-from hamgr.sandbox.campaign.schedule import NODES
+from hamgr.sandbox.campaign.schedule import NODES, Levels
 from hamgr.sandbox.client import ApiError, Client
 from hamgr.sandbox.cluster import Sandbox
 from hamgr.sandbox.disks import DRIVER
@@ -32,28 +34,30 @@ PORT = 6380
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 PODS = "/api/v1/namespaces/default/pods"
 _REQUEST_TIMEOUT_S = 5.0
+_GLANCE_S = 0.3  # for a look that must not hold up the faults
 
-OPTIONS = Options(
-    nodes=3,
-    attach_latency_s=0.05,
-    detach_latency_s=0.05,
-    hamgrd_settings={
-        "times": {
-            "member-ttl": "3s",
-            "settle": "2s",
-            "join-wait": "5s",
-            "api-stale": "4s",
-            "recheck": "5s",
-        },
-    },
-    node_args=("--node-status-update-frequency=1", "--lease-renew=2"),
-    controllers_args=(
-        "--node-monitor-period=1",
-        "--node-monitor-grace-period=10",
-        "--attach-detach-reconcile-sync-period=5",
-    ),
-)
-"""Everything that takes minutes in earnest takes seconds here, so that a schedule of some seconds reaches it."""
+_SELF_FENCING = {
+    "self-fencing": "kill",
+    "self-fence": {"find": ["environment"], "state-dir": "guard", "kill-suffices": True},
+}
+
+
+def options(*, self_fencing: bool) -> Options:
+    """Everything that takes minutes in earnest takes seconds here, so that a schedule of some seconds reaches it."""
+    times = {"member-ttl": "3s", "settle": "2s", "join-wait": "5s", "api-stale": "4s", "recheck": "5s"}
+    return Options(
+        nodes=3,
+        attach_latency_s=0.05,
+        detach_latency_s=0.05,
+        hamgrd_settings={"times": times, **(_SELF_FENCING if self_fencing else {})},
+        node_args=("--node-status-update-frequency=1", "--lease-renew=2"),
+        controllers_args=(
+            "--node-monitor-period=1",
+            "--node-monitor-grace-period=10",
+            "--attach-detach-reconcile-sync-period=5",
+        ),
+    )
+
 
 _OBJECTS: tuple[tuple[str, dict[str, Any]], ...] = (
     (
@@ -87,7 +91,9 @@ nodes: [n1, n2, n3]
 options:
   no-quorum-policy: stop
 fencing:
-  levels: [{{level: volume, timeout: 20s}}]
+  levels: {levels}
+  devices:
+    - {{id: switch, agent: {switch}, action: reboot}}
   max-fences: 100
   fence-loop-interval: 1s     # one node is fenced again and again here: by different schedules
 resources:
@@ -112,8 +118,15 @@ resources:
 """
 
 
-def cluster_file(monitor_s: int = 5) -> str:
-    """The cluster file; the monitor's interval is what a changed configuration changes."""
+_LEVELS = {
+    Levels.VOLUME: "[{level: volume, timeout: 20s}]",
+    Levels.NODE: "[{level: switch, timeout: 10s}, {level: volume, timeout: 20s}]",
+    Levels.WATCHDOG: "[{level: watchdog, timeout: 20s}, {level: volume, timeout: 20s}]",
+}
+
+
+def cluster_file(switch: Path, levels: Levels = Levels.VOLUME, monitor_s: int = 5) -> str:
+    """The cluster file. switch: the power switch's agent; the monitor's interval is what a changed one changes."""
     return _CLUSTER.format(
         cluster=CLUSTER_NAME,
         disk=DISK,
@@ -122,14 +135,20 @@ def cluster_file(monitor_s: int = 5) -> str:
         port=PORT,
         service=SERVICE,
         monitor_s=monitor_s,
+        switch=switch,
+        levels=_LEVELS[levels],
     )
 
 
 class Theatre:
-    """One sandbox with the application. `sandbox` is there for faults; the rest is for looking and asking."""
+    """One sandbox with the application. `sandbox` is there for faults; the rest is for looking and asking.
 
-    def __init__(self, directory: Path) -> None:
-        self.sandbox = Sandbox(directory, OPTIONS)
+    levels: how nodes are fenced now.
+    """
+
+    def __init__(self, directory: Path, *, self_fencing: bool = False) -> None:
+        self.sandbox = Sandbox(directory, options(self_fencing=self_fencing))
+        self.levels = Levels.VOLUME
         self._store: Store | None = None
         self._address: tuple[str, int] | None = None
         self._lock = threading.Lock()
@@ -142,7 +161,7 @@ class Theatre:
         for path, body in _OBJECTS:
             self.request("post", path, body)
         self._store = Store(StoreConfig(tuple(self.sandbox.etcd_endpoints), CLUSTER_NAME))
-        self.apply(cluster_file())
+        self.apply()
 
     def down(self) -> None:
         if self._store is not None:
@@ -184,6 +203,14 @@ class Theatre:
         except ApiError:
             return None
         return ready[0] if ready else None
+
+    def standby(self) -> str:
+        """The node on which a parked pod waits; empty when there is none or nobody answers."""
+        try:
+            pods = self.pods()
+        except ApiError:
+            return ""
+        return next((str(pod["spec"]["nodeName"]) for pod in pods if is_parked(pod)), "")
 
     def tainted_nodes(self) -> list[str]:
         """Nodes that are out of service. Raises ApiError."""
@@ -248,8 +275,15 @@ class Theatre:
             return False
         return True
 
-    def apply(self, text: str) -> None:
-        """Make a cluster file the configuration. Raises StoreError."""
+    def fence_by(self, levels: Levels) -> None:
+        """Have nodes fenced in this way from now on. Raises StoreError."""
+        if levels is not self.levels:
+            self.levels = levels
+            self.apply()
+
+    def apply(self, monitor_s: int = 5) -> None:
+        """Make the cluster file, with this interval of the monitor, the configuration. Raises StoreError."""
+        text = cluster_file(self.sandbox.layout.fence_agent, self.levels, monitor_s)
         load_yaml(text, "the campaign's cluster file", Registry().specs())
         current = self.store.get("config")
         document = {
@@ -259,6 +293,14 @@ class Theatre:
             "applied_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         self.store.compare_and_put("config", document, current.mod_revision if current else 0)
+
+    def fence_under_way(self, since: int) -> bool:
+        """Whether a fence that began after that revision of etcd has not ended; False also when etcd is silent."""
+        try:
+            records = self.past.read("fences/", since=since, timeout_s=_GLANCE_S)
+        except (OSError, ValueError):
+            return False
+        return any(kept.value["outcome"] == Outcome.PENDING for kept in records)
 
     def ask(self, kind: str, body: Mapping[str, Any], timeout_s: float = _REQUEST_TIMEOUT_S) -> None:
         """Ask the leader for something and wait for the answer. Raises StoreError."""

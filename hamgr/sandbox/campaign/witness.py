@@ -11,13 +11,15 @@ from pathlib import Path
 from hamgr.cib.events import Event
 from hamgr.fencer.records import FenceRecord, Outcome
 from hamgr.sandbox import kvapp
-from hamgr.sandbox.campaign.audits import FenceSeen, Moment, Plugging
+from hamgr.sandbox.campaign.audits import FenceSeen, Moment, Plugging, Switching
 from hamgr.sandbox.campaign.past import Past
 from hamgr.sandbox.campaign.schedule import NODES
 from hamgr.sandbox.campaign.theatre import APPLICATION, Theatre
+from hamgr.sandbox.plane import POWER_SWITCH
 
 _NOT_RUNNING = 7
 _PLUGGING = re.compile(r"^([-0-9]+ [:,0-9]+) .*disk (\S+) (attached to|detached from) node (\S+)$")
+_SWITCHING = re.compile(r"^([-0-9]+ [:,0-9]+) .*node (\S+) switched (on|off)$")
 _STARTS = {True: "started", False: "start-failed"}
 _STOPS = {True: "stopped", False: "stop-failed"}
 
@@ -60,6 +62,15 @@ class Witness:
         return [
             Plugging(_seconds(found[1].replace(",", ".")), found[2], found[4], found[3] == "attached to")
             for found in map(_PLUGGING.search, log.splitlines())
+            if found
+        ]
+
+    def switchings(self) -> list[Switching]:
+        """Everything that the power switch has done so far, by its own log."""
+        log = (self._theatre.sandbox.switch.logs / f"{POWER_SWITCH}.log").read_text(errors="replace")
+        return [
+            Switching(_seconds(found[1].replace(",", ".")), found[2], found[3] == "on")
+            for found in map(_SWITCHING.search, log.splitlines())
             if found
         ]
 
