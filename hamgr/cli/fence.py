@@ -17,8 +17,8 @@ from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.fencetools import devices, history, test, topology
 from hamgr.cli.group import target
 from hamgr.cli.render import render_step
-from hamgr.fencer.history import as_status
 from hamgr.fencer.records import FenceRecord
+from hamgr.fencer.telling import as_status
 from hamgr.store.store import Store
 from hamgr.store.values import Change
 

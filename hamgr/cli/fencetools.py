@@ -15,8 +15,9 @@ from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
 from hamgr.cli.render import render_step, render_time
-from hamgr.fencer.history import FENCES, as_status, records_of
+from hamgr.fencer.history import FENCES, records_of
 from hamgr.fencer.records import FenceRecord
+from hamgr.fencer.telling import as_status
 
 DEVICE_TIMEOUT_S = 180.0
 

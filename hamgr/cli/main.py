@@ -25,6 +25,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "cleanup": ("hamgr.cli.resources", "cleanup", "Forget failures and look again at what is running."),
     "enable": ("hamgr.cli.resources", "enable", "Let a resource run."),
     "disable": ("hamgr.cli.resources", "disable", "Stop a resource and keep it stopped."),
+    "manage": ("hamgr.cli.resources", "manage", "Let the cluster look after a resource again."),
+    "unmanage": ("hamgr.cli.resources", "unmanage", "Leave a resource as it is, running or not."),
     "standby": ("hamgr.cli.nodes", "standby", "Move everything off a node."),
     "unstandby": ("hamgr.cli.nodes", "unstandby", "Let resources onto a node again."),
     "maintenance": ("hamgr.cli.nodes", "maintenance", "Leave a node, or all of the cluster, alone (on|off)."),

@@ -318,8 +318,9 @@ def _fence(fence: FenceStatus, zone: tzinfo | None) -> Iterator[str]:
 
 
 def render_step(at_s: float, step: str, detail: str) -> str:
-    """One step of a fence."""
-    return f"{at_s:6.2f} s  {step}{': ' + detail if detail else ''}"
+    """One step of a fence: its level and what begins, or was noticed, in it; without a sentence its name."""
+    level = step.partition(":")[0]
+    return f"{at_s:6.2f} s  {level}: {detail}" if detail else f"{at_s:6.2f} s  {step}"
 
 
 def _bans(doc: StatusDoc) -> Iterator[str]:

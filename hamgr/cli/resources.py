@@ -1,4 +1,4 @@
-"""`hamgr cleanup`, `enable` and `disable`: what may be done with a resource."""
+"""`hamgr cleanup`, `enable`, `disable`, `manage` and `unmanage`: what may be done with a resource."""
 
 from __future__ import annotations
 
@@ -41,4 +41,24 @@ def disable(ctx: click.Context, resource: str) -> int:
     """Stop a resource and keep it stopped."""
     ask(target(ctx), "target-role", {"resource": resource, "role": "Stopped"})
     click.echo(f"{resource} is to be stopped; undo: hamgr enable {resource}")
+    return Exit.OK
+
+
+@click.command()
+@click.argument("resource")
+@click.pass_context
+def unmanage(ctx: click.Context, resource: str) -> int:
+    """Leave a resource as it is: it is watched, but neither started nor stopped, nor fenced for."""
+    ask(target(ctx), "managed", {"resource": resource, "on": False})
+    click.echo(f"{resource} is left alone; undo: hamgr manage {resource}")
+    return Exit.OK
+
+
+@click.command()
+@click.argument("resource")
+@click.pass_context
+def manage(ctx: click.Context, resource: str) -> int:
+    """Let the cluster look after a resource again: undoes `hamgr unmanage`."""
+    ask(target(ctx), "managed", {"resource": resource, "on": True})
+    click.echo(f"{resource} is managed as the cluster file says")
     return Exit.OK

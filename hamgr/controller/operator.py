@@ -81,6 +81,7 @@ class Operator:
             "standby": self._standby,
             "maintenance": self._maintenance,
             "target-role": self._target_role,
+            "managed": self._managed,
         }
         if request.kind not in kinds:
             raise Refusal(f"the leader does not know the request {request.kind!r}: is it of another version?", USAGE)
@@ -252,6 +253,13 @@ class Operator:
             raise Refusal(f"{role!r} is no role; roles are Stopped, Started, Unpromoted and Promoted", USAGE)
         resource = self._resource(body)
         self._override(request, self._term.recorded.overrides.resource_meta(resource, "target-role", role))
+        return {}
+
+    def _managed(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Off: is-managed is false whatever the cluster file says. On: as the file says."""
+        value = None if body.get("on") else "false"
+        resource = self._resource(body)
+        self._override(request, self._term.recorded.overrides.resource_meta(resource, "is-managed", value))
         return {}
 
     def _override(self, request: Request, overrides: Any) -> None:

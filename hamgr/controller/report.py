@@ -24,7 +24,7 @@ from hamgr.cib.status import (
 from hamgr.controller.parking import is_warm
 from hamgr.controller.term import Term
 from hamgr.executor.ocf import ExecStatus, Ocf
-from hamgr.fencer.history import as_status
+from hamgr.fencer.telling import as_status
 from hamgr.fencer.topology import Level
 from hamgr.kube import nodes as kube_nodes
 from hamgr.kube.cache import Cache

@@ -31,9 +31,9 @@ from hamgr.controller.targets import PodTarget, claims, companions
 from hamgr.controller.views import Views
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import Op, OpResult
-from hamgr.fencer.history import as_status
 from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import FenceRecord, Outcome, Target
+from hamgr.fencer.telling import as_status
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.kube.nodes import OUT_OF_SERVICE, has_taint
 from hamgr.scheduler import schedule

@@ -5,10 +5,11 @@
 
 from hamgr.fencer.fencer import Fencer
 from hamgr.fencer.guard import GuardLimits, GuardView, PastFence, may_fence
-from hamgr.fencer.history import EtcdRecords, as_status, records_of
+from hamgr.fencer.history import EtcdRecords, records_of
 from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import Confirmation, FenceRecord, NotOurs, Outcome, Phase, PodRef, Proof, RecordStore, Target
 from hamgr.fencer.runner import Surroundings
+from hamgr.fencer.telling import as_status
 from hamgr.fencer.topology import FencingConfig, FencingConfigError, Level, LevelConfig
 from hamgr.fencer.unfence import not_back, unfence, unfence_by_order
 

@@ -1,15 +1,12 @@
-"""Fence records in etcd, under the leader's token, as many as the history keeps; and how people are shown them."""
+"""Fence records in etcd, under the leader's token, as many as the history keeps."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import structlog
 
-from hamgr.cib.status import FenceStatus, FenceStep
-from hamgr.fencer.reasons import render
 from hamgr.fencer.records import FenceRecord, NotOurs, Outcome
 from hamgr.store import Deposed, Leadership, Snapshot, Store
 
@@ -90,40 +87,3 @@ def records_of(snapshot: Snapshot) -> list[FenceRecord]:
             except ValueError as error:
                 log.warning("fence_record_malformed", key=key, error=str(error))
     return found
-
-
-def as_status(record: FenceRecord) -> FenceStatus:
-    """The record as `hamgr status` and `hamgr fence history` show it."""
-    pending = record.outcome is Outcome.PENDING
-    last_failure = record.tried[-1] if record.tried and record.outcome is Outcome.FAILED else None
-    return FenceStatus(
-        id=record.id,
-        target=record.target.node if record.target.pods is None else ", ".join(_told(record)),
-        outcome=record.outcome,
-        action=record.level.action if record.level.level == "node" else "release",
-        level=record.level.level,
-        reason=str(record.reason),
-        requested_by=record.requested_by,
-        executed_by=record.executed_by,
-        token=record.tokens[-1] if record.tokens else 0,
-        started_at=_time_of_day(record.started_at),
-        took_s=None if pending else round(record.ended_at - record.started_at, 3),
-        proof="; ".join(proof.observed for proof in record.proofs),
-        error=render(last_failure.code, last_failure.data) if last_failure else "",
-        steps=tuple(
-            FenceStep(
-                step=f"{step.level}: {step.phase}",
-                at_s=round(step.at - record.started_at, 3),
-                detail=render(step.code, step.data) if step.code else "",
-            )
-            for step in record.steps
-        ),
-    )
-
-
-def _told(record: FenceRecord) -> list[str]:
-    return [f"{namespace}/{name}" for namespace, name in record.target.pods or ()]
-
-
-def _time_of_day(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -288,7 +288,8 @@ def _detach(record: FenceRecord, seen: Seen) -> Step:
 
 def _detach_proofs(record: FenceRecord) -> tuple[Proof, ...]:
     if not record.volumes:
-        told = f"{len(record.pods)} pods, none with a volume that could be written from elsewhere"
+        pods = ", ".join(f"pod {pod}" for pod in record.pods) or "no pod of ours"
+        told = f"on {record.target.node} there was {pods}: no volume that could be written from elsewhere"
         return (Proof("no-volume", record.target.node, told),)
     return tuple(_detach_proof(volume, record.target.node) for volume in record.volumes)
 

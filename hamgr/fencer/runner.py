@@ -32,6 +32,7 @@ from hamgr.kube.pods import ended_cleanly
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
 SAVE_RETRY_S = 0.2
+LONG_WAIT_S = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -109,6 +110,7 @@ class Run:
         now = self._around.clock()
         self._level_began = self._phase_began = now
         self._pause_s = FIRST_PAUSE_S
+        self._told_waits: set[str] = set()
         self._means = self._make_means()
         self._delayed = self.record.phase is not Phase.INTENT
 
@@ -217,8 +219,16 @@ class Run:
             case Fail():
                 self._fail(step.why)
             case Wait():
+                self._tell_wait(step.what)
                 self._rest(self._pause_s)
                 self._pause_s = min(self._pause_s * 1.4, LONGEST_PAUSE_S)
+
+    def _tell_wait(self, what: Reason) -> None:
+        """What holds a phase up for long goes on record, once each: a person who looks wants to know just that."""
+        if self._around.clock() - self._phase_began >= LONG_WAIT_S and what.code not in self._told_waits:
+            self._told_waits.add(what.code)
+            self._note(what.code, **what.data)
+            self._save()
 
     def _act(self, act: Act, seen: Seen) -> None:
         self._check_still_ours()
@@ -262,6 +272,7 @@ class Run:
         self.record = self._stamped(record)
         self._phase_began = self._around.clock()
         self._pause_s = FIRST_PAUSE_S
+        self._told_waits.clear()
         self._save()
 
     def _fail(self, why: Reason) -> None:

@@ -169,6 +169,8 @@ def test_events_are_shown_oldest_first(store, leadership, capsys):
         (["cleanup"], "cleanup", {"resource": "", "node": ""}, {"cleaned": ["db on n1"]}, "cleaned up db on n1"),
         (["cleanup", "db", "--node", "n1"], "cleanup", {"resource": "db", "node": "n1"}, {}, "there were no failures"),
         (["enable", "db"], "target-role", {"resource": "db", "role": None}, {}, "db may run"),
+        (["unmanage", "db"], "managed", {"resource": "db", "on": False}, {}, "db is left alone; undo: hamgr manage db"),
+        (["manage", "db"], "managed", {"resource": "db", "on": True}, {}, "db is managed as the cluster file says"),
         (["disable", "db"], "target-role", {"resource": "db", "role": "Stopped"}, {}, "db is to be stopped"),
         (["standby", "n1"], "standby", {"node": "n1", "on": True}, {}, "n1 is in standby"),
         (["unstandby", "n1"], "standby", {"node": "n1", "on": False}, {}, "n1 takes part again"),

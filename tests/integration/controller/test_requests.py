@@ -85,6 +85,17 @@ def test_disable_stops_and_enable_starts(site):
     wait_until(lambda: site.runs_on("n1"))
 
 
+def test_an_unmanaged_resource_is_left_where_it_is_until_it_is_managed_again(site):
+    site.whole()
+    assert site.ask("managed", {"resource": "db", "on": False}) == {}
+    wait_until(lambda: not site.resource("db").managed)
+    site.ask("ban", {"resource": "db", "node": "n1"})
+    wait_until(lambda: site.status().bans != () and site.status().transition is None)
+    assert site.runs_on("n1")
+    assert site.ask("managed", {"resource": "db", "on": True}) == {}
+    wait_until(lambda: site.agent.where("db") in ({"n2"}, {"n3"}))
+
+
 def test_a_cleanup_forgives_and_looks_again(site):
     site.agent.failing[("start", "n1")] = 1
     site.whole()

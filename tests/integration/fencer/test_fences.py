@@ -22,6 +22,7 @@ from hamgr.fencer import (
     Surroundings,
     Target,
     reason,
+    runner,
     unfence,
     unfence_by_order,
 )
@@ -130,6 +131,23 @@ def test_a_detach_that_never_ends_is_no_proof(world: World, fence: RunFence) -> 
     assert world.volume.unique_name in world.in_use()
     finalizers = world.kube.list(VOLUME_ATTACHMENT.collection()).items[0]["metadata"]["finalizers"]
     assert finalizers  # never stripped by us
+
+
+def test_what_a_fence_waits_for_is_on_record_while_it_waits(
+    world: World, make_fencer: Callable[..., Fencer], records: MemoryRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LONG_WAIT_S", 0.05)
+    world.attacher.allowed.clear()
+    record = make_fencer().fence(Target("n1"), LOST, "hamgrd n2")
+
+    def waits() -> list[str]:
+        return [step.code for step in records.saved[record.id].steps if step.code]
+
+    wait_until(lambda: record.id in records.saved and "waiting-detach" in waits())
+    assert records.saved[record.id].outcome is Outcome.PENDING
+    world.attacher.allowed.set()
+    wait_until(lambda: records.saved[record.id].outcome is Outcome.SUCCEEDED)
+    assert waits().count("waiting-detach") == 1  # however long it took
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hamgr.cib.status import (
     TicketStatus,
     TransitionStatus,
 )
-from hamgr.cli.render import render_oneline, render_status, render_time
+from hamgr.cli.render import render_oneline, render_status, render_step, render_time
 
 
 def primitive(name, node="n1", **more):
@@ -208,6 +208,11 @@ def test_a_fence_is_one_readable_block():
         "      n1 (token 17) for hamgr: node n2 fell silent\n"
         "      proof: gone\n"
     ) in text
+
+
+def test_a_step_is_its_level_and_a_sentence():
+    assert render_step(1.5, "volume: cut", "cutting clients off") == "  1.50 s  volume: cutting clients off"
+    assert render_step(1.5, "volume: odd", "") == "  1.50 s  volume: odd"
 
 
 def test_failed_and_pending_fences_show_their_steps():

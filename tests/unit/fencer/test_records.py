@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 from fixtures.fences import DISK, IN_USE, POD, a_record
 
-from hamgr.fencer.history import as_status
-from hamgr.fencer.machine import NodeSeen
+from hamgr.fencer.machine import PLANS, NodeSeen
 from hamgr.fencer.reasons import _TEXTS, reason, render
 from hamgr.fencer.records import (
     Confirmation,
@@ -20,6 +19,7 @@ from hamgr.fencer.records import (
     Target,
     Tried,
 )
+from hamgr.fencer.telling import as_status
 from hamgr.fencer.topology import Delay, Level, LevelConfig
 from hamgr.fencer.unfence import not_back
 
@@ -85,6 +85,14 @@ def test_status_shows_the_steps_and_the_proof() -> None:
     assert "fence device pdu failed" in status.steps[0].detail
     failed = as_status(replace(record, outcome=Outcome.FAILED))
     assert "level volume was not over after 1 s" in failed.error
+
+
+@pytest.mark.parametrize(("level", "phase"), [(level, phase) for level, plan in PLANS.items() for phase in plan])
+def test_each_phase_of_each_level_is_a_sentence_for_people(level: Level, phase: Phase) -> None:
+    record = replace(a_record(level), steps=(StepTime(level, phase, 1.0),))
+    (step,) = as_status(record).steps
+    assert step.step == f"{level}: {phase}"
+    assert len(step.detail.split()) > 2
 
 
 @pytest.mark.parametrize(
