@@ -199,7 +199,7 @@ def after_failure(record: FenceRecord, why: Reason, at: float) -> FenceRecord:
 _HOPELESS = frozenset(
     {
         *("driver-not-listed", "driver-does-not-attach", "volume-unprovable", "foreign-pod", "attachment-unguarded"),
-        *("no-pod", "stop-unproved", "no-device", "unknown-device", "no-self-fence", "not-confirmed"),
+        *("no-pod", "stop-unproved", "no-device", "unknown-device", "no-self-fence", "node-renews", "not-confirmed"),
     }
 )
 """Failures that another attempt of the same level cannot cure."""

@@ -31,6 +31,7 @@ _TEXTS = {
     "no-self-fence": "node {node} has not promised to fence itself: set self-fencing in its hamgrd's settings",
     "not-confirmed": "nobody has confirmed that node {node} is off: `hamgr fence --confirm {node}`",
     "node-alive": "node {node} still holds its member lease",
+    "node-renews": "node {node} keeps renewing its member lease, so it has no reason to fence itself",
     "node-restarted": "node {node} has restarted since: boot id {boot_id}",
     "no-pod": "there is no pod to stop on node {node}, so nothing shows how it ended",
     "stop-unproved": "pod {pod} is gone, but its kubelet never reported its containers ended",

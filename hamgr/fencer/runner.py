@@ -119,7 +119,8 @@ class Run:
             case Level.NODE:
                 return NodeMeans(self._around.devices)
             case Level.WATCHDOG:
-                return WatchdogMeans(self._around.lost_for_s, self._around.config.watchdog_margin_s)
+                around = self._around
+                return WatchdogMeans(around.lost_for_s, around.config.watchdog_margin_s, around.clock)
             case Level.MANUAL:
                 return ManualMeans()
         return None

@@ -7,6 +7,7 @@ never for shorter), so since we saw the key vanish `self_fence_s - ttl + margin`
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from hamgr.fencer.machine import Isolation
@@ -20,21 +21,34 @@ def watchdog_wait_s(target: Target, margin_s: float) -> float:
 
 
 class WatchdogMeans:
-    """Waiting, with the node's own promise. `lost_for_s(node)`: seconds since this process saw its lease gone."""
+    """Waiting, with the node's own promise.
 
-    def __init__(self, lost_for_s: Callable[[str], float | None], margin_s: float) -> None:
+    lost_for_s(node): seconds since this process saw its lease gone, None while it is there. clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, lost_for_s: Callable[[str], float | None], margin_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._lost_for_s = lost_for_s
         self._margin_s = margin_s
+        self._clock = clock
+        self._held_since: float | None = None
 
     def look(self, record: FenceRecord) -> Isolation:
-        """Whether the time is over."""
+        """Whether the time is over. It fails when the node keeps its lease, and so has no reason to fence itself."""
         node = record.target.node
         bound = record.target.self_fence_s
         if bound is None:
             return Isolation(failure=reason("no-self-fence", node=node))
         lost_for = self._lost_for_s(node)
         if lost_for is None:
+            now = self._clock()
+            self._held_since = now if self._held_since is None else self._held_since
+            # A dead node's lease lasts for one TTL, and for one more when etcd's own leader changes meanwhile.
+            if now - self._held_since > 2 * record.target.member_ttl_s:
+                return Isolation(failure=reason("node-renews", node=node))
             return Isolation(waiting=reason("node-alive", node=node))
+        self._held_since = None
         remaining = watchdog_wait_s(record.target, self._margin_s) - lost_for
         if remaining > 0:
             return Isolation(waiting=reason("waiting-self-fence", seconds=remaining, node=node))
