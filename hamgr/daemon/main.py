@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentence, code = explain(error, options.config)
         if code == ERROR:
             log.exception("not_started")
-        print(f"hamgrd: {sentence}", file=sys.stderr)
+        logs.complain(sentence)
         return code
 
 
@@ -129,7 +129,7 @@ class _Reload:
         waiting = changed_for_restart(self._settings, new)
         logs.set_up(new.log.level, new.log.format, self._settings.node)
         self._settings = self._settings.model_copy(update={"log": new.log})
-        log.info("reloaded", level=new.log.level, needs_restart=waiting)
+        log.info("reloaded", log_level=new.log.level, needs_restart=waiting)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hamgr.daemon.journal import is_journal, mark
 from hamgr.daemon.selffence_device import DeviceUnusable, WatchdogDevice
 from hamgr.daemon.selffence_find import kill, processes_of
 
@@ -246,10 +247,14 @@ class Guard:
 
 
 def _tell(event: str, pods: list[str]) -> None:
-    """One line of JSON, as hamgrd logs; never waited for."""
+    """One line, as hamgrd logs by itself; never waited for."""
     with contextlib.suppress(OSError, ValueError):
-        line = {"event": event, "level": "error", "logger": "hamgr.daemon.selffence_guard", "pods": pods}
-        print(json.dumps(line), file=sys.stderr, flush=True)
+        if is_journal(sys.stderr):
+            line = f"{mark('error')}guard: {event} pods={json.dumps(pods)}"
+        else:
+            told = {"event": event, "level": "error", "logger": "hamgr.daemon.selffence_guard", "pods": pods}
+            line = json.dumps(told)
+        print(line, file=sys.stderr, flush=True)
 
 
 def _become_hard_to_stop() -> None:

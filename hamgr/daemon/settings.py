@@ -68,7 +68,8 @@ class LogSection(Section):
     """What is logged and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "console"] = "auto"  # auto: console on a terminal, else JSON
+    # auto: console on a terminal, journal under systemd, else JSON
+    format: Literal["auto", "json", "journal", "console"] = "auto"
 
 
 class TimesSection(Section):

@@ -65,8 +65,18 @@ def _unfit(level: LevelConfig, found: Discovery, config: FencingConfig, target: 
             return reason("no-device", node=target.node)
         case Level.NODE if unknown is not None:
             return reason("unknown-device", device=unknown)
+        case Level.NODE:
+            return _foreign_device(level, config, target.node)
         case Level.WATCHDOG if target.self_fence_s is None:
             return reason("no-self-fence", node=target.node)
+    return None
+
+
+def _foreign_device(level: LevelConfig, config: FencingConfig, node: str) -> Reason | None:
+    for name in level.devices:
+        nodes = config.devices[name].nodes
+        if nodes and node not in nodes:
+            return reason("device-not-for-node", device=name, node=node, nodes=", ".join(nodes))
     return None
 
 

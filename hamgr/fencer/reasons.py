@@ -26,6 +26,7 @@ _TEXTS = {
     "its disappearance would prove nothing: use level node or manual",
     "no-device": "no fence device is configured for node {node}",
     "unknown-device": "fence device {device} is not configured",
+    "device-not-for-node": "fence device {device} is configured for {nodes}, not for {node}",
     "device-failed": "fence device {device} failed for node {node}: {error}",
     "device-unproved": "fence device {device} does not confirm that node {node} is off (it says {state})",
     "no-self-fence": "node {node} has not promised to fence itself: set self-fencing in its hamgrd's settings",

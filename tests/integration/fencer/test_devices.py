@@ -260,6 +260,14 @@ def test_a_device_that_is_not_configured_is_named_before_any_effect(world: World
     assert world.pods() == ["db-n1"]
 
 
+def test_a_plan_tells_that_a_device_is_for_another_node(world: World) -> None:
+    config = FencingConfig(devices={"pdu": DeviceConfig("pdu", "fence_testpdu", nodes=("n2",))})
+    fencer = Fencer(Surroundings(world.kube, MemoryRecords(), config, "t", "n2", {}))
+    (level,) = fencer.plan(Target("n1"), [LevelConfig(Level.NODE, ("pdu",))]).levels
+    fencer.close()
+    assert str(level.unfit) == "fence device pdu is configured for n2, not for n1"
+
+
 def test_the_clouds_word(world: World) -> None:
     cloud = make_devices(FencingConfig(devices={"ccm": DeviceConfig("ccm", "cloud")}), world.kube, "default")["ccm"]
     assert isinstance(cloud, CloudDevice)
