@@ -63,6 +63,7 @@ REFUSED = {
     "truncated": (cib(A)[:300], "not well-formed"),
     "binary": (bytes(range(256)), "not UTF-8"),
     "unknown encoding": (b'<?xml version="1.0" encoding="klingon"?><cib/>', "not well-formed"),
+    "encoding of several bytes": (b'<?xml version="1.0" encoding="shift_jis"?><cib/>', "not well-formed"),
     "two roots": ("<cib/><cib/>", "not well-formed"),
     "another root": ("<crm_mon/>", "<crm_mon>"),
     "entity bomb": (
@@ -79,6 +80,10 @@ REFUSED = {
     ),
     "undefined entity": ("<cib>&nothing;</cib>", "not well-formed"),
     "resource without id": (cib(f"<primitive {DUMMY}/>"), "<primitive> has no id"),
+    "in which line": (
+        "<cib>\n<configuration>\n<nodes><node/></nodes></configuration></cib>",
+        "Line 3: <node> has no uname",
+    ),
     "resource without agent": (cib('<primitive id="A" class="ocf" provider="p"/>'), '<primitive id="A"> has no type'),
     "resource id twice": (cib(A + A), '<primitive id="A">'),
     "group and member of one id": (cib(f'<group id="A">{A}</group>'), '<primitive id="A">'),
@@ -144,6 +149,7 @@ LENIENT = {
         "</lrm_resource></lrm_resources></lrm></node_state>",
     ),
     "comments everywhere": cib(f'<!-- a --><group id="G"><!-- b -->{A}<!-- c --></group>'),
+    "document type in a comment": cib("<!-- <!DOCTYPE cib> -->" + A),
     "nothing but a root": "<cib/>",
 }
 
