@@ -6,7 +6,10 @@ of the recorded format here, not a protection against anybody.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 try:
     # What hashlib falls back to: hashlib itself loads OpenSSL, which takes 3 ms.

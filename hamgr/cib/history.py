@@ -6,8 +6,6 @@ so the controller and the simulator both record through here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from hamgr.cib import scores
 from hamgr.cib.model import Agent, Cib, NodeState, OpRecord, ResourceHistory
 from hamgr.cib.records import dataclass, replace
@@ -15,6 +13,7 @@ from hamgr.cib.scores import INFINITY
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 # Execution statuses (Pacemaker's PCMK_EXEC_*).

@@ -10,10 +10,12 @@ text that the configuration has, because rules may choose between several values
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from hamgr.cib.records import dataclass, field
 from hamgr.cib.scores import INFINITY
+
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # --- rules ----------------------------------------------------------------------------------------
 

@@ -6,8 +6,6 @@ clones are chosen in `promotion`, notifications are made in `notifications`.
 
 from __future__ import annotations
 
-from functools import cmp_to_key
-
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions, colocation, constraints, ordering, placement, primitives, promotion
@@ -34,6 +32,10 @@ from hamgr.scheduler.state import (
     Variant,
     Work,
 )
+
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def instances(rsc: Rsc) -> list[Rsc]:
@@ -65,6 +67,14 @@ def _failed(rsc: Rsc) -> bool:
 def _number(rsc: Rsc) -> int:
     """An instance's number: that of a clone's is after a colon, that of a bundle's container after a dash."""
     return scores.leading_int(rsc.id.rpartition(":" if ":" in rsc.id else "-")[2])
+
+
+def sort_instances(instances: list[Rsc], compare: Callable[[Rsc, Rsc], int]) -> None:
+    """Sort by a comparison that says whether the first comes before (negative) or after (positive) the second."""
+    if len(instances) > 1:
+        from functools import cmp_to_key  # slow to import for clusters that have no clones
+
+        instances.sort(key=cmp_to_key(compare))
 
 
 def compare_instances(work: Work, a: Rsc, b: Rsc) -> int:
@@ -212,8 +222,7 @@ class CloneBehavior:
         for constraint in colocation.with_dependents(rsc):
             if colocation.has_influence(constraint):
                 colocation.add_dependent_scores(work, rsc, constraint, positive=True)
-        if len(rsc.children) > 1:
-            rsc.children.sort(key=cmp_to_key(lambda a, b: compare_instances(work, a, b)))
+        sort_instances(rsc.children, lambda a, b: compare_instances(work, a, b))
         distribute(work, rsc, rsc.children, data.clone_max, data.clone_node_max)
         if rsc.promotable:
             promotion.choose(work, rsc)

@@ -6,9 +6,6 @@ where the primary went, and, before that, the primary takes the preferences of i
 
 from __future__ import annotations
 
-from functools import cache
-from struct import pack, unpack
-
 from hamgr.cib import model, scores
 from hamgr.cib.scores import INFINITY
 from hamgr.cib.xml import is_true
@@ -34,11 +31,20 @@ from hamgr.scheduler.state import (
 _SPENT = -100 * INFINITY
 
 
-@cache
+_rounded = {0.0: 0.0, 1.0: 1.0, -1.0: -1.0}  # what float32 has worked out
+
+
 def float32(value: float) -> float:
-    """Round to single precision, in which Pacemaker computes a colocation's factor."""
-    result: float = unpack("f", pack("f", value))[0]
-    return result
+    """Round to single precision (24 bits, ties to even), in which Pacemaker computes a colocation's factor."""
+    found = _rounded.get(value)
+    if found is None:
+        scale = 1.0
+        while abs(value) * scale < 2**23:
+            scale *= 2
+        while abs(value) * scale >= 2**24:
+            scale /= 2
+        found = _rounded[value] = round(value * scale) / scale
+    return found
 
 
 # --- constraints --------------------------------------------------------------------------------------

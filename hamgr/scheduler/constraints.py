@@ -6,8 +6,6 @@ Implements "Resource Constraints" of Pacemaker Explained, sets, tags and templat
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Iterable
 
 from hamgr.cib import model, rules, scores
 from hamgr.cib.model import ResourceSet
@@ -32,6 +30,10 @@ from hamgr.scheduler.state import (
     Rsc,
     Work,
 )
+
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SYMMETRIC, ASYMMETRIC, INVERSE = range(3)
 MANDATORY, OPTIONAL_KIND, SERIALIZE = range(3)
@@ -113,27 +115,21 @@ def _location(work: Work, constraint: model.Location) -> None:
 
 
 def _locate_matching(work: Work, constraint: model.Location) -> None:
-    pattern, inverted = constraint.rsc_pattern, constraint.rsc_pattern.startswith("!")
-    try:
-        regex = re.compile(pattern[1:] if inverted else pattern)
-    except re.error as error:
-        work.warn(f'Location "{constraint.id}" is ignored: "{pattern}" is no regular expression: {error}.')
-        return
+    from hamgr.scheduler import patterns
+
     for rsc in list(work.resources):
-        match = regex.search(rsc.id)
-        if (match is None) is inverted:
-            groups = [] if match is None else [match.group(0), *match.groups()]
-            _locate(work, rsc, constraint, constraint.role, constraint.score, groups)
+        try:
+            groups = patterns.matches(constraint.rsc_pattern, rsc.id)
+        except patterns.PatternError as error:
+            pattern = constraint.rsc_pattern
+            work.warn(f'Location "{constraint.id}" is ignored: "{pattern}" is no regular expression: {error}.')
+            return
+        if groups is not None:
+            filled_in = tuple(patterns.filled_in(rule, groups) for rule in constraint.rules)
+            _locate(work, rsc, replace(constraint, rules=filled_in), constraint.role, constraint.score)
 
 
-def _locate(
-    work: Work,
-    rsc: Rsc,
-    constraint: model.Location,
-    role: str,
-    score: int,
-    groups: list[str] | None = None,
-) -> None:
+def _locate(work: Work, rsc: Rsc, constraint: model.Location, role: str, score: int) -> None:
     if constraint.node:
         node = work.nodes_by_name.get(constraint.node) or work.nodes_by_id.get(constraint.node)
         if node is None:
@@ -142,7 +138,7 @@ def _locate(
         _set_role(location, role)
         return
     for rule in constraint.rules:
-        nodes = _matching_nodes(work, rsc, rule, groups or [])
+        nodes = _matching_nodes(work, rsc, rule)
         if not nodes:
             continue
         location = new_location(work, rule.id, rsc, nodes, constraint.discovery)
@@ -159,9 +155,7 @@ def _set_role(location: LocationRt, role: str) -> None:
     location.role = UNKNOWN if number in (UNKNOWN, STARTED, UNPROMOTED) else number
 
 
-def _matching_nodes(work: Work, rsc: Rsc, rule: model.Rule, groups: list[str]) -> list[tuple[NodeRt, int]]:
-    if groups:
-        rule = _with_groups(rule, groups)
+def _matching_nodes(work: Work, rsc: Rsc, rule: model.Rule) -> list[tuple[NodeRt, int]]:
     found = []
     config = rsc.primitive
     for node in work.nodes:
@@ -176,23 +170,6 @@ def _matching_nodes(work: Work, rsc: Rsc, rule: model.Rule, groups: list[str]) -
             score = -scores.INFINITY if text is None else scores.parse(text)
         found.append((node, score))
     return found
-
-
-def _with_groups(rule: model.Rule, groups: list[str]) -> model.Rule:
-    """A rule with %0..%9 in its attribute names replaced by what the resource pattern matched."""
-
-    def expand(text: str) -> str:
-        return re.sub(r"%(\d)", lambda m: groups[int(m[1])] if int(m[1]) < len(groups) else m[0], text)
-
-    parts = tuple(
-        replace(p, attribute=expand(p.attribute))
-        if isinstance(p, model.Expression)
-        else _with_groups(p, groups)
-        if isinstance(p, model.Rule)
-        else p
-        for p in rule.expressions
-    )
-    return replace(rule, expressions=parts, score_attribute=expand(rule.score_attribute))
 
 
 def new_location(work: Work, name: str, rsc: Rsc, nodes: list[tuple[NodeRt, int]], discovery: str = "") -> LocationRt:

@@ -5,8 +5,6 @@ Implements "Handling Resource Failure" (migration-threshold, failure-timeout) of
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from hamgr.cib import scores
 from hamgr.cib.model import OpRecord, ResourceHistory
 from hamgr.scheduler import actions, operations
@@ -67,12 +65,7 @@ def _failure_blocks(work: Work, rsc: Rsc, node: NodeRt, record: OpRecord | None)
 
 def target_rc(record: OpRecord) -> int:
     """The exit code that the controller expected; -1 when the record does not tell."""
-    return _target_rc(record.transition_key)
-
-
-@lru_cache(maxsize=4096)
-def _target_rc(transition_key: str) -> int:
-    parts = transition_key.split(":", 3)
+    parts = record.transition_key.split(":", 3)
     return scores.leading_int(parts[2]) if len(parts) == 4 else -1
 
 

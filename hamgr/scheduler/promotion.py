@@ -6,7 +6,6 @@ Implements "Promotable clones" and "Promotion scores" of Pacemaker Explained.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cmp_to_key
 
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
@@ -175,7 +174,7 @@ def _sort(work: Work, clone: Rsc) -> None:
             return -1 if role_a > role_b else 1
         return clones.compare_instances(work, a, b)
 
-    clone.children.sort(key=cmp_to_key(compare))
+    clones.sort_instances(clone.children, compare)
     clone.merging = False
 
 

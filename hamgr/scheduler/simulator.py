@@ -6,8 +6,6 @@ cluster's state afterwards. What crm_simulate does; also what "what if this node
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from hamgr.cib import history
 from hamgr.cib.model import Cib, NodeState
 from hamgr.cib.records import dataclass, replace
@@ -18,6 +16,7 @@ from hamgr.scheduler.transition import Action, Transition
 
 TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 # What Pacemaker's simulator signs its results with.

@@ -6,14 +6,13 @@ because a cluster of hundreds of resources makes tens of thousands of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
 from hamgr.cib import model
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.transition import Reason
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from hamgr.scheduler.behavior import Behavior

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from hamgr.scheduler import actions
 from hamgr.scheduler.state import (
     OPTIONAL,
@@ -20,6 +18,10 @@ from hamgr.scheduler.state import (
     Work,
 )
 from hamgr.scheduler.transition import SummaryLine
+
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def lines(work: Work) -> tuple[SummaryLine, ...]:

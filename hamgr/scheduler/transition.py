@@ -6,10 +6,12 @@ command line (which prints it). Everything here is immutable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from hamgr.cib.model import Agent
 from hamgr.cib.records import dataclass, field
+
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
