@@ -7,8 +7,6 @@ containers: addresses and connections follow them, and what runs inside follows 
 
 from __future__ import annotations
 
-from functools import cmp_to_key
-
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions, clones, colocation, constraints, failures, placement, promotion
 from hamgr.scheduler.behavior import BEHAVIORS
@@ -48,7 +46,7 @@ class BundleBehavior:
         data = _data(rsc)
         rsc.allocating = True
         containers = clones.instances(rsc)
-        containers.sort(key=cmp_to_key(lambda a, b: clones.compare_instances(work, a, b)))
+        clones.sort_instances(containers, lambda a, b: clones.compare_instances(work, a, b))
         clones.distribute(work, rsc, containers, len(data.replicas), data.replicas_per_host)
         for replica in data.replicas:
             _assign_replica(work, replica, preferred)

@@ -7,8 +7,6 @@ unrunnable first makes the other unrunnable, and so on. Implements "Ordering Con
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from hamgr.scheduler import actions
 from hamgr.scheduler.behavior import BEHAVIORS
 from hamgr.scheduler.state import (
@@ -51,6 +49,10 @@ from hamgr.scheduler.state import (
     Variant,
     Work,
 )
+
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # What an update changed.
 FIRST, THEN = 1, 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -180,6 +181,25 @@ nodes: [n1, n2]
 resources:
   - {id: a, agent: dummy}
 """
+
+
+def test_nothing_slow_is_imported_for_a_usual_cib(tmp_path: Path) -> None:
+    """A run is a process, and most of its time was once the import of what it had no use for."""
+    cib = tmp_path / "cib.xml"
+    cib.write_text(FAILED_MONITOR.replace('<clone id="C">', "").replace("</clone>", ""))
+    code = """
+import sys
+before = set(sys.modules)
+from hamgr.cli.simulate import main
+main(["--output", "json", sys.argv[1]])
+print(*(set(sys.modules) - before), sep="\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(cib)], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[1:])
+    assert "hamgr.scheduler.engine" in loaded
+    assert loaded.isdisjoint(
+        ("argparse", "collections", "dataclasses", "datetime", "enum", "functools", "json", "logging", "pathlib", "re")
+    )
 
 
 def test_a_cluster_file_is_simulated_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
