@@ -170,7 +170,6 @@ def _guest_node(work: Work, name: str) -> NodeRt:
         node = status.create_node(work, name, name, True)
         work.nodes.sort(key=lambda n: n.name)
     node.bundle = node.remote = True
-    work.have_remote_nodes = True
     node.weight = -INFINITY
     for top in work.resources:
         for rsc in placement.with_descendants(top):

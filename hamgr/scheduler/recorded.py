@@ -98,6 +98,7 @@ def _pass(work: Work, last: bool) -> bool:
         found = True
         if node.remote:
             status.determine_remote_online(node)
+            status.remote_attributes(work, node, state)
         _unpack_node(work, node, state)
     return found
 

@@ -88,6 +88,7 @@ def _add_node(work: Work, config: model.Node) -> None:
 def create_node(work: Work, name: str, node_id: str, remote: bool) -> NodeRt:
     """A node with the attributes that every node has."""
     node = NodeRt(name, node_id, remote)
+    work.have_remote_nodes = work.have_remote_nodes or remote
     node.attributes["#uname"] = name
     node.attributes["#id"] = node_id
     node.is_dc = bool(work.cib.dc_uuid) and work.cib.dc_uuid == node_id
@@ -112,8 +113,8 @@ def _unpack_states(work: Work) -> None:
         if node is None:
             continue
         if node.remote:
+            # The rest of its state counts only if its connection turns out to be up.
             node.remote_was_fenced = scores.leading_int(state.node_fenced) > 0
-            _remote_attributes(work, node, state)
             continue
         node.unclean = False
         node.unseen = False
@@ -141,7 +142,8 @@ def _add_attributes(node: NodeRt, state: model.NodeState) -> None:
     node.has_fail_counts = any(name.startswith("fail-count-") for name in node.attributes)
 
 
-def _remote_attributes(work: Work, node: NodeRt, state: model.NodeState) -> None:
+def remote_attributes(work: Work, node: NodeRt, state: model.NodeState) -> None:
+    """Take over what is recorded about a remote node that has been found to be up (or has to be fenced)."""
     node.remote_maintenance = scores.leading_int(state.node_in_maintenance) > 0
     connection = node.remote_rsc
     if not node.remote_requires_reset:
