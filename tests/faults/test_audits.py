@@ -20,6 +20,7 @@ from hamgr.sandbox.campaign.audits import (
     LOST_WRITE,
     PROOF_UNTRUE,
     SECOND_WRITER,
+    STALE_WRITE,
     START_UNPROVED,
     STUCK,
     TAINT_LEFT,
@@ -28,6 +29,7 @@ from hamgr.sandbox.campaign.audits import (
     Moment,
     Plugging,
     Switching,
+    Written,
     judge,
 )
 from hamgr.sandbox.campaign.schedule import Fault, Kind
@@ -164,3 +166,11 @@ def test_a_node_said_to_be_off_that_its_switch_had_on_is_found(
     evidence.fences = [FenceSeen(POWERED_OFF, STANDINGS, frozenset({5}))]
     evidence.switchings = switchings
     assert rules(evidence) == broken
+
+
+def test_a_write_of_somebody_who_does_not_lead_is_found(tmp_path: Path) -> None:
+    evidence = log_of(tmp_path, [kvapp.Record(1, "a", "n1", "open")])
+    evidence.writes = [Written(9, "n2-x", "n2-x"), Written(7, "n1-y", "n1-y")]
+    assert rules(evidence) == []
+    evidence.writes = [Written(9, "n1-y", "n2-x"), Written(8, "n1-y", ""), Written(7, "n1-y", "n1-y")]
+    assert rules(evidence) == [STALE_WRITE, STALE_WRITE]

@@ -16,7 +16,7 @@ from hamgr.sandbox.campaign.schedule import Fault, may_cost
 SECOND_WRITER, LOST_WRITE, STUCK = "second-writer", "lost-write", "stuck"
 FENCE_WITHOUT_TOKEN, FENCE_WITHOUT_PROOF, FENCE_WITHOUT_CAUSE = "no-token", "no-proof", "no-cause"
 FENCE_IN_DOUBT, START_UNPROVED, TAINT_LEFT = "fence-in-doubt", "start-unproved", "taint-left"
-PROOF_UNTRUE = "proof-untrue"
+PROOF_UNTRUE, STALE_WRITE = "proof-untrue", "stale-write"
 _OF_DISKS, _OF_POWER = ("detached", "not-attached"), "powered-off"
 
 
@@ -72,6 +72,15 @@ class Switching:
     on: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One write of hamgr's state as etcd remembers it: who wrote, and who led at that revision (empty: nobody)."""
+
+    revision: int
+    by: str
+    leader: str
+
+
 @dataclass(slots=True)
 class Evidence:
     """All that a schedule has left behind.
@@ -86,6 +95,7 @@ class Evidence:
     moments: Sequence[Moment] = ()
     storage: Sequence[Plugging] = ()
     switchings: Sequence[Switching] = ()
+    writes: Sequence[Written] = ()
     tainted: Sequence[str] = ()
     stuck: str = ""
     holders_before: frozenset[str] = field(default_factory=frozenset)
@@ -98,6 +108,7 @@ def judge(evidence: Evidence) -> list[Finding]:
         found += _fence(fence, evidence.faults)
         found += _proofs(fence.record, evidence.storage)
         found += _power_proofs(fence.record, evidence.switchings)
+    found += _stale_writes(evidence.writes)
     found += _starts(evidence.moments, evidence.holders_before)
     found += [Finding(TAINT_LEFT, f"{node} is still out of service") for node in evidence.tainted]
     if evidence.stuck:
@@ -163,6 +174,14 @@ def _power_proofs(record: FenceRecord, switchings: Sequence[Switching]) -> Itera
         if not before or before[-1].on:
             text = f"fence {record.id}: {proof.observed}, yet the switch did not have {proof.subject} off"
             yield Finding(PROOF_UNTRUE, text)
+
+
+def _stale_writes(writes: Sequence[Written]) -> Iterator[Finding]:
+    """Nobody but the leader of that moment ever writes."""
+    for write in writes:
+        if write.by != write.leader:
+            text = f"{write.by} wrote at revision {write.revision}, when {write.leader or 'nobody'} led"
+            yield Finding(STALE_WRITE, text)
 
 
 def _by_a_person(record: FenceRecord) -> bool:

@@ -103,6 +103,7 @@ class Play:
             moments=witness.moments(),
             storage=witness.storage(),
             switchings=witness.switchings(),
+            writes=witness.writes(),
             tainted=self._theatre.tainted_nodes(),
             stuck=stuck,
             holders_before=witness.holders,

@@ -11,11 +11,12 @@ from pathlib import Path
 from hamgr.cib.events import Event
 from hamgr.fencer.records import FenceRecord, Outcome
 from hamgr.sandbox import kvapp
-from hamgr.sandbox.campaign.audits import FenceSeen, Moment, Plugging, Switching
+from hamgr.sandbox.campaign.audits import FenceSeen, Moment, Plugging, Switching, Written
 from hamgr.sandbox.campaign.past import Past
 from hamgr.sandbox.campaign.schedule import NODES
 from hamgr.sandbox.campaign.theatre import APPLICATION, Theatre
 from hamgr.sandbox.plane import POWER_SWITCH
+from hamgr.store.leadership import LEADER, WRITES
 
 _NOT_RUNNING = 7
 _PLUGGING = re.compile(r"^([-0-9]+ [:,0-9]+) .*disk (\S+) (attached to|detached from) node (\S+)$")
@@ -29,6 +30,7 @@ class Witness:
 
     def __init__(self, theatre: Theatre) -> None:
         self._theatre = theatre
+        self._revision = theatre.past.revision()
         self._fences = {kept.key for kept in theatre.past.read("fences/")}
         self._events = max((kept.key for kept in theatre.past.read("events/")), default="")
         self._logs = {node: self._log(node).stat().st_size for node in NODES}
@@ -73,6 +75,17 @@ class Witness:
             for found in map(_SWITCHING.search, log.splitlines())
             if found
         ]
+
+    def writes(self) -> list[Written]:
+        """Every write of hamgr's state since, the newest first, by the key that each of them changes."""
+        past, found = self._theatre.past, []
+        kept = past.get(WRITES)
+        while kept is not None and kept.mod_revision > self._revision:
+            leader = past.get(LEADER, kept.mod_revision)
+            led_by = "" if leader is None else str(leader.value["id"])
+            found.append(Written(kept.mod_revision, str(kept.value["by"]), led_by))
+            kept = past.get(WRITES, kept.mod_revision - 1)
+        return found
 
     def _fenced_nodes(self) -> dict[str, str]:
         """Succeeded fences that prove the application gone from a node, and which."""
