@@ -13,15 +13,18 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from hamgr.fencer.machine import Act, Effect, NodeSeen
+from hamgr.fencer.observe import node_seen
 from hamgr.fencer.records import FenceRecord, PodRef, VolumeRef
 from hamgr.kube import nodes, pods, services, volumes
 from hamgr.kube.errors import Conflict, Invalid, NotFound
 from hamgr.kube.gateway import Kube
-from hamgr.kube.objects import NODE, POD
+from hamgr.kube.objects import NODE, POD, name_of
 
 OWNER_ANNOTATION = "hamgr.io/out-of-service"
 TAINT_VALUE = "hamgr"
 TAINT_EFFECT = "NoSchedule"  # the key alone releases volumes (FACTS 2.3); NoExecute would evict everybody's pods
+_TAINT = {"key": nodes.OUT_OF_SERVICE, "value": TAINT_VALUE, "effect": TAINT_EFFECT}
+_ANNOTATION_PATH = f"/metadata/annotations/{OWNER_ANNOTATION.replace('/', '~1')}"
 
 
 def carry_out(kube: Kube, record: FenceRecord, act: Act, node: NodeSeen) -> None:
@@ -33,10 +36,15 @@ def carry_out(kube: Kube, record: FenceRecord, act: Act, node: NodeSeen) -> None
         _EFFECTS[act.effect](kube, act)
 
 
-def remove_own_taint(kube: Kube, node: str, uid: str) -> None:
-    """Take our out-of-service taint and its annotation from the node. Raises KubeError."""
-    nodes.remove_taint(kube, node, uid=uid, key=nodes.OUT_OF_SERVICE, value=TAINT_VALUE, effect=TAINT_EFFECT)
-    kube.patch_merge(NODE.path(node), {"metadata": {"uid": uid, "annotations": {OWNER_ANNOTATION: None}}})
+def remove_own_taint(kube: Kube, node: Mapping[str, Any]) -> bool:
+    """Take our out-of-service taint and its annotation from a node, in one write and from exactly this state of it.
+
+    False: there was none. Raises KubeError; Conflict or Invalid when the node has been written to since.
+    """
+    patch = untaint_patch(node)
+    if patch:
+        kube.patch_json(NODE.path(name_of(node)), patch)
+    return bool(patch)
 
 
 def _cut_clients(kube: Kube, act: Act) -> None:
@@ -78,12 +86,22 @@ def release_patch(node: NodeSeen, held: Sequence[VolumeRef]) -> list[dict[str, A
 
 def taint_patch(node: Mapping[str, Any], seen: NodeSeen, owner: str) -> list[dict[str, Any]]:
     """JSON patch that adds our taint and says whose it is, to exactly that state of the node."""
-    ours = {"key": nodes.OUT_OF_SERVICE, "value": TAINT_VALUE, "effect": TAINT_EFFECT}
-    escaped = OWNER_ANNOTATION.replace("/", "~1")
-    annotate: dict[str, Any] = {"op": "add", "path": f"/metadata/annotations/{escaped}", "value": owner}
+    annotate: dict[str, Any] = {"op": "add", "path": _ANNOTATION_PATH, "value": owner}
     if not node["metadata"].get("annotations"):
         annotate = {"op": "add", "path": "/metadata/annotations", "value": {OWNER_ANNOTATION: owner}}
-    return [*_same_node(seen), {"op": "add", "path": "/spec/taints", "value": [*nodes.taints(node), ours]}, annotate]
+    return [*_same_node(seen), {"op": "add", "path": "/spec/taints", "value": [*nodes.taints(node), _TAINT]}, annotate]
+
+
+def untaint_patch(node: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """JSON patch that takes our taint and what says whose it is from exactly this state of the node; empty: no need."""
+    before = nodes.taints(node)
+    others = [t for t in before if {"key": t["key"], "value": t.get("value", ""), "effect": t["effect"]} != _TAINT]
+    edits: list[dict[str, Any]] = []
+    if others != before:
+        edits.append({"op": "add", "path": "/spec/taints", "value": others})
+    if OWNER_ANNOTATION in (node["metadata"].get("annotations") or {}):
+        edits.append({"op": "remove", "path": _ANNOTATION_PATH})
+    return [*_same_node(node_seen(node)), *edits] if edits else []
 
 
 def _same_node(node: NodeSeen) -> list[dict[str, Any]]:

@@ -101,9 +101,13 @@ def pod_ref(pod: Mapping[str, Any]) -> PodRef:
 def see_node(kube: Kube, name: str) -> NodeSeen:
     """The Node object in short; `exists` is False when there is none."""
     try:
-        node = kube.get(NODE.path(name))
+        return node_seen(kube.get(NODE.path(name)))
     except NotFound:
         return NodeSeen(exists=False)
+
+
+def node_seen(node: Mapping[str, Any]) -> NodeSeen:
+    """A Node object in short."""
     return NodeSeen(
         uid=uid_of(node),
         revision=revision_of(node),

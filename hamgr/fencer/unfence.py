@@ -13,7 +13,11 @@ from hamgr.fencer import effects, observe
 from hamgr.fencer.machine import NodeSeen
 from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import POWER_LEVELS, FenceRecord
+from hamgr.kube.errors import Conflict, Invalid, NotFound
 from hamgr.kube.gateway import Kube
+from hamgr.kube.objects import NODE
+
+_ATTEMPTS = 5
 
 
 def not_back(record: FenceRecord, node: NodeSeen, pod_uids: Collection[str]) -> Reason | None:
@@ -34,19 +38,27 @@ def not_back(record: FenceRecord, node: NodeSeen, pod_uids: Collection[str]) -> 
 
 
 def unfence(kube: Kube, record: FenceRecord) -> Reason | None:
-    """Remove our out-of-service taint if the node is back; else say why not. Raises KubeError. Safe to repeat."""
-    node = observe.see_node(kube, record.target.node)
+    """Remove our out-of-service taint if the node is back; else say why not. Safe to repeat, and safe when late: it is
+    removed from the very state of the node that was judged. Raises KubeError.
+    """
+    try:
+        node = kube.get(NODE.path(record.target.node))
+    except NotFound:
+        return not_back(record, NodeSeen(exists=False), ())
     seen, _ = observe.see_pods(kube, record, "")
-    why_not = not_back(record, node, {uid for uid, pod in seen.items() if pod.present})
-    if why_not is None and node.out_of_service:
-        effects.remove_own_taint(kube, record.target.node, node.uid)
+    why_not = not_back(record, observe.node_seen(node), {uid for uid, pod in seen.items() if pod.present})
+    if why_not is None:
+        effects.remove_own_taint(kube, node)
     return why_not
 
 
 def unfence_by_order(kube: Kube, node: str) -> bool:
     """Remove our out-of-service taint because an operator says so; False: there was none. Raises KubeError."""
-    seen = observe.see_node(kube, node)
-    if not seen.out_of_service:
-        return False
-    effects.remove_own_taint(kube, node, seen.uid)
-    return not observe.see_node(kube, node).out_of_service
+    for _ in range(_ATTEMPTS):
+        try:
+            return effects.remove_own_taint(kube, kube.get(NODE.path(node)))
+        except NotFound:
+            return False
+        except (Conflict, Invalid):  # somebody wrote to the node in between
+            continue
+    raise Conflict(409, "Conflict", f"node {node} is written to so often that its taint could not be removed")

@@ -1,4 +1,4 @@
-"""What a Node object and its Lease say, and the taints that are put on a node with care for everybody else's."""
+"""What a Node object and its Lease say."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hamgr.kube.errors import Conflict, Invalid
-from hamgr.kube.gateway import Kube
-from hamgr.kube.objects import LEASE, NODE, Kind, Obj, name_of, namespace_of, revision_of, uid_of
+from hamgr.kube.objects import LEASE, Kind, Obj, name_of, namespace_of
 
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 CLOUD_SHUTDOWN = "node.cloudprovider.kubernetes.io/shutdown"
-_ATTEMPTS = 5
 
 
 def ready(node: Mapping[str, Any]) -> bool | None:
@@ -52,45 +49,6 @@ def taints(node: Mapping[str, Any]) -> list[Obj]:
 def has_taint(node: Mapping[str, Any], key: str) -> bool:
     """Whether a taint of that key is there, whatever its value and effect."""
     return any(taint.get("key") == key for taint in taints(node))
-
-
-def remove_taint(kube: Kube, name: str, *, uid: str, key: str, value: str, effect: str) -> Obj:
-    """Remove the taint with exactly this key, value and effect; anybody else's stays. Raises as `add_taint`."""
-    ours = (key, value, effect)
-
-    def change(now: list[Obj]) -> list[Obj]:
-        return [t for t in now if (t.get("key"), t.get("value", ""), t.get("effect")) != ours]
-
-    return _edit_taints(kube, name, uid, change)
-
-
-def _same(now: list[Obj], key: str, effect: str) -> Obj:
-    return next((t for t in now if (t.get("key"), t.get("effect")) == (key, effect)), {})
-
-
-def _edit_taints(kube: Kube, name: str, uid: str, change: Callable[[list[Obj]], list[Obj]]) -> Obj:
-    """Read, change, write with ``test`` on UID and resourceVersion; again when somebody wrote in between."""
-    path = NODE.path(name)
-    for _ in range(_ATTEMPTS):
-        node = kube.get(path)
-        if uid_of(node) != uid:
-            raise Conflict(409, "Conflict", f"node {name} was replaced: its UID is {uid_of(node)}, not {uid}")
-        before = taints(node)
-        after = change(before)
-        if after == before:
-            return node
-        tests = [
-            {"op": "test", "path": "/metadata/uid", "value": uid},
-            {"op": "test", "path": "/metadata/resourceVersion", "value": revision_of(node)},
-        ]
-        edit = {"op": "add", "path": "/spec/taints", "value": after}
-        if not after:
-            edit = {"op": "remove", "path": "/spec/taints"}
-        try:
-            return kube.patch_json(path, [*tests, edit])
-        except (Conflict, Invalid):
-            continue
-    raise Conflict(409, "Conflict", f"node {name} is written to so often that its taints could not be changed")
 
 
 class LeaseAges:

@@ -9,9 +9,11 @@ from fixtures.fence_world import OTHER_IN_USE, World
 from fixtures.fences import a_record
 
 from hamgr.fencer import FenceRecord, Level, observe
-from hamgr.fencer.effects import carry_out
+from hamgr.fencer.effects import carry_out, remove_own_taint, taint_patch, untaint_patch
 from hamgr.fencer.machine import Act, Effect, NodeSeen
-from hamgr.kube.objects import LABEL_ROLE, POD, VOLUME_ATTACHMENT
+from hamgr.fencer.observe import node_seen
+from hamgr.kube.errors import Conflict, Invalid
+from hamgr.kube.objects import LABEL_ROLE, NODE, POD, VOLUME_ATTACHMENT
 
 
 @pytest.fixture
@@ -70,3 +72,25 @@ def test_taint_of_a_node_that_has_become_ready_since(world: World, record: Fence
     world.set_node("n1", ready="Unknown", boot="boot-2")
     carry_out(world.kube, record, Act(Effect.TAINT), observe.see_node(world.kube, "n1"))
     assert [taint["key"] for taint in world.get_node("n1")["spec"]["taints"]] == ["node.kubernetes.io/out-of-service"]
+
+
+def test_a_taint_that_a_later_fence_has_put_there_is_not_removed_by_a_late_look(world: World) -> None:
+    """The leader was frozen between its judgement that the node is back and the removal."""
+    world.set_node("n1", ready="True", boot="boot-2")
+    world.kube.patch_json(NODE.path("n1"), taint_patch(world.get_node("n1"), node_seen(world.get_node("n1")), "first"))
+    judged = world.get_node("n1")
+    world.set_node("n1", ready="Unknown", boot="boot-2")  # lost and fenced again meanwhile
+    with pytest.raises((Conflict, Invalid)):
+        remove_own_taint(world.kube, judged)
+    assert [taint["key"] for taint in world.get_node("n1")["spec"]["taints"]] == ["node.kubernetes.io/out-of-service"]
+    assert remove_own_taint(world.kube, world.get_node("n1"))
+    assert not remove_own_taint(world.kube, world.get_node("n1"))
+
+
+def test_taint_and_annotation_go_together(world: World) -> None:
+    world.kube.patch_json(NODE.path("n1"), taint_patch(world.get_node("n1"), node_seen(world.get_node("n1")), "first"))
+    patch = untaint_patch(world.get_node("n1"))
+    assert [edit["op"] for edit in patch] == ["test", "test", "add", "remove"]
+    world.kube.patch_merge(NODE.path("n1"), {"spec": {"taints": None}})  # somebody has removed the taint by hand
+    assert remove_own_taint(world.kube, world.get_node("n1"))
+    assert "hamgr.io/out-of-service" not in world.get_node("n1")["metadata"].get("annotations", {})
