@@ -5,9 +5,13 @@ Kept lean: a run is a process, so nothing is imported that the answer does not n
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
+
+if __name__ == "__main__":
+    gc.disable()  # as in hamgr.cli.main: before the imports, which would otherwise set it off several times
 
 from hamgr.cib.model import Cib
 from hamgr.cli import simulate_input, simulate_options
@@ -198,4 +202,6 @@ def _family(rsc: Rsc) -> Iterator[Rsc]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    gc.freeze()
+    sys.exit(code)
