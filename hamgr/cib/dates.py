@@ -6,7 +6,7 @@ Implements "Date/Time Expressions" of Pacemaker Explained. Times are seconds sin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from hamgr.cib.model import DateExpression
 from hamgr.cib.scores import leading_int
@@ -18,16 +18,20 @@ def seconds(moment: datetime) -> int:
 
 
 def parse_date(text: str) -> int | None:
-    """Seconds since the epoch of an ISO 8601 date; None when it is none. Without a zone it is UTC."""
-    body = text.strip()
+    """Seconds since the epoch of an ISO 8601 time; None when it is none. Without a zone it is UTC."""
+    day, _, clock = text.strip().replace("T", " ", 1).partition(" ")
     try:
-        moment = datetime.fromisoformat(body)
-    except ValueError:
-        try:
-            moment = datetime.fromisoformat(body.replace(" ", "", 1) if body.count(" ") == 2 else body.split(" ")[0])
-        except ValueError:
-            return None
-    return seconds(moment)
+        return seconds(datetime.combine(_day(day), time.fromisoformat(clock.replace(" ", "") or "00:00")))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _day(text: str) -> date:
+    """A calendar date, week date, or (2005-095) day of the year."""
+    year, _, number = text.partition("-")
+    if len(number) == 3 and number.isdigit():
+        return date(int(year), 1, 1) + timedelta(days=int(number) - 1)
+    return date.fromisoformat(text)
 
 
 _MONTHS = {"years": 12, "months": 1}

@@ -7,17 +7,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from hamgr.scheduler import health
+from hamgr.scheduler.actions import is_active
+from hamgr.scheduler.recorded import masked_probe
+from hamgr.scheduler.resources import target_role
 from hamgr.scheduler.simulator import Simulation
-from hamgr.scheduler.state import PROMOTED, ROLE_NAMES, STARTED, STOPPED, UNPROMOTED, NodeRt, Rsc, Variant, Work
+from hamgr.scheduler.state import (
+    PROMOTED,
+    ROLE_NAMES,
+    STARTED,
+    STOPPED,
+    UNKNOWN,
+    UNPROMOTED,
+    NodeRt,
+    Rsc,
+    Variant,
+    Work,
+    name_key,
+)
 from hamgr.scheduler.transition import Action, SummaryLine, Transition
 
 ACTION_WIDTH = 8
+# What a resource is doing while an operation is pending.
+_PENDING = {
+    "start": "Starting",
+    "stop": "Stopping",
+    "promote": "Promoting",
+    "demote": "Demoting",
+    "migrate_to": "Migrating",
+    "migrate_from": "Migrating",
+}
+# Exit codes of probes that could not look.
+_PROBE_FAILURES = {2: "invalid parameter", 5: "not installed"}
 
 
 def render(before: Work, transition: Transition, simulation: Simulation, after: Work) -> str:
     """All sections; `before` and `after` are the unpacked states around the simulated transition."""
-    names = {state.name: {history.id for history in state.resources} for state in before.cib.node_states}
-    executed = (executed_line(action, names.get(action.node, set())) for action in simulation.executed)
+    names = set(before.by_id) | {rsc.clone_name for rsc in before.by_id.values()}
+    executed = (executed_line(action, names) for action in simulation.executed)
+    for rsc in after.by_id.values():
+        rsc.pending_task = ""  # the transition has waited for it
     sections = [
         ["Current cluster status:", *status_lines(before)],
         ["Transition Summary:", *bullets(summary_lines(transition.summary), 1)],
@@ -26,19 +55,21 @@ def render(before: Work, transition: Transition, simulation: Simulation, after: 
     ]
     if not simulation.complete:
         sections[2].append("  * The transition got stuck here: what follows is the state at this point")
-    limits = _limits(before)
-    text = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
-    return f"{limits}\n{text}" if limits else text
+    limits = list(_limits(before))
+    return "\n\n".join("\n".join(lines) for lines in ([limits] if limits else []) + sections) + "\n"
 
 
-def _limits(work: Work) -> str:
-    leaves = [leaf for rsc in work.resources for leaf in rsc.leaves()]
+def _limits(work: Work) -> Iterator[str]:
+    """What keeps the cluster from acting, said before anything else."""
+    if work.options.maintenance:
+        yield from ("", "              *** Resource management is DISABLED ***")
+        yield "  The cluster will not attempt to start, stop or recover services"
+    leaves = [leaf for rsc in work.resources for leaf in rsc.leaves() if not leaf.orphan or leaf.role > STOPPED]
     disabled = sum(_disabled(leaf) for leaf in leaves)
     blocked = sum(leaf.blocked for leaf in leaves)
-    if not disabled and not blocked:
-        return ""
-    counts = f"{disabled} of {len(leaves)} resource instances DISABLED and {blocked} BLOCKED"
-    return f"{counts} from further action due to failure"
+    if disabled or blocked:
+        counts = f"{disabled} of {len(leaves)} resource instances DISABLED and {blocked} BLOCKED"
+        yield f"{counts} from further action due to failure"
 
 
 def bullets(lines: Iterable[str], depth: int) -> Iterator[str]:
@@ -65,9 +96,10 @@ def node_lines(work: Work) -> list[str]:
     special, plain = [], dict[str, list[str]]()
     for node in work.nodes:
         kind = "Guest" if _is_guest(node) else "Remote" if node.remote else ""
-        state = _node_state(node)
-        if state:
-            special.append(f"{kind}Node {node.name}: {state}")
+        state, color = _node_state(node), health.color(work, node)
+        if state or color:
+            state = state or ("online" if node.online else "OFFLINE")
+            special.append(f"{kind}Node {node.name}: {state}{color and f' (health is {color.upper()})'}")
         elif node.online or kind != "Guest":
             plain.setdefault(kind + ("Online" if node.online else "OFFLINE"), []).append(node.name)
     order = ("Online", "OFFLINE", "RemoteOnline", "RemoteOFFLINE", "GuestOnline")
@@ -96,11 +128,11 @@ def _node_state(node: NodeRt) -> str:
 
 def _implicit(rsc: Rsc) -> bool:
     """A guest node's connection, which nobody has configured."""
-    return rsc.is_remote_node and rsc.container is not None
+    return rsc.is_remote_node and rsc.container is not None and not rsc.orphan
 
 
 def _active(rsc: Rsc) -> bool:
-    return any(leaf.running_on for leaf in rsc.leaves())
+    return is_active(rsc, whole=False)
 
 
 def _resource_lines(rsc: Rsc, depth: int, work: Work) -> list[str]:
@@ -109,8 +141,8 @@ def _resource_lines(rsc: Rsc, depth: int, work: Work) -> list[str]:
     if rsc.variant == Variant.CLONE:
         return _clone_lines(rsc, depth, work)
     if rsc.variant == Variant.BUNDLE:
-        return _bundle_lines(rsc, depth)
-    return list(bullets([_primitive_line(rsc)], depth))
+        return _bundle_lines(rsc, depth, work)
+    return list(bullets([_primitive_line(rsc, work)], depth))
 
 
 def _group_lines(group: Rsc, depth: int, work: Work) -> list[str]:
@@ -120,22 +152,26 @@ def _group_lines(group: Rsc, depth: int, work: Work) -> list[str]:
     return lines
 
 
-def _collection_flags(rsc: Rsc) -> str:
-    unmanaged = "" if rsc.managed else " (unmanaged)"
-    return unmanaged + (" (disabled)" if _disabled(rsc) else "")
+def _collection_flags(rsc: Rsc, *flags: str) -> str:
+    told = [flag for flag in flags if flag]
+    told += ["unmanaged"] * (not rsc.managed) + ["disabled"] * _disabled(rsc)
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _disabled(rsc: Rsc) -> bool:
-    return rsc.meta.get("target-role", "").lower() == "stopped"
+    """Whether its target role keeps it from what it could be."""
+    role = target_role(rsc)
+    return role == STOPPED or (role == UNPROMOTED and rsc.top().promotable)
 
 
 def _clone_lines(clone: Rsc, depth: int, work: Work) -> list[str]:
     """The header, instances that deserve a line of their own, then the others by role."""
     inner = clone.clone.config.member.id if clone.clone else ""
-    flags = (" (promotable)" if clone.promotable else "") + (" (unique)" if clone.unique else "")
-    lines = list(bullets([f"Clone Set: {clone.id} [{inner}]{flags}{_collection_flags(clone)}:"], depth))
-    by_role: dict[str, list[str]] = {"Promoted": [], "Unpromoted" if clone.promotable else "Started": []}
-    calm = list(by_role)
+    flags = _collection_flags(clone, "promotable" if clone.promotable else "", "unique" if clone.unique else "")
+    lines = list(bullets([f"Clone Set: {clone.id} [{inner}]{flags}:"], depth))
+    limited = " (target-role)" if clone.promotable and _configured_role(clone) == UNPROMOTED else ""
+    calm = ("Promoted", f"Unpromoted{limited}" if clone.promotable else "Started")
+    by_role: dict[str, list[str]] = {role: [] for role in calm}
     for instance in clone.children:
         if _in_full(clone, instance):
             lines += _resource_lines(instance, depth + 1, work)
@@ -144,33 +180,58 @@ def _clone_lines(clone: Rsc, depth: int, work: Work) -> list[str]:
             by_role[calm[0] if role == PROMOTED else calm[1]].append(next(instance.leaves()).running_on[0].name)
     for role_name, nodes in by_role.items():
         if nodes:
-            lines += bullets([f"{role_name}: [ {' '.join(sorted(nodes))} ]"], depth + 1)
-    return lines + list(bullets(_stopped_line(clone, work), depth + 1))
+            lines += bullets([f"{role_name}: [ {' '.join(sorted(nodes, key=name_key))} ]"], depth + 1)
+    told = sum(len(nodes) for nodes in by_role.values())
+    return lines + list(bullets(_stopped_lines(clone, told, work), depth + 1))
 
 
-def _stopped_line(clone: Rsc, work: Work) -> list[str]:
-    """Where an anonymous clone with idle instances does not run."""
-    if clone.unique or not any(not _active(child) and not child.orphan for child in clone.children):
+def _configured_role(clone: Rsc) -> int:
+    """A clone's target role, or else its first instance's."""
+    return target_role(clone) or (target_role(clone.children[0]) if clone.children else UNKNOWN)
+
+
+def _stopped_lines(clone: Rsc, told: int, work: Work) -> list[str]:
+    """Where an anonymous clone does not run, by why not; `told` instances have been shown as active."""
+    if clone.unique or clone.clone is None:
         return []
-    busy = {node for leaf in clone.leaves() for node in leaf.running_on}
-    idle = sorted(node.name for node in work.nodes if node in clone.allowed and node not in busy)
-    return [f"Stopped{' (disabled)' if _disabled(clone) else ''}: [ {' '.join(idle)} ]"] if idle else []
+    if clone.clone.clone_max <= told:
+        idle = [child.id for child in clone.children if not child.orphan and not _active(child)]
+        return [f"Stopped: [ {' '.join(sorted(idle, key=name_key))} ]"] if idle else []
+    state = "Stopped (disabled)" if _configured_role(clone) == STOPPED else "Stopped"
+    by_state = dict[str, list[str]]()
+    # Without symmetric-cluster no node is allowed before constraints have been looked at.
+    nodes = clone.allowed or clone.known_on
+    for node in work.nodes:
+        if node in nodes and node not in clone.running_on:
+            failed = _failed_probe(clone.clone.config.member.id, node, work)
+            by_state.setdefault(f"Stopped ({failed})" if failed else state, []).append(node.name)
+    return [f"{state}: [ {' '.join(names)} ]" for state, names in sorted(by_state.items())]
+
+
+def _failed_probe(name: str, node: NodeRt | None, work: Work) -> str:
+    """Why a probe (on this node, if one is given) could not look for a resource; empty when none failed so."""
+    for _, where, op in work.failed:
+        if node in (None, where) and op.operation_key == f"{name}_monitor_0" and op.on_node and masked_probe(op):
+            return _PROBE_FAILURES.get(op.rc, "unknown")
+    return ""
 
 
 def _in_full(clone: Rsc, instance: Rsc) -> bool:
     """Whether an instance is more than one of many."""
-    leaves = list(instance.leaves())
     if clone.unique:
         return not instance.orphan or _active(instance)
+    if instance.pending_task:
+        return True
     if not _active(instance):
         return False
+    leaves = list(instance.leaves())
     if any(leaf.orphan or leaf.failed or not leaf.managed or len(leaf.running_on) != 1 for leaf in leaves):
         return True
     nodes = {leaf.running_on[0] for leaf in leaves}
     return len(nodes) > 1 or any(node.unclean and not node.online for node in nodes)
 
 
-def _bundle_lines(bundle: Rsc, depth: int) -> list[str]:
+def _bundle_lines(bundle: Rsc, depth: int, work: Work) -> list[str]:
     if bundle.bundle is None:
         return []
     replicas = bundle.bundle.replicas
@@ -183,22 +244,29 @@ def _bundle_lines(bundle: Rsc, depth: int) -> list[str]:
         name = (replica.remote or replica.container).id
         address = f" ({replica.address})" if replica.address else ""
         lines += bullets(
-            [_primitive_line(replica.child or replica.container, name + address, replica.container)], depth + 1
+            [_primitive_line(replica.child or replica.container, work, name + address, replica.container)], depth + 1
         )
     return lines
 
 
-def _primitive_line(rsc: Rsc, name: str = "", whereabouts: Rsc | None = None) -> str:
+def _primitive_line(rsc: Rsc, work: Work, name: str = "", whereabouts: Rsc | None = None) -> str:
     """A primitive's line; `whereabouts` is what runs on a cluster node for it (a bundle's container)."""
     agent = rsc.primitive.agent if rsc.primitive else None
     kind = ":".join(part for part in (agent.standard, agent.provider, agent.type) if part) if agent else ""
     nodes = (whereabouts or rsc).running_on
-    state = (" ORPHANED" if rsc.orphan else "") + f" {_role_text(rsc)}"
-    names = [node.name for node in nodes]
-    where = f" {names[0]}" if len(names) == 1 else f" [ {' '.join(names)} ]" if names else ""
-    flags = list(_flags(rsc, nodes))
-    told = f" ({', '.join(flags)})" if flags else ""
-    return f"{name or _printed_id(rsc)}\t({kind}):\t{state}{where}{told}"
+    node = None if len(nodes) > 1 else nodes[0] if nodes else rsc.pending_node or rsc.lock_node
+    clone = rsc.top().clone
+    failed = _failed_probe(clone.config.member.id if clone else rsc.id, node, work) if rsc.role == STOPPED else ""
+    flags = list(_flags(rsc, node))
+    words = [
+        *(["ORPHANED"] if rsc.orphan else []),
+        _role_text(rsc),
+        *([node.name] if node is not None else []),
+        *([f"({failed}) "] if failed else []),
+        *([f"({', '.join(flags)})"] if flags else []),
+        *(["[", *(each.name for each in nodes), "]"] if len(nodes) > 1 else []),
+    ]
+    return f"{name or _printed_id(rsc)}\t({kind}):\t {' '.join(words)}"
 
 
 def _printed_id(rsc: Rsc) -> str:
@@ -210,16 +278,20 @@ def _role_text(rsc: Rsc) -> str:
     role = UNPROMOTED if rsc.role == STARTED and rsc.top().promotable else rsc.role
     if rsc.failed:
         return f"FAILED {ROLE_NAMES[role]}" if role > UNPROMOTED else "FAILED"
-    return ROLE_NAMES[role] if rsc.running_on else ROLE_NAMES[STOPPED]
+    return _PENDING.get(rsc.pending_task) or ROLE_NAMES[max(role, STOPPED)]
 
 
-def _flags(rsc: Rsc, nodes: Sequence[NodeRt]) -> Iterator[str]:
-    if len(nodes) == 1 and nodes[0].unclean and not nodes[0].online:
+def _flags(rsc: Rsc, node: NodeRt | None) -> Iterator[str]:
+    if node is not None and node.unclean and not node.online:
         yield "UNCLEAN"
-    if _disabled(rsc):
+    if node is not None and node is rsc.lock_node:
+        yield "LOCKED"
+    if rsc.pending_task == "monitor":
+        yield "Monitoring"
+    if target_role(rsc) == STOPPED:
         yield "disabled"
-    elif rsc.top().promotable and rsc.meta.get("target-role", "").lower() in ("unpromoted", "slave"):
-        yield "target-role:Unpromoted"
+    elif _disabled(rsc):
+        yield f"target-role:{rsc.meta['target-role']}"
     if rsc.blocked:
         yield "blocked"
     elif not rsc.managed:
@@ -256,26 +328,25 @@ def _summary_line(line: SummaryLine, name_width: int, detail_width: int) -> str:
 
 def _detail(line: SummaryLine) -> str:
     """Where, and for promotable resources in which role."""
+    role, next_role = line.role, line.next_role
     source, dest = line.source or line.node, line.dest
-    if line.next_role and line.role and line.next_role != line.role and line.action in ("promote", "demote"):
-        return f"{line.role} -> {line.next_role} {dest or source}"
-    start = " ".join(part for part in (line.role, source) if part)
-    if not dest or not source:
-        return " ".join(part for part in (line.next_role or line.role, dest or source) if part)
-    end = " ".join(part for part in (line.next_role or line.role, dest) if part)
-    return f"{start} -> {end}" if source != dest else start
+    if not (source and dest):
+        return " ".join(part for part in (role, next_role and f"-> {next_role}", source or dest) if part)
+    if next_role:
+        return f"{role} {source} -> {next_role} {dest}"
+    return f"{source} -> {dest}{role and f' {role}'}"
 
 
-def executed_line(action: Action, recorded: set[str]) -> str:
-    """One action of the simulated transition; `recorded` are the names in the histories of its node."""
+def executed_line(action: Action, known: set[str]) -> str:
+    """One action of the simulated transition; `known` are the names of resources, those in histories included."""
     if action.kind == "pseudo":
-        return f"Pseudo action:   {action.key}"
+        return f"Pseudo action:   {action.key}{f' on {action.node}' if action.task == 'stonith' else ''}"
     if action.task == "stonith":
         return f"Fencing {action.node} ({action.fence})"
     if action.kind == "crm":
-        whose = f" for {action.resource}" if action.resource else ""
+        whose = f" for {action.history_id}" if action.resource else ""
         return f"Cluster action:  {action.task}{whose} on {action.node}"
     interval = f"={action.interval_ms}" if action.interval_ms else ""
-    numbered = action.history_id not in recorded and action.instance_id in recorded
+    numbered = action.history_id not in known and action.instance_id in known
     name = action.instance_id if numbered else action.history_id or action.resource
     return f"Resource action: {name:<15} {action.task}{interval} on {action.node}"

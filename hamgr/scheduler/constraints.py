@@ -356,33 +356,3 @@ def _between_sets(
     for first in firsts:
         for then in thens:
             actions.order_tasks(work, first, first_task, then, then_task, flags)
-
-
-# --- node health --------------------------------------------------------------------------------------
-
-
-def apply_health(work: Work) -> None:
-    """Turn node health attributes into location constraints ("Tracking Node Health" of Pacemaker Explained)."""
-    strategy = work.options.health_strategy
-    if strategy not in ("migrate-on-red", "only-green", "progressive", "custom"):
-        return
-    values = work.options.values
-    colors = {"green": 0, "yellow": 0, "red": -scores.INFINITY}
-    base = 0
-    if strategy == "only-green":
-        colors["yellow"] = -scores.INFINITY
-    elif strategy in ("progressive", "custom"):
-        for color in colors:
-            colors[color] = scores.parse(values.get(f"node-health-{color}", scores.text(colors[color])))
-        base = scores.parse(values.get("node-health-base")) if strategy == "progressive" else 0
-    for node in work.nodes:
-        health = base
-        for name, value in node.attributes.items():
-            if name.startswith("#health"):
-                health = scores.add(health, colors[value] if value in colors else scores.parse(value))
-        if health == 0:
-            continue
-        for rsc in work.resources:
-            if health < 0 and rsc.meta.get("allow-unhealthy-nodes", "").lower() in ("true", "1", "yes", "on", "y"):
-                continue
-            new_location(work, strategy, rsc, [(node, health)])

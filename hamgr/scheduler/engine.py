@@ -20,6 +20,7 @@ from hamgr.scheduler import (
     fencing,
     graph,
     groups,
+    health,
     ordering,
     placement,
     primitives,
@@ -66,7 +67,7 @@ def run(cib: Cib, now: datetime | int) -> Work:
     work = status.unpack(cib, effective_time(cib, now))
     # Placement follows chains of colocations, a few calls for each resource of the chain.
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 2000 + 20 * len(work.by_id)))
-    constraints.apply_health(work)
+    health.apply(work)
     constraints.unpack(work)
     _apply_node_criteria(work)
     for rsc in list(work.resources):

@@ -130,7 +130,11 @@ def _to_action(work: Work, act: Act) -> Action:
     history_id = rsc.history_id
     if rsc.primitive is not None and not rsc.unique and not rsc.orphan:
         history_id = rsc.primitive.id
-    if rsc.clone_name and key.startswith(rsc.id + "_"):
+    if rsc.clone_name and act.task == "notify":
+        key = f"{rsc.clone_name}_{act.meta['notify_type']}_notify_{act.meta['notify_operation']}_0"
+    elif rsc.clone_name and act.task == "notified":
+        key = f"{rsc.clone_name}_notified_0"
+    elif rsc.clone_name and key.startswith(rsc.id + "_"):
         key = rsc.clone_name + key[len(rsc.id) :]
     if kind != "rsc" or rsc.primitive is None:
         return Action(

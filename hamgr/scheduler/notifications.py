@@ -51,6 +51,7 @@ def _phase(work: Work, rsc: Rsc, task: str, action: Act | None, complete: Act | 
         phase.pre = _pseudo(work, rsc, action, "notify", "pre")
         phase.pre_done = _pseudo(work, rsc, action, "notified", "confirmed-pre")
         for made in (phase.pre, phase.pre_done):
+            made.meta.update({"notify_type": "pre", "notify_operation": task})
             made.flags |= RUNNABLE
         actions.order(phase.pre, phase.pre_done, O_OPTIONAL)
         actions.order(phase.pre_done, action, O_OPTIONAL)
@@ -58,6 +59,7 @@ def _phase(work: Work, rsc: Rsc, task: str, action: Act | None, complete: Act | 
         phase.post = _pseudo(work, rsc, complete, "notify", "post")
         phase.post_done = _pseudo(work, rsc, complete, "notified", "confirmed-post")
         for made in (phase.post, phase.post_done):
+            made.meta.update({"notify_type": "post", "notify_operation": task})
             made.priority = INFINITY
             made.flags = (made.flags & ~RUNNABLE) | (complete.flags & RUNNABLE)
         actions.order(complete, phase.post, O_IMPLIES_THEN)

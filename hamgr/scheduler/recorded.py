@@ -365,7 +365,7 @@ def is_probe(op: OpRecord) -> bool:
     return op.operation == "monitor" and op.interval_ms == 0
 
 
-def _masked_probe(op: OpRecord) -> bool:
+def masked_probe(op: OpRecord) -> bool:
     """A probe that says the resource cannot be there at all counts as "not running"."""
     return is_probe(op) and (op.rc in (NOT_INSTALLED, INVALID_PARAM) or op.op_status == EXEC_NOT_INSTALLED)
 
@@ -376,7 +376,7 @@ def _ban_target(rsc: Rsc) -> Rsc:
 
 def _replay_op(work: Work, replay: Replay, op: OpRecord) -> None:
     rsc, node = replay.rsc, replay.node
-    if not PENDING <= op.op_status <= NO_SECRETS:
+    if not PENDING <= op.op_status <= NO_SECRETS or op.operation in ("notify", "meta-data"):
         return
     expired = _check_expiry(work, rsc, node, op)
     expected = failures.target_rc(op)
@@ -387,7 +387,7 @@ def _replay_op(work: Work, replay: Replay, op: OpRecord) -> None:
         if node.online and not node.unclean:
             work.expired_recurring.add(id(op))
             return
-    if _masked_probe(op):
+    if masked_probe(op):
         _update_role(replay, op, NOT_INSTALLED if rsc.in_bundle() else rc)
         work.failed.append((rsc, node, op))
         placement.ban(work, _ban_target(rsc), node, "masked-probe-failure")
@@ -502,7 +502,7 @@ def _remap(work: Work, replay: Replay, op: OpRecord, expired: bool, expected: in
     rc = {DEGRADED: OK, DEGRADED_PROMOTED: RUNNING_PROMOTED}.get(op.rc, op.rc)
     if rc != op.rc and not expired and (not node.shutdown or node.online):
         work.failed.append((rsc, node, op))
-    if _masked_probe(op) and not rsc.in_bundle() and (status != DONE or rc != NOT_RUNNING):
+    if masked_probe(op) and not rsc.in_bundle() and (status != DONE or rc != NOT_RUNNING):
         status, rc = DONE, NOT_RUNNING
     if status in (NO_FENCE_DEVICE, NO_SECRETS):
         return rc, ERROR_HARD
@@ -551,7 +551,7 @@ def _update_role(replay: Replay, op: OpRecord, rc: int) -> None:
     rsc = replay.rsc
     task = op.operation
     clears = False
-    if rc == NOT_INSTALLED or (not rsc.in_bundle() and _masked_probe(op)):
+    if rc == NOT_INSTALLED or (not rsc.in_bundle() and masked_probe(op)):
         rsc.role = STOPPED
     elif rc == NOT_RUNNING:
         clears = True

@@ -195,6 +195,24 @@ class NodeRt:
 NodeScores = dict[NodeRt, int]
 
 
+def name_key(name: str) -> list[tuple[int, int, int]]:
+    """Sorts names as people (and Pacemaker) do: case ignored, numbers in them by value."""
+    key: list[tuple[int, int, int]] = []
+    in_number = False
+    for letter in name.lower():
+        if letter not in "0123456789":
+            key.append((ord(letter), 0, 0))
+            in_number = False
+        elif in_number:
+            _, value, length = key[-1]
+            key[-1] = (ord("0"), value * 10 + int(letter), length + 1)
+        else:
+            # No other character lies between the digits, so one place does for all numbers.
+            key.append((ord("0"), int(letter), 1))
+            in_number = True
+    return key
+
+
 class Rsc:
     """A resource (or instance, or collection) during one run of the scheduler."""
 

@@ -5,10 +5,12 @@ First stage of a run: fills the working state from the CIB. What operations tell
 
 from __future__ import annotations
 
+from bisect import insort
+
 from hamgr.cib import durations, model, rules, scores
 from hamgr.cib.xml import is_true
 from hamgr.scheduler import failures, fencing, recorded, remotes, resources
-from hamgr.scheduler.state import STARTED, STOPPED, NodeRt, Options, Work
+from hamgr.scheduler.state import STARTED, STOPPED, NodeRt, Options, Work, name_key
 
 
 def read_options(cib: model.Cib, now: int) -> Options:
@@ -66,7 +68,6 @@ def unpack(cib: model.Cib, now: int) -> Work:
     for node in cib.nodes:
         _add_node(work, node)
     remotes.unpack_nodes(work)
-    work.nodes.sort(key=lambda n: n.name)
     resources.unpack(work)
     remotes.link_nodes(work)
     _unpack_states(work)
@@ -99,7 +100,7 @@ def create_node(work: Work, name: str, node_id: str, remote: bool) -> NodeRt:
         node.attributes["#cluster-name"] = cluster_name
     if node.is_dc:
         work.dc_node = node
-    work.nodes.append(node)
+    insort(work.nodes, node, key=lambda other: name_key(other.name))
     work.nodes_by_name[name] = node
     work.nodes_by_id[node_id] = node
     return node
