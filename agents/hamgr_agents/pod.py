@@ -93,6 +93,7 @@ ACTIONS = (
     Action("start", timeout_s=120),
     Action("stop", timeout_s=90),
     Action("monitor", timeout_s=20, interval_s=10),
+    Action("reload-agent", timeout_s=20),
     Action("validate-all", timeout_s=20),
     Action("meta-data", timeout_s=5),
 )
@@ -287,6 +288,11 @@ class PodAgent(Agent):
     def _forget_trouble(self, ctx: ActionContext) -> None:
         with self._lock:
             self._unready.pop((ctx.resource, ctx.node), None)
+
+    def reload_agent(self, ctx: ActionContext) -> ActionResult:
+        """Reloadable parameters are read in each action anyway; none of them is in the pod."""
+        del ctx
+        return ActionResult(Ocf.OK)
 
     # -- stop ----------------------------------------------------------------------------------------------------
 

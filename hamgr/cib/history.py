@@ -42,7 +42,7 @@ class Result:
     queue_time: int = 0  # milliseconds
     op_digest: str = ""
     op_restart_digest: str = ""
-    op_force_restart: str = ""
+    op_force_restart: str | None = None  # parameters whose change needs a restart; None: all
     exit_reason: str = ""
     migrate_source: str = ""
     migrate_target: str = ""
@@ -65,7 +65,10 @@ def op_key(resource: str, operation: str, interval_ms: int) -> str:
 
 def to_record(result: Result) -> OpRecord:
     """The entry for a result, with the id under which it replaces an older one."""
-    key = op_key(result.resource, result.operation, result.interval_ms)
+    operation = result.operation
+    if operation == "reload-agent":  # Pacemaker records it as what the scheduler is to take from it
+        operation = "start" if result.status == DONE else "monitor"
+    key = op_key(result.resource, operation, result.interval_ms)
     if result.operation == "notify":
         entry = f"{result.resource}_{result.notify_type}_notify_{result.notify_operation}_0"
     elif result.operation in ("migrate_to", "migrate_from") or result.interval_ms:
@@ -74,7 +77,7 @@ def to_record(result: Result) -> OpRecord:
         entry = f"{result.resource}_last_0"
     transition_key = f"{result.action}:{result.transition}:{result.target_rc}:{result.controller}"
     return OpRecord(
-        operation=result.operation,
+        operation=operation,
         id=entry,
         operation_key=key,
         interval_ms=result.interval_ms,

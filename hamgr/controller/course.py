@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from hamgr.cib import history
+from hamgr.cib.digest import restart_digest
 from hamgr.cib.history import Result
 from hamgr.controller.walk import Walk
 from hamgr.executor.operations import OpResult
@@ -40,9 +41,15 @@ class Course:
         """Pacemaker's transition key, by which a result finds its action again."""
         return f"{action.id}:{self.number}:{action.target_rc}:{self.leader_id}"
 
-    def record_of(self, action: Action, call_id: int, now: int) -> Result:
-        """An action's record while it is under way. now: seconds since the epoch."""
+    def record_of(self, action: Action, call_id: int, now: int, force_restart: str | None) -> Result:
+        """An action's record while it is under way.
+
+        now: seconds since the epoch. force_restart: of the agent's parameters those whose change needs a restart, None
+        when it cannot reload. Like Pacemaker's controller (append_restart_list in 2.1.5), what they were is recorded
+        with what tells that the resource is up with these parameters, which a recurring operation does not.
+        """
         assert action.agent is not None
+        reloads = force_restart is not None and not action.interval_ms and action.task != "stop"
         return Result(
             resource=action.history_id or action.resource,
             agent=action.agent,
@@ -58,8 +65,8 @@ class Course:
             controller=self.leader_id,
             last_rc_change=now,
             op_digest=action.op_digest,
-            op_restart_digest=action.op_restart_digest,
-            op_force_restart=action.op_force_restart,
+            op_restart_digest=restart_digest(action.params, force_restart or "") if reloads else "",
+            op_force_restart=force_restart if reloads else None,
             migrate_source=action.migrate_source,
             migrate_target=action.migrate_target,
             notify_type=action.meta.get("notify_key_type", ""),

@@ -281,7 +281,8 @@ class Controller:
             means.registry, self._on_result, means.surroundings, clock=means.clock, may_act=leadership.valid
         )
         term = Term(settings, recorded, chronicle, views, executor, fences, leadership.id,
-                    clock=means.clock, now=means.now, settled=self._settled)  # fmt: skip
+                    clock=means.clock, now=means.now, settled=self._settled,
+                    force_restart=means.registry.force_restart)  # fmt: skip
         requests = RequestQueue(store, leadership)
         reporter = Reporter(term, leadership, means.cache, clock=means.clock, now=means.now)
         parking = Parking(term, means.registry, executor, means.cache, means.surroundings.cluster,

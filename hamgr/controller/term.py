@@ -71,10 +71,12 @@ class Term:
         clock: Callable[[], float],
         now: Callable[[], float],
         settled: Callable[[], bool],
+        force_restart: Callable[[str], str | None],
     ) -> None:
         """Begin a term with what earlier leaders recorded.
 
         clock: monotonic seconds; now: seconds since the epoch.
+        force_restart: of an agent, by its name: the parameters whose change needs a restart, None when each does.
         settled: whether our own view of etcd has been whole for long enough to believe that a missing member is silent.
         """
         self._settings = settings
@@ -87,6 +89,7 @@ class Term:
         self._clock = clock
         self._now = now
         self._settled = settled
+        self._force_restart = force_restart
         self._began = clock()
         self._course: Course | None = None
         self._held: dict[int, Reason] = {}  # fencing that may not begin yet: action and why
@@ -574,7 +577,9 @@ class Term:
 
     def _record_of(self, course: Course, action: Action) -> Result:
         """An action's record while it is under way."""
-        return course.record_of(action, self.recorded.next_call_id(), int(self._now()))
+        ours = action.agent is not None and action.agent.provider in ("", _OURS)
+        force_restart = self._force_restart(action.agent.type) if action.agent is not None and ours else None
+        return course.record_of(action, self.recorded.next_call_id(), int(self._now()), force_restart)
 
     def _executed(self, result: OpResult, action: Action | None) -> Result:
         """An operation's record now that it has ended; a recurring one may be of an earlier transition."""

@@ -56,6 +56,14 @@ class Metadata:
         """Whether the agent has a parameter of that name."""
         return any(parameter.name == name for parameter in self.parameters)
 
+    @property
+    def force_restart(self) -> str | None:
+        """The parameters whose change needs a restart, as Pacemaker records them (op-force-restart): separated and
+        surrounded by spaces. None: the agent cannot reload, so each change does."""
+        if not any(action.name == "reload-agent" for action in self.actions):
+            return None
+        return "".join(f" {p.name}" for p in self.parameters if not p.reloadable) + " "
+
     def with_defaults(self, params: Mapping[str, str]) -> dict[str, str]:
         """The parameters as given, completed by the defaults."""
         return {p.name: p.default for p in self.parameters if p.default is not None} | dict(params)

@@ -39,6 +39,13 @@ class Registry:
         """All agents in the words of the cluster file's reader. Raises UnknownAgent when one cannot be loaded."""
         return {name: self.get(name).metadata.spec(name) for name in self.names()}
 
+    def force_restart(self, name: str) -> str | None:
+        """`Metadata.force_restart` of that agent; None as well when there is no such agent."""
+        try:
+            return self.get(name).metadata.force_restart
+        except UnknownAgent:
+            return None
+
     def _load(self, name: str) -> Agent:
         point = self._found.get(name)
         if point is None:

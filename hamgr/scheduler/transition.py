@@ -41,8 +41,6 @@ class Action:
     fence: str = ""  # of a stonith action: reboot, off, on
     cancel_task: str = ""  # of a cancel: the recurring operation's task; its interval is interval_ms
     op_digest: str = ""  # to be recorded with the result
-    op_restart_digest: str = ""
-    op_force_restart: str = ""
     migrate_source: str = ""
     migrate_target: str = ""
     router_node: str = ""  # the cluster node that executes for a remote node

@@ -88,6 +88,7 @@ def leaders(etcd_server: EtcdServer, api_server: Path, world: World, tmp_path: P
         kubelet.join()
 
 
+@pytest.mark.timeout(3600)
 def test_sigkill_at_every_point_of_every_level(leaders: Leaders) -> None:
     began, total = time.monotonic(), 0
     for name in SCENARIOS:
