@@ -46,23 +46,31 @@ class _Record:
     __match_args__: tuple[str, ...] = ()
     __dataclass_fields__: object = _LateFields()
     _setters: Mapping[str, Callable[[object, object], None]]  # by field, in order
-    _defaults: Mapping[str, object]
+    _defaults: dict[str, object]
     _factories: Mapping[str, Callable[[], object]]
 
     def __init__(self, *positional: object, **named: object) -> None:
         setters = self._setters
-        given = dict(zip(setters, positional, strict=False))
-        if len(given) < len(positional) or not named.keys().isdisjoint(given):
-            raise TypeError(f"{type(self).__name__}() was given a value too many: {positional}, {named}")
-        values = {**self._defaults, **given, **named}
+        if positional:
+            given = dict(zip(setters, positional, strict=False))
+            if len(given) < len(positional) or not named.keys().isdisjoint(given):
+                raise TypeError(f"{type(self).__name__}() was given a value too many: {positional}, {named}")
+            named |= given
+        values = self._defaults | named
         for name, make in self._factories.items():
             if name not in values:
                 values[name] = make()
-        if values.keys() != setters.keys():
-            odd = ", ".join(sorted(values.keys() ^ setters.keys()))
-            raise TypeError(f"{type(self).__name__}() lacks a value, or has no such field: {odd}")
-        for name, value in values.items():
-            setters[name](self, value)
+        try:
+            for name, value in values.items():
+                setters[name](self, value)
+        except KeyError:
+            raise self._misfit(values) from None
+        if len(values) < len(setters):
+            raise self._misfit(values)
+
+    def _misfit(self, values: dict[str, object]) -> TypeError:
+        odd = ", ".join(sorted(values.keys() ^ self._setters.keys()))
+        return TypeError(f"{type(self).__name__}() lacks a value, or has no such field: {odd}")
 
     def _values(self) -> tuple[Any, ...]:
         return tuple([getattr(self, name) for name in self._setters])

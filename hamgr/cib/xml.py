@@ -220,6 +220,7 @@ class _Reader:
         self.resource_ids: set[str] = set()
         self.templates: dict[str, Element] = {}
         self.instances: dict[str, list[str]] = {}
+        self.agents: dict[tuple[str, str, str], Agent] = {}
 
     def section(self, name: str) -> Element | None:
         return None if self.configuration is None else self.configuration.find(name)
@@ -245,7 +246,7 @@ class _Reader:
             templates={name: tuple(made) for name, made in self.instances.items()},
             fencing_levels=tuple(map(_fencing_level, _children(self.section("fencing-topology"), "fencing-level"))),
             alerts=tuple(map(_alert, _children(self.section("alerts"), "alert"))),
-            node_states=tuple(map(_node_state, root.iterfind("status/node_state"))),
+            node_states=tuple(map(self.node_state, root.iterfind("status/node_state"))),
             tickets=tuple(map(_ticket, root.iterfind("status/tickets/ticket_state"))),
             have_quorum=is_true(root.get("have-quorum")),
             dc_uuid=root.get("dc-uuid", ""),
@@ -266,6 +267,13 @@ class _Reader:
             return self.bundle(element)
         return None
 
+    def agent(self, standard: str, kind: str, provider: str) -> Agent:
+        """An agent: one object for all that name the same, which are thousands of histories."""
+        key = (standard, kind, provider)
+        if key not in self.agents:
+            self.agents[key] = Agent(*key)
+        return self.agents[key]
+
     def claim_id(self, element: Element) -> str:
         name = _required(element, "id")
         if name in self.resource_ids:
@@ -285,7 +293,7 @@ class _Reader:
         kind = sources[0]
         return Primitive(
             id=name,
-            agent=Agent(_required(kind, "class"), _required(kind, "type"), kind.get("provider", "")),
+            agent=self.agent(_required(kind, "class"), _required(kind, "type"), kind.get("provider", "")),
             ops=_ops(sources),
             params=tuple(s for source in sources for s in _nvsets(source, "instance_attributes")),
             meta=tuple(s for source in sources for s in _nvsets(source, "meta_attributes")),
@@ -342,6 +350,35 @@ class _Reader:
             ),
             primitive=None if inner is None else self.primitive(inner),
             meta=_nvsets(element, "meta_attributes"),
+        )
+
+    def node_state(self, element: Element) -> NodeState:
+        in_ccm = element.get("in_ccm")
+        attributes: dict[str, str] = {}
+        for nvset in _nvsets(element.find("transient_attributes"), "instance_attributes"):
+            attributes.update(nvset.pairs)
+        return NodeState(
+            name=element.get("uname", ""),
+            id=element.get("id", ""),
+            in_ccm=None if in_ccm is None else is_true(in_ccm),
+            crmd=element.get("crmd", "offline") == "online",
+            join=element.get("join", ""),
+            expected=element.get("expected", ""),
+            shutdown=element.get("shutdown", ""),
+            remote_node=is_true(element.get("remote_node")),
+            node_fenced=element.get("node_fenced", ""),
+            node_in_maintenance=element.get("node_in_maintenance", ""),
+            attributes=attributes,
+            resources=tuple(map(self.history, element.iterfind("lrm/lrm_resources/lrm_resource"))),
+        )
+
+    def history(self, element: Element) -> ResourceHistory:
+        return ResourceHistory(
+            id=_required(element, "id"),
+            agent=self.agent(element.get("class", ""), element.get("type", ""), element.get("provider", "")),
+            ops=tuple(map(_op_record, element.iterfind("lrm_rsc_op"))),
+            container=element.get("container", ""),
+            shutdown_lock=_int(element.get("shutdown-lock")),
         )
 
 
@@ -509,37 +546,6 @@ def _alert(element: Element) -> Alert:
 
 
 # --- recorded state -------------------------------------------------------------------------------
-
-
-def _node_state(element: Element) -> NodeState:
-    in_ccm = element.get("in_ccm")
-    attributes: dict[str, str] = {}
-    for nvset in _nvsets(element.find("transient_attributes"), "instance_attributes"):
-        attributes.update(nvset.pairs)
-    return NodeState(
-        name=element.get("uname", ""),
-        id=element.get("id", ""),
-        in_ccm=None if in_ccm is None else is_true(in_ccm),
-        crmd=element.get("crmd", "offline") == "online",
-        join=element.get("join", ""),
-        expected=element.get("expected", ""),
-        shutdown=element.get("shutdown", ""),
-        remote_node=is_true(element.get("remote_node")),
-        node_fenced=element.get("node_fenced", ""),
-        node_in_maintenance=element.get("node_in_maintenance", ""),
-        attributes=attributes,
-        resources=tuple(map(_history, element.iterfind("lrm/lrm_resources/lrm_resource"))),
-    )
-
-
-def _history(element: Element) -> ResourceHistory:
-    return ResourceHistory(
-        id=_required(element, "id"),
-        agent=Agent(element.get("class", ""), element.get("type", ""), element.get("provider", "")),
-        ops=tuple(map(_op_record, element.iterfind("lrm_rsc_op"))),
-        container=element.get("container", ""),
-        shutdown_lock=_int(element.get("shutdown-lock")),
-    )
 
 
 def _op_record(element: Element) -> OpRecord:

@@ -88,7 +88,8 @@ def _resources_for(work: Work, history_id: str) -> list[Rsc]:
 
 
 def _agent_changed(rsc: Rsc, history: ResourceHistory) -> bool:
-    return rsc.primitive is not None and rsc.primitive.agent != history.agent
+    configured = rsc.primitive.agent if rsc.primitive is not None else history.agent
+    return configured is not history.agent and configured != history.agent
 
 
 def _clean_up(work: Work, rsc: Rsc, node: NodeRt) -> None:

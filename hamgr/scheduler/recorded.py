@@ -272,6 +272,8 @@ def compare_age(a: OpRecord, b: OpRecord, same_node: bool = True) -> int:
 
 
 def sorted_ops(ops: tuple[OpRecord, ...]) -> list[OpRecord]:
+    if len(ops) < 2:  # most histories are but a probe
+        return list(ops)
     if all(op.call_id >= 0 for op in ops):
         return sorted(ops, key=lambda op: (op.call_id, op.last_rc_change))
     return _merge_sorted(list(reversed(ops)))
@@ -367,7 +369,7 @@ def is_probe(op: OpRecord) -> bool:
 
 def masked_probe(op: OpRecord) -> bool:
     """A probe that says the resource cannot be there at all counts as "not running"."""
-    return is_probe(op) and (op.rc in (NOT_INSTALLED, INVALID_PARAM) or op.op_status == EXEC_NOT_INSTALLED)
+    return (op.rc in (NOT_INSTALLED, INVALID_PARAM) or op.op_status == EXEC_NOT_INSTALLED) and is_probe(op)
 
 
 def _ban_target(rsc: Rsc) -> Rsc:
@@ -457,6 +459,8 @@ def _check_expiry(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> bool:
     """Whether an operation's result is a failure that failure-timeout lets us forget; may clear the fail count."""
     last_failure = op.id.endswith("_last_failure_0")
     timeout = rsc.failure_timeout_ms // 1000
+    if timeout <= 0 and not last_failure:
+        return False
     expired, unexpired_count = False, 0
     if timeout > 0 and op.last_rc_change > 0:
         if work.now >= op.last_rc_change + timeout and not _timeout_does_not_apply(work, rsc, op):
@@ -495,11 +499,15 @@ def _timeout_does_not_apply(work: Work, rsc: Rsc, op: OpRecord) -> bool:
     return False
 
 
+# What exit codes of degraded service count as.
+_UNDEGRADED = {DEGRADED: OK, DEGRADED_PROMOTED: RUNNING_PROMOTED}
+
+
 def _remap(work: Work, replay: Replay, op: OpRecord, expired: bool, expected: int) -> tuple[int, int]:
     """The exit code and status that count, given what was expected."""
     rsc, node = replay.rsc, replay.node
     status = op.op_status
-    rc = {DEGRADED: OK, DEGRADED_PROMOTED: RUNNING_PROMOTED}.get(op.rc, op.rc)
+    rc = _UNDEGRADED.get(op.rc, op.rc)
     if rc != op.rc and not expired and (not node.shutdown or node.online):
         work.failed.append((rsc, node, op))
     if masked_probe(op) and not rsc.in_bundle() and (status != DONE or rc != NOT_RUNNING):

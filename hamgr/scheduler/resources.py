@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 def target_role(rsc: Rsc) -> int:
     """The role that meta attribute ``target-role`` limits a resource to, or UNKNOWN where it says nothing new."""
-    role = ROLES_BY_NAME.get(rsc.meta.get("target-role", "").capitalize(), UNKNOWN)
-    if role == STARTED:
+    text = rsc.meta.get("target-role")
+    role = ROLES_BY_NAME.get(text.capitalize(), UNKNOWN) if text else UNKNOWN
+    if role in (UNKNOWN, STARTED):
         return UNKNOWN
     if role > STARTED and (not rsc.top().promotable or role == PROMOTED):
         return UNKNOWN
