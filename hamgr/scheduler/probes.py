@@ -74,10 +74,10 @@ def _guest_down(work: Work, node: NodeRt, top: Rsc) -> bool:
         if guest.assigned_to is not None and guest.assigned_to not in guest.known_on:
             actions.order_tasks(work, guest, "monitor", top, "start", O_OPTIONAL)
         return True
-    connection = node.remote_rsc
     if (
-        guest.failed
-        or (connection is not None and connection.failed)
+        node.remote_requires_reset
+        or node.unclean
+        or guest.failed
         or guest.next_role == STOPPED
         or (guest.assigned_to is not None and guest.assigned_to not in guest.running_on)
     ):

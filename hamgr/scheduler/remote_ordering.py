@@ -60,8 +60,9 @@ def _after_start(work: Work, first: Rsc, action: Act, extra: int = 0) -> None:
 
 
 def _before_stop(work: Work, action: Act, then: Rsc, extra: int = 0) -> None:
-    flags = O_PRESERVE | O_RUNNABLE_LEFT | extra
-    actions.new_ordering(work, action.rsc, action.key, action, then, actions.key_of(then, "stop"), None, flags)
+    # A connection is brought down even where the action cannot be run.
+    key = actions.key_of(then, "stop")
+    actions.new_ordering(work, action.rsc, action.key, action, then, key, None, O_PRESERVE | extra)
 
 
 def _on_remote(work: Work, action: Act, node: NodeRt, connection: Rsc) -> None:

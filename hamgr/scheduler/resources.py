@@ -153,6 +153,9 @@ def _apply_meta(work: Work, rsc: Rsc) -> None:
     if options.symmetric:
         # A node's own score is 0, or -INFINITY once it is known to be down.
         rsc.allowed = {node: node.weight for node in work.nodes if not node.bundle}
+    elif is_guest:
+        # Where the connection to a guest node may run is up to the guest's container.
+        rsc.allowed = {node: node.weight for node in work.nodes}
 
 
 def _forced_anonymous(clone: Rsc) -> bool:

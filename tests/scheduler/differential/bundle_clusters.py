@@ -79,8 +79,10 @@ class _Writer:
             self.nvset(element, "instance_attributes", f"{name}-attributes", self.maybe(6, "standby", ("on",)))
         self.resources(SubElement(configuration, "resources"), fencing)
         constraints = SubElement(configuration, "constraints")
+        # Of a single resource, Pacemaker takes no colocation and does not survive an order.
+        kinds = ("location", "colocation", "order", "order")[: 4 if len(self.ids) > 1 else 1]
         for number in range(dice.weighted(((30, 0), (35, 1), (20, 2), (15, 3)))):
-            getattr(self, dice.pick(("location", "colocation", "order", "order")))(constraints, f"con{number}")
+            getattr(self, dice.pick(kinds))(constraints, f"con{number}")
         if dice.chance(15):
             defaults = SubElement(configuration, "rsc_defaults")
             pairs = [("resource-stickiness", dice.pick(("100", "1", "INFINITY")))]
@@ -223,12 +225,8 @@ class _Writer:
         given.update(self.maybe(8, "resource-discovery", ("never", "exclusive")))
         SubElement(parent, "rsc_location", given)
 
-    def pair(self) -> list[str]:
-        found = self.dice.some(self.ids, 2, 2)
-        return found if len(found) == 2 else found * 2
-
     def colocation(self, parent: Element, identity: str) -> None:
-        one, other = self.pair()
+        one, other = self.dice.some(self.ids, 2, 2)
         given = {"id": identity, "rsc": one, "with-rsc": other, "score": self.dice.pick(SCORES)}
         for side, name in (("rsc-role", one), ("with-rsc-role", other)):
             role = self.role(name)
@@ -236,7 +234,7 @@ class _Writer:
         SubElement(parent, "rsc_colocation", given)
 
     def order(self, parent: Element, identity: str) -> None:
-        first, then = self.pair()
+        first, then = self.dice.some(self.ids, 2, 2)
         given = {"id": identity, "first": first, "then": then}
         for side, name in (("first-action", first), ("then-action", then)):
             tasks = ("start", "promote", "stop", "demote") if name in self.promotables else ("start", "stop")
