@@ -118,6 +118,11 @@ def record_result(state: NodeState, result: Result, start_failure_is_fatal: bool
     return state
 
 
+def with_entry(state: NodeState, result: Result) -> NodeState:
+    """A node's state with the bare entry for a result, whatever the result was."""
+    return _with_entries(state, result.resource, result.agent, [to_record(result)])
+
+
 def _is_probe(result: Result) -> bool:
     return result.operation == "monitor" and result.interval_ms == 0
 

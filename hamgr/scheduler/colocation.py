@@ -117,13 +117,14 @@ def unpack_constraint(work: Work, constraint: model.Colocation, sets: tuple[mode
 
 
 def _members(work: Work, constraint: model.Colocation, group: model.ResourceSet) -> list[Rsc]:
+    """A set's resources, up to the first that is not known: what follows it is left alone."""
     found = []
     for name in group.members:
         rsc = work.constrained(name)
         if rsc is None:
-            work.warn(f'Colocation "{constraint.id}": there is no resource "{name}".')
-        else:
-            found.append(rsc)
+            work.warn(f'Colocation "{constraint.id}" ends at "{name}": there is no such resource.')
+            break
+        found.append(rsc)
     return found
 
 
@@ -151,7 +152,8 @@ def _between_sets(
     if dependents.sequential:
         first = first[:1]
     if primaries.sequential:
-        second = second[-1:]
+        last = work.constrained(primaries.members[-1]) if primaries.members else None
+        second = [last] if last is not None else []
     influence = _influence(constraint)
     for dependent in first:
         for primary in second:

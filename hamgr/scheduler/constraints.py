@@ -139,6 +139,9 @@ def _locate(work: Work, rsc: Rsc, constraint: model.Location, role: str, score: 
         return
     for rule in constraint.rules:
         nodes = _matching_nodes(work, rsc, rule)
+        if constraint.discovery == "exclusive":
+            # Also where the rule matches no node at all.
+            rsc.exclusive_discovery = True
         if not nodes:
             continue
         location = new_location(work, rule.id, rsc, nodes, constraint.discovery)
@@ -246,6 +249,9 @@ def _order(work: Work, constraint: model.Order) -> None:
         return
     last: ResourceSet | None = None
     for current in sets:
+        if any(_resource(work, constraint.id, name) is None for name in current.members):
+            # Nobody knows what was meant, so nothing of this set, and nothing that follows it, is ordered.
+            return
         _within_set(work, constraint, current, kind)
         if last is not None:
             _between_sets(work, constraint, last, current, kind, symmetry)
@@ -302,7 +308,8 @@ def _order_after_minimum(
 
 
 def _members(work: Work, constraint: model.Order, group: ResourceSet) -> list[Rsc]:
-    return [rsc for name in group.members if (rsc := _resource(work, constraint.id, name)) is not None]
+    members = [work.constrained(name) for name in group.members]
+    return [rsc for rsc in members if rsc is not None]
 
 
 def _within_set(work: Work, constraint: model.Order, group: ResourceSet, parent_kind: int) -> None:

@@ -6,6 +6,8 @@ ordering does not insist is dropped ("Transition Graph" of Pacemaker Development
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hamgr.cib import digest
 from hamgr.scheduler import config_check, notifications, operations, resources
 from hamgr.scheduler.state import (
@@ -42,26 +44,25 @@ def build(work: Work) -> tuple[tuple[Action, ...], tuple[tuple[int, int], ...]]:
     notifications.create_all(work)
     included: list[Act] = []
     edges: list[tuple[int, int]] = []
-    for root in work.actions:
-        _include(root, included, edges)
+    for action in _considered(work):
+        if not action.flags & DUMPED and _wanted(action):
+            action.flags |= DUMPED
+            included.append(action)
+            merged: dict[Act, int] = {}
+            for link in action.before:
+                merged[link.action] = merged.get(link.action, 0) | link.flags
+            edges += [(first.id, action.id) for first, flags in merged.items() if keeps(action, first, flags)]
     return tuple(_to_action(work, act) for act in included), tuple(edges)
 
 
-def _include(root: Act, included: list[Act], edges: list[tuple[int, int]]) -> None:
-    stack = [root]
-    while stack:
-        action = stack.pop()
-        if action.flags & DUMPED or not _wanted(action):
-            continue
-        action.flags |= DUMPED
-        included.append(action)
-        merged: dict[Act, int] = {}
-        for link in action.before:
-            merged[link.action] = merged.get(link.action, 0) | link.flags
-        for first, flags in merged.items():
-            if keeps(action, first, flags):
-                edges.append((first.id, action.id))
-                stack.append(first)
+def _considered(work: Work) -> Iterator[Act]:
+    """All actions in the order of Pacemaker's graph, which decides among those that may be carried out at once."""
+    resources_left = list(reversed(work.resources))
+    while resources_left:
+        rsc = resources_left.pop()
+        yield from reversed(rsc.action_list)
+        resources_left.extend(reversed(rsc.children))
+    yield from reversed(work.actions)
 
 
 def _wanted(action: Act) -> bool:

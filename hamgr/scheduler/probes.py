@@ -14,15 +14,12 @@ from hamgr.scheduler.state import (
     O_NONE,
     O_OPTIONAL,
     O_PROBE,
-    O_RUNNABLE_LEFT,
     O_SAME_NODE,
     OPTIONAL,
     PROMOTED,
     PSEUDO,
-    RUNNABLE,
     STOPPED,
     Act,
-    Link,
     NodeRt,
     Rsc,
     Variant,
@@ -117,7 +114,6 @@ def order(work: Work) -> None:
         for rsc in top.leaves():
             for probe in actions.all_of(rsc, "monitor"):
                 for link in list(probe.after):
-                    _start_orderings(probe, link)
                     tracked.clear()
                     _restart_orderings(probe, link.action, tracked)
     _before_dependents_of_stops(work)
@@ -148,25 +144,6 @@ def _before_dependents_of_stops(work: Work) -> None:
         for probe in probes:
             for action in thens:
                 actions.order(probe, action, flags)
-
-
-def _start_orderings(probe: Act, link: Link) -> None:
-    """No inactive instance starts before an unrunnable probe, although active ones may go on."""
-    clone = link.action.rsc
-    if (
-        clone is None
-        or clone.variant <= Variant.GROUP
-        or probe.flags & RUNNABLE
-        or link.flags & O_RUNNABLE_LEFT
-        or probe.rsc is None
-        or probe.rsc.top() is not clone
-        or link.action.task != "start"
-    ):
-        return
-    for then in list(link.action.after):
-        rsc = then.action.rsc
-        if rsc is not None and not rsc.running_on and rsc.top() is clone and then.action.task == "start":
-            actions.order(probe, then.action, O_OPTIONAL | O_RUNNABLE_LEFT)
 
 
 def _restart_orderings(probe: Act, after: Act, tracked: set[Act]) -> None:

@@ -383,6 +383,11 @@ def _replay_op(work: Work, replay: Replay, op: OpRecord) -> None:
     expired = _check_expiry(work, rsc, node, op)
     expected = failures.target_rc(op)
     rc, status = _remap(work, replay, op, expired, expected)
+    if expired and masked_probe(op) and not rsc.in_bundle() and rc != op.rc:
+        # Nothing is known about the resource any longer, so it is going to be probed again.
+        if rsc.role <= STOPPED:
+            rsc.role = UNKNOWN
+        return
     if expired and rc != expected:
         if op.interval_ms == 0:
             return
@@ -736,7 +741,6 @@ def add_running(work: Work, rsc: Rsc, node: NodeRt, failed: bool) -> None:
         _priority_to_node(rsc, node, failed)
         if node.maintenance:
             rsc.managed = False
-            rsc.maintenance = True
     if not rsc.managed:
         placement.prefer(work, rsc, node, INFINITY, "not-managed")
         parent = rsc.parent

@@ -143,11 +143,10 @@ class _Run:
         state = self.state(action.node)
         name = self._recorded_as(state, action)
         # As in crm_simulate, what is deleted or cancelled stays recorded: it may be all that tells what runs.
-        if action.task in ("delete", "cancel", "notify") or action.agent is None:
+        if action.task in ("delete", "notify") or action.agent is None:
             return True
         rc = self._injected(action)
-        call_id = self.call_ids.get(action.node) or history.next_call_id(state)
-        self.call_ids[action.node] = call_id + 1
+        call_id = self._next_call_id(state)
         result = history.Result(
             resource=name,
             agent=action.agent,
@@ -164,8 +163,17 @@ class _Run:
             migrate_source=action.migrate_source,
             migrate_target=action.migrate_target,
         )
-        self.states[action.node] = history.record_result(state, result, start_failure_is_fatal=True)
+        if action.task == "cancel":
+            # The scheduler takes any operation that it does not know for a sign of life, as Pacemaker's does.
+            self.states[action.node] = history.with_entry(state, result)
+        else:
+            self.states[action.node] = history.record_result(state, result, start_failure_is_fatal=True)
         return rc is None
+
+    def _next_call_id(self, state: NodeState) -> int:
+        call_id = self.call_ids.get(state.name) or history.next_call_id(state)
+        self.call_ids[state.name] = call_id + 1
+        return call_id
 
     def _recorded_as(self, state: NodeState, action: Action) -> str:
         """The name under which a node already keeps this resource's history."""
@@ -193,20 +201,22 @@ def execute(
     for first, then in transition.edges:
         waiting[then] += 1
         followers.setdefault(first, []).append(then)
-    by_id = {action.id: action for action in transition.actions}
-    ready = [number for number, count in waiting.items() if count == 0]
-    done = 0
-    while ready and not run.failed:
-        following: list[int] = []
-        for number in ready:
-            if not run.fire(by_id[number]):
+    left = list(transition.actions)
+    progress = True
+    # Pass by pass over the graph, as Pacemaker does: what an action releases may happen in the same pass.
+    while progress and not run.failed:
+        progress = False
+        remaining = []
+        for action in left:
+            if waiting[action.id]:
+                remaining.append(action)
+                continue
+            progress = True
+            if not run.fire(action):
                 run.failed = True
                 continue
-            done += 1
-            for then in followers.get(number, ()):
+            for then in followers.get(action.id, ()):
                 waiting[then] -= 1
-                if waiting[then] == 0:
-                    following.append(then)
-        ready = following
+        left = remaining
     states = tuple(run.states[name] for name in run.order)
-    return Simulation(replace(cib, node_states=states), tuple(run.executed), not run.failed and done == len(by_id))
+    return Simulation(replace(cib, node_states=states), tuple(run.executed), not run.failed and not left)

@@ -61,7 +61,7 @@ def _resource(rsc: Rsc) -> Iterator[SummaryLine]:
 
 
 def _first(rsc: Rsc, task: str, node: NodeRt | None) -> Act | None:
-    return actions.find_task(rsc, task, node)
+    return next(iter(actions.all_of(rsc, task, node)), None)
 
 
 def _changes(rsc: Rsc, current: NodeRt | None, following: NodeRt | None) -> Iterator[SummaryLine]:

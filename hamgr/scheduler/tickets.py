@@ -26,8 +26,8 @@ def unpack_constraint(work: Work, constraint: model.TicketConstraint, sets: tupl
     for name, role in targets:
         rsc = work.constrained(name)
         if rsc is None:
-            work.warn(f'Ticket constraint "{constraint.id}": there is no resource "{name}".')
-            continue
+            work.warn(f'Ticket constraint "{constraint.id}" ends at "{name}": there is no such resource.')
+            return
         _attach(work, rsc, constraint, ticket, ROLES_BY_NAME.get(role, UNKNOWN))
 
 

@@ -153,8 +153,7 @@ def sort_resources(work: Work) -> None:
         if a.priority != b.priority:
             return -1 if a.priority > b.priority else 1
         table_a, table_b = tables[a], tables[b]
-        score_a = table_a.get(a.running_on[0], -INFINITY) if a.running_on else -INFINITY
-        score_b = table_b.get(b.running_on[0], -INFINITY) if b.running_on else -INFINITY
+        score_a, score_b = _score_at_home(a, table_a), _score_at_home(b, table_b)
         if score_a != score_b:
             return -1 if score_a > score_b else 1
         for node in nodes:
@@ -164,6 +163,11 @@ def sort_resources(work: Work) -> None:
         return 0
 
     work.resources.sort(key=cmp_to_key(compare))
+
+
+def _score_at_home(rsc: Rsc, table: NodeScores) -> int:
+    home = rsc.current_node()
+    return table.get(home, -INFINITY) if home is not None else -INFINITY
 
 
 def _preferences(work: Work, rsc: Rsc) -> NodeScores:
