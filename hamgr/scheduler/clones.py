@@ -111,11 +111,10 @@ def compare_instances(work: Work, a: Rsc, b: Rsc) -> int:
 
 def _compare_by_colocation(work: Work, a: Rsc, b: Rsc, node_a: NodeRt, node_b: NodeRt) -> int:
     parent = a.parent
-    if parent is None or not (parent.with_primaries or parent.with_dependents):
-        return 0
+    assert parent is not None
     sums = []
     for rsc in (a, b):
-        table: NodeScores = {node_a: 0, node_b: 0}
+        table: NodeScores = {node_a: node_a.weight, node_b: node_b.weight}
         for constraint in parent.with_primaries:
             table = constraint.primary.behavior.add_scores(
                 work, constraint.primary, table, constraint.attribute, constraint.score / INFINITY, 0

@@ -263,7 +263,7 @@ def _step(
         for place in rsc.running_on:
             if not _expected(rsc, place, restarting):
                 actions.demote(work, rsc, place, optional)
-    else:
+    elif role == STOPPED:
         _start(work, rsc, node, optional, restarting)
 
 

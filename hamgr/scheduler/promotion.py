@@ -165,7 +165,9 @@ def _sort(work: Work, clone: Rsc) -> None:
             colocation.add_dependent_scores(work, clone, constraint, positive=True)
     tickets.keep_from_promotion(work, clone)
     for child, node in placed:
-        if child.sort_index >= 0:
+        if not child.managed and child.next_role == PROMOTED:
+            child.sort_index = INFINITY
+        elif child.sort_index >= 0:
             child.sort_index = clone.allowed.get(node, 0)
 
     def compare(a: Rsc, b: Rsc) -> int:

@@ -539,11 +539,9 @@ def _remap(work: Work, replay: Replay, op: OpRecord, expired: bool, expected: in
     elif rc == RUNNING_PROMOTED:
         if probe and rc != expected:
             status = DONE
-        if not expired or rc == expected:
-            rsc.role = PROMOTED
+        rsc.role = PROMOTED
     elif rc == FAILED_PROMOTED:
-        if not expired:
-            rsc.role = PROMOTED
+        rsc.role = PROMOTED
         status = ERROR
     elif rc == NOT_CONFIGURED:
         status = ERROR_FATAL

@@ -16,7 +16,7 @@ from hamgr.scheduler.transition import Action, Transition
 
 TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
 # What Pacemaker's simulator signs its results with.
@@ -70,17 +70,20 @@ def view_of(work: Work) -> StatusView:
     """The state that an unpacked CIB records."""
     nodes = tuple(_node_view(node) for node in work.nodes if not _hidden(work, node))
     found: list[ResourceView] = []
-    for top in work.resources:
-        if not top.running_on and actions.is_active(top, False):
-            # What is active on no node that anybody could ask is not shown, as Pacemaker's status does not.
+    for leaf in _shown(work.resources):
+        if leaf.role in (STOPPED, UNKNOWN) and not leaf.running_on:
             continue
-        for leaf in top.leaves():
-            if leaf.role in (STOPPED, UNKNOWN) and not leaf.running_on:
-                continue
-            # An active instance of a promotable clone is Unpromoted at least.
-            role = UNPROMOTED if leaf.role == STARTED and leaf.top().promotable else leaf.role
-            found.extend(ResourceView(_printable(leaf), ROLE_NAMES[role], node.name) for node in leaf.running_on)
+        # An active instance of a promotable clone is Unpromoted at least.
+        role = UNPROMOTED if leaf.role == STARTED and leaf.top().promotable else leaf.role
+        found.extend(ResourceView(_printable(leaf), ROLE_NAMES[role], node.name) for node in leaf.running_on)
     return StatusView(nodes, tuple(found))
+
+
+def _shown(resources: list[Rsc]) -> Iterator[Rsc]:
+    """The primitives that Pacemaker's status shows: nothing of what is active on no node that could be asked."""
+    for rsc in resources:
+        if rsc.running_on or not actions.is_active(rsc, False):
+            yield from _shown(rsc.children) if rsc.is_clone() else rsc.leaves()
 
 
 def _printable(rsc: Rsc) -> str:
