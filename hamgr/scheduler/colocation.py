@@ -139,9 +139,15 @@ def _within_set(work: Work, constraint: model.Colocation, group: model.ResourceS
         if group.ordering not in ("", "group"):
             pairs = [(b, a) for a, b in pairs]
     else:
-        pairs = [(later, earlier) for i, later in enumerate(members) for earlier in members[:i]]
+        pairs = [(later, earlier) for later in members for earlier in _named_before(later, members, group)]
     for dependent, primary in pairs:
         add(work, group.id or constraint.id, dependent, primary, score, group.role, group.role, "", influence)
+
+
+def _named_before(rsc: Rsc, members: list[Rsc], group: model.ResourceSet) -> list[Rsc]:
+    """The members that a set names before a resource; all of them, where it names the resource by an alias."""
+    names = group.members[: len(members)]
+    return members[: names.index(rsc.id)] if rsc.id in names else members
 
 
 def _between_sets(

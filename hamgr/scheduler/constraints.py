@@ -344,7 +344,8 @@ def _between_sets(
     firsts, thens = _members(work, constraint, one), _members(work, constraint, two)
     if not firsts or not thens:
         return
-    flags = _flags(kind, first_task, symmetry)
+    # As in Pacemaker, it is the second set's action that decides whether the first one's has to be possible.
+    flags = _flags(kind, then_task, symmetry)
     # One of several is enough to go on with when starting; for stopping, all have to be down.
     if not one.require_all and first_task not in ("stop", "demote"):
         enough = actions.pseudo(work, f"one-or-more:{one.id}")
