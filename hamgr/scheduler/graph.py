@@ -6,8 +6,6 @@ ordering does not insist is dropped ("Transition Graph" of Pacemaker Development
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from hamgr.cib import digest
 from hamgr.scheduler import config_check, notifications, operations, resources
 from hamgr.scheduler.state import (
@@ -30,6 +28,10 @@ from hamgr.scheduler.state import (
     Work,
 )
 from hamgr.scheduler.transition import Action
+
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _CRM = frozenset(("stonith", "do_shutdown", "clear_failcount"))
 _HARMLESS = O_IMPLIES_FIRST_PRINTED | O_IMPLIES_THEN_PRINTED | O_OPTIONAL
