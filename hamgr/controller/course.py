@@ -37,6 +37,14 @@ class Course:
             course.keys[course.key_of(action)] = action.id
         return course
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can come of it. A course that is left does not wait for first answers of monitors: they
+        are recorded whenever they come, and may be long in coming while the API server is away."""
+        if self.walk.abort_reason is None:
+            return self.walk.finished
+        return all(self.actions[i].interval_ms for i in self.walk.in_flight)
+
     def key_of(self, action: Action) -> str:
         """Pacemaker's transition key, by which a result finds its action again."""
         return f"{action.id}:{self.number}:{action.target_rc}:{self.leader_id}"

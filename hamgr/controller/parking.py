@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from hamgr.cib import history
-from hamgr.cib.model import Cib, Primitive
+from hamgr.cib.model import Agent, Cib, Primitive
 from hamgr.controller.targets import primitives
 from hamgr.controller.term import PARK, Term
 from hamgr.executor.executor import Executor
@@ -110,7 +110,7 @@ class Parking:
             labels = {LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: action.resource}
             for pod in self._cache.list(POD, labels=labels):
                 if is_parked(pod) and node_of(pod) != action.node:
-                    self._order("unpark", node_of(pod), action)
+                    self._order("unpark", node_of(pod), action.resource, action.agent, action.params)
 
     def advance(self) -> None:
         """Once things are quiet, and again every ten seconds: see that each parked pod is where it should be."""
@@ -131,7 +131,7 @@ class Parking:
             agent = self._registry.get(primitive.agent.type)
         except UnknownAgent:
             return False
-        values = agent.metadata.with_defaults(dict(pair for nvset in primitive.params for pair in nvset.pairs))
+        values = agent.metadata.with_defaults(_plain_params(primitive))
         return "park" in agent.other_actions() and values.get("park") == "true"
 
     def _look_after(self, primitive: Primitive, cache: Cache) -> None:
@@ -143,15 +143,16 @@ class Parking:
         wanted = successor(self._term.cib(), primitive.id, active[0], datetime.fromtimestamp(self._now(), UTC))
         parked = {node_of(pod) for pod in pods if is_parked(pod)}
         for node in parked - {wanted.node if wanted else ""}:
-            if wanted is not None:
-                self._order("unpark", node, wanted)
+            self._order("unpark", node, primitive.id, primitive.agent, _plain_params(primitive))
         if wanted is not None and wanted.node not in parked:
-            self._order("park", wanted.node, wanted)
+            self._order("park", wanted.node, primitive.id, primitive.agent, wanted.params)
 
-    def _order(self, task: str, node: str, start: Action) -> None:
-        """Have an agent park or unpark; `start` is what tells agent and parameters."""
-        assert start.agent is not None
-        log.info("parking", task=task, resource=start.resource, node=node)
-        self._executor.run(
-            Op(start.resource, start.agent.type, task, node, timeout_ms=_TIMEOUT_MS, params=start.params, key=PARK)
-        )
+    def _order(self, task: str, node: str, resource: str, agent: Agent, params: Mapping[str, str]) -> None:
+        """Have an agent park or unpark. params: as the scheduler evaluates them for the node, where it matters."""
+        log.info("parking", task=task, resource=resource, node=node)
+        self._executor.run(Op(resource, agent.type, task, node, timeout_ms=_TIMEOUT_MS, params=params, key=PARK))
+
+
+def _plain_params(primitive: Primitive) -> dict[str, str]:
+    """The parameters without regard to rules: enough to find a pod by."""
+    return dict(pair for nvset in reversed(primitive.params) for pair in nvset.pairs)

@@ -7,9 +7,12 @@ the resource has started again.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from hamgr.cib import history
 from hamgr.cib.model import Cib, Expression, Location, NodeState, Rule
+from hamgr.scheduler import schedule
+from hamgr.scheduler.simulator import execute
 
 _PREFIX = "parked-"
 
@@ -38,6 +41,20 @@ def drawn(cib: Cib) -> Cib:
     """The CIB with a location for each mark: score INFINITY where the attribute is."""
     marked = {name for state in cib.node_states for name in _marks(state)}
     return replace(cib, constraints=(*cib.constraints, *(_location(name) for name in sorted(marked))))
+
+
+def would_stay(cib: Cib, resource: str, node: str, now: datetime) -> bool:
+    """Whether a resource that its mark draws to a node would be left there once it is up and the mark is gone."""
+    there = execute(cib, schedule(cib, now), now).cib
+    without = replace(
+        there,
+        node_states=tuple(unmark(state, resource) for state in there.node_states),
+        constraints=tuple(entry for entry in there.constraints if entry.id != attribute(resource)),
+    )
+    return not any(
+        action.resource == resource and action.node == node and action.task in ("stop", "migrate_to")
+        for action in schedule(without, now).actions
+    )
 
 
 def _marks(state: NodeState, resource: str = "") -> list[str]:

@@ -171,10 +171,20 @@ class Term:
             self.touch(f"{result.op.name} was found on {result.op.node}")
 
     def _prefer_standby(self, resource: str, node: str) -> None:
-        """An instance is gone: where a standby waits with everything but the disk, it is back sooner than in place."""
+        """An instance is gone: where a standby waits with everything but the disk, it is back sooner than in place.
+        Unless it would be moved back from there, which costs a second outage."""
         waiting = self.standby_of(resource)
-        if waiting and waiting != node:
-            self.recorded.update(waiting, partial(standby.mark, resource=resource))
+        if not waiting or waiting == node:
+            return
+        before = self.recorded.state(waiting)
+        self.recorded.set_state(standby.mark(before, resource))
+        try:
+            stays = standby.would_stay(self.cib(), resource, waiting, datetime.fromtimestamp(self._now(), UTC))
+        except Exception:  # as in _schedule; without the standby it takes longer, no more
+            log.exception("scheduler_failed")
+            stays = False
+        if not stays:
+            self.recorded.set_state(before)
 
     def _forget_standbys(self, resource: str = "") -> None:
         """The standby that drew a resource (or any has, without one) must not draw it a second time, later on."""
@@ -481,7 +491,7 @@ class Term:
                 return
             for action in batch:
                 self._carry_out(course, action)
-        if course.walk.finished or (course.walk.abort_reason and not course.walk.in_flight):
+        if course.ended:
             self._end(course)
 
     def _end(self, course: Course) -> None:

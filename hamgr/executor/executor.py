@@ -214,19 +214,29 @@ class Executor:
 
     def _serve(self) -> None:
         while True:
-            with self._wakeup:
-                if self._closed:
+            try:
+                if not self._round():
                     return
-                now = self._clock()
-                expired = [run for run in self._running if not run.over and now >= run.deadline]
-                for run in expired:
-                    self._retire(run)
-                self._queue_due(now)
-                self._dispatch(now)
-                if not expired:
-                    self._wakeup.wait(self._until_next(now))
+            except Exception:  # without this thread nothing would ever run or time out again
+                log.exception("executor_round_failed")
+                time.sleep(_RETRY_S)
+
+    def _round(self) -> bool:
+        """Report what is over time, begin what is due, wait for the next; False once the executor is closed."""
+        with self._wakeup:
+            if self._closed:
+                return False
+            now = self._clock()
+            expired = [run for run in self._running if not run.over and now >= run.deadline]
             for run in expired:
-                self._report_timeout(run)
+                self._retire(run)
+            self._queue_due(now)
+            self._dispatch(now)
+            if not expired:
+                self._wakeup.wait(self._until_next(now))
+        for run in expired:
+            self._report_timeout(run)
+        return True
 
     def _queue_due(self, now: float) -> None:
         for recurring in self._recurring.values():
@@ -245,15 +255,22 @@ class Executor:
             run = self._ready.popleft()
             if run.over:
                 continue
-            self._free -= 1
             run.started_at = now
             run.deadline = now + run.op.timeout_ms / 1000
-            self._running.add(run)
             name = f"{run.op.name}-{run.op.task}-{run.op.node}"
-            threading.Thread(target=self._perform, args=(run,), name=name, daemon=True).start()
+            try:
+                threading.Thread(target=self._perform, args=(run,), name=name, daemon=True).start()
+            except RuntimeError as error:  # the system gives us no more threads: later, perhaps
+                log.error("no_thread_for_action", resource=run.op.name, task=run.op.task, error=str(error))
+                self._ready.appendleft(run)
+                return
+            self._free -= 1
+            self._running.add(run)
 
     def _until_next(self, now: float) -> float:
         due = [run.deadline for run in self._running if not run.over]
+        if self._ready and self._free > 0:
+            due.append(now + _RETRY_S)
         due += [r.next_at for r in self._recurring.values() if r.run is None and not self._lanes.get(r.op.lane)]
         return max(min(due, default=now + _LONGEST_WAIT_S) - now, 0.0)
 

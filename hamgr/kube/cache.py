@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import structlog
 
-from hamgr.kube.errors import Gone, KubeError
+from hamgr.kube.errors import Forbidden, Gone, KubeError, Unauthorized
 from hamgr.kube.gateway import Kube, WatchStream
 from hamgr.kube.objects import (
     ENDPOINT_SLICE,
@@ -116,8 +116,14 @@ class Cache:
         return lambda: self._listeners.remove(on_change)
 
     def wait_synced(self, timeout_s: float) -> bool:
-        """Wait until each kind was listed once."""
-        return self.wait_for(lambda: self.synced or None, timeout_s) is not None
+        """Wait until each kind was listed once. False: it was not; at once when the server refuses what is missing."""
+
+        def look() -> bool | None:
+            missing = [reflector for reflector in self._reflectors.values() if not reflector.synced]
+            refused = all(isinstance(reflector.trouble, Forbidden | Unauthorized) for reflector in missing)
+            return not missing if refused else None
+
+        return self.wait_for(look, timeout_s) is True
 
     @property
     def synced(self) -> bool:

@@ -23,6 +23,9 @@ import yaml
 from fixtures.etcd import EtcdServer, ServerTls, require_etcd
 
 from hamgr.cli.main import main as hamgr
+from hamgr.kube.cache import Cache
+from hamgr.kube.connection import KubeConfig
+from hamgr.kube.gateway import Kube
 from hamgr.sandbox.apiserver.auth import Authenticator, User
 from hamgr.sandbox.apiserver.certificates import ensure, server_context
 from hamgr.sandbox.apiserver.rbac import RoleBased
@@ -216,3 +219,15 @@ def test_a_kubeconfig_that_is_none(tmp_path: Path, etcd_server: EtcdServer) -> N
     settings = {"kubeconfig": str(tmp_path / "kubeconfig")}
     done = hamgrd(tmp_path, etcd={"endpoints": [etcd_server.endpoint]}, kubernetes=settings)
     assert_said(done.returncode, done.stderr, _CONFIG, "hamgrd: ", "kubeconfig", "cannot be used")
+
+
+def test_nobody_waits_for_what_the_api_server_refuses(tmp_path: Path, api: tuple[str, Path]) -> None:
+    server, authority = api
+    kube = Kube(KubeConfig(kubeconfig=Path(kubeconfig(tmp_path, server, authority, "known"))))
+    cache = Cache(kube)
+    cache.start()
+    try:
+        assert cache.wait_synced(3600) is False
+    finally:
+        cache.stop()
+        kube.close()

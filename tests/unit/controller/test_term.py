@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fixtures.term_world import World
+from fixtures.term_world import FILE, World
 
 from hamgr.controller.membership import Standing
 from hamgr.controller.targets import PodTarget
@@ -310,3 +310,35 @@ def test_a_new_leader_tells_no_news_of_the_configuration() -> None:
     (why,) = [text for code, text in world.told if code == "transition"]
     assert "a new leader" in why
     assert "configuration" not in why
+
+
+def test_a_standby_from_which_it_would_be_moved_back_is_not_preferred() -> None:
+    text = FILE + "constraints: [{location: {resource: database, node: n2, score: 500}}]\n"
+    world = World(text)
+    world.settle()
+    assert world.where("db") == ["n2"]
+    world.term.standby_of = lambda _resource: "n3"
+    monitor = next(op for op in world.executor.monitors.values() if op.name == "db")
+    world.truth.discard(("db", "n2"))
+    world.report(monitor, 7)
+    assert "parked-db" not in world.term.recorded.state("n3").attributes
+    world.settle()
+    assert world.where("db") == ["n2"]
+
+
+def test_a_course_that_is_left_does_not_wait_for_the_first_answer_of_a_monitor() -> None:
+    """While the API server is away monitors have nothing to say, and other nodes may have to be fenced."""
+    world = World()
+    world.until(lambda: bool(world.ops("monitor", "db")) and any(op.interval_ms for op in world.ops("monitor", "db")))
+    for op in list(world.executor.in_flight):
+        if not op.interval_ms:
+            world.end(op)
+    (silent,) = [op for op in world.ops("monitor", "db") if op.interval_ms]
+    victim = next(node for node in ("n1", "n2", "n3") if node not in world.where("db"))
+    world.lose(victim)
+    world.advance()
+    world.advance()
+    assert [record.target.node for record in world.fencer.running.values()] == [victim]
+    world.end(silent)
+    world.settle()
+    assert world.violations == []

@@ -351,3 +351,37 @@ def test_closing_cancels_and_silences(bench: Bench) -> None:
     wait_until(lambda: stubborn.agent.calls)
     assert not stubborn.executor.close(0.1)
     stubborn.gates[0].set()
+
+
+def test_an_action_for_which_there_is_no_thread_runs_once_there_is_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = iter([True] * 3)
+    start = threading.Thread.start
+
+    def scarce(thread: threading.Thread) -> None:
+        if thread.name.startswith("r-") and next(refusals, False):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    bench.executor.run(op("start"))
+    assert bench.results.get(timeout=30).rc is Ocf.OK
+    bench.executor.run(op("stop"))
+    assert bench.results.get(timeout=30).rc is Ocf.OK
+    assert next(refusals, None) is None
+
+
+def test_an_odd_round_does_not_end_the_executor(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = iter([True])
+    dispatch = Executor._dispatch
+
+    def odd(executor: Executor, now: float) -> None:
+        if next(failures, False):
+            raise ValueError("odd")
+        dispatch(executor, now)
+
+    monkeypatch.setattr(Executor, "_dispatch", odd)
+    bench.executor.run(op("start"))
+    assert bench.results.get(timeout=30).rc is Ocf.OK
+    assert next(failures, None) is None
