@@ -42,7 +42,8 @@ def version(text: str) -> tuple[int, ...]:
 
 
 def history_of(work: Work, rsc: Rsc, node: NodeRt) -> ResourceHistory | None:
-    return work.histories.get((node.name, rsc.history_id)) or work.histories.get((node.name, rsc.id))
+    histories = work.histories.get(node.name, {})
+    return histories.get(rsc.history_id) or histories.get(rsc.id)
 
 
 def _failure_blocks(work: Work, rsc: Rsc, node: NodeRt, record: OpRecord | None) -> bool:

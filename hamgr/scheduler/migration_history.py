@@ -14,7 +14,8 @@ _STATE_CHANGES = frozenset(("start", "stop", "promote", "demote", "migrate_to", 
 
 
 def _ops(work: Work, rsc: Rsc, node_name: str) -> tuple[OpRecord, ...]:
-    history = work.histories.get((node_name, rsc.history_id)) or work.histories.get((node_name, rsc.id))
+    histories = work.histories.get(node_name, {})
+    history = histories.get(rsc.history_id) or histories.get(rsc.id)
     return history.ops if history is not None else ()
 
 

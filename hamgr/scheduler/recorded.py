@@ -62,8 +62,8 @@ def unpack(work: Work) -> None:
 
     for state in work.cib.node_states:
         node = status.node_of(work, state)
-        for history in state.resources:
-            work.histories[node.name if node else state.name, history.id] = history
+        histories = work.histories.setdefault(node.name if node else state.name, {})
+        histories.update({history.id: history for history in state.resources})
     while _pass(work, last=False):
         pass
     _pass(work, last=work.options.fencing)

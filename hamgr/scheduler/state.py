@@ -714,7 +714,7 @@ class Work:
         self.param_check: list[tuple[Any, ...]] = []
         self.failed: list[Any] = []
         self.legacy_fail_counts = False  # kept by resource, not by operation
-        self.histories: dict[tuple[str, str], model.ResourceHistory] = {}  # by node's name and history id
+        self.histories: dict[str, dict[str, model.ResourceHistory]] = {}  # by node's name and history id
         self.expired_recurring: set[int] = set()  # id() of records to be rescheduled: their failure has expired
         self.max_valid_nodes = 0
         self.warnings: list[str] = []
