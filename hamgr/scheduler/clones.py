@@ -6,6 +6,8 @@ clones are chosen in `promotion`, notifications are made in `notifications`.
 
 from __future__ import annotations
 
+import itertools
+
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions, colocation, constraints, ordering, placement, primitives, promotion
@@ -233,6 +235,7 @@ class CloneBehavior:
         for child in rsc.children:
             child.behavior.create_actions(work, child)
         create_pseudo_actions(work, rsc, rsc.children)
+        _order_required(rsc)
         if rsc.promotable:
             promotion.create_actions(work, rsc)
 
@@ -399,6 +402,18 @@ def create_pseudo_actions(work: Work, rsc: Rsc, parts: list[Rsc]) -> None:
         from hamgr.scheduler import notifications
 
         notifications.add_pseudo_actions(work, rsc, "start", "stop")
+
+
+def _order_required(clone: Rsc) -> None:
+    """Instances of an ordered clone that stop, or that start, do so one after the other, whatever lies between them."""
+    if clone.clone is None or not clone.clone.ordered:
+        return
+    clone.children.sort(key=_number)
+    for task, backwards in (("stop", True), ("start", False)):
+        found = [action for child in clone.children if (action := first_action(child, task)) is not None]
+        required = [action for action in found if not action.flags & OPTIONAL]
+        for earlier, later in itertools.pairwise(reversed(required) if backwards else required):
+            actions.order(earlier, later, O_OPTIONAL)
 
 
 def _pseudo_status(rsc: Rsc, status: dict[str, bool]) -> None:

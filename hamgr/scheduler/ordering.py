@@ -270,8 +270,10 @@ def _update_one(work: Work, then: Act) -> Iterator[Act]:
                 and not _is_ancestor(then_rsc, first_rsc)
             ):
                 first = remapped(first)
+        # Looking at a collection's action brings its flags up to date, also where the ordering is then replaced.
+        first_flags, then_flags = flags_for(first, _group_node(then)), flags_for(then, _group_node(first))
         if first is link.action:
-            changed = _spread(work, first, then, link)
+            changed = _spread(work, first, then, link, first_flags, then_flags)
         elif actions.order(first, then, link.flags):
             changed_then = True
             link.flags = O_NONE
@@ -291,10 +293,8 @@ def _update_one(work: Work, then: Act) -> Iterator[Act]:
             yield after.action
 
 
-def _spread(work: Work, first: Act, then: Act, link: Link) -> int:
+def _spread(work: Work, first: Act, then: Act, link: Link, first_flags: int, then_flags: int) -> int:
     """Apply one ordering to its two actions; which of them changed."""
-    first_flags = flags_for(first, _group_node(then))
-    then_flags = flags_for(then, _group_node(first))
     node = then.node
     changed = 0
     type_ = link.flags
