@@ -37,6 +37,7 @@ from hamgr.fencer.records import FenceRecord
 from hamgr.fencer.topology import FencingConfig
 from hamgr.kube.cache import Cache
 from hamgr.kube.errors import KubeError
+from hamgr.kube.kubelets import Kubelets
 from hamgr.kube.nodes import LeaseAges
 from hamgr.kube.objects import ENDPOINT_SLICE, LABEL_RESOURCE, POD, VOLUME_ATTACHMENT, Kind, Obj, labels_of
 from hamgr.store.errors import Deposed, StoreError, StoreUnavailable
@@ -85,6 +86,7 @@ class Means:
     fencer: FencerFactory
     cache: Cache | None = None
     leases: LeaseAges | None = None
+    kubelets: Kubelets | None = None
     alive: Callable[[], None] = lambda: None  # feeds the watchdog; called in every round
     on_leading: Callable[[Token | None], None] = lambda _token: None
     clock: Callable[[], float] = time.monotonic
@@ -266,7 +268,13 @@ class Controller:
         recorded = Recorded(journal)
         recorded.load(snapshots[STATE])
         views = Views(
-            snapshots[MEMBERS], means.cache, means.leases, means.clock, snapshots[PROMISES], snapshots[GOODBYES]
+            snapshots[MEMBERS],
+            means.cache,
+            means.leases,
+            means.clock,
+            snapshots[PROMISES],
+            snapshots[GOODBYES],
+            means.kubelets,
         )
         fences = Fences(
             lambda config: means.fencer(config, records, self._on_fence, views.lost_for_s),

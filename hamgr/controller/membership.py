@@ -35,6 +35,8 @@ class NodeView:
     cleared: the fencer has seen a fenced node come back clean: restarted, or rid of the fenced pods and volumes.
     ready: Kubernetes' Ready condition; None when there is no such Node object.
     lease_age_s: seconds since the node's Lease was last *seen to change*, by our monotonic clock; None without one.
+    answers: the kubelet's own port has answered us just now. silent_s: for how long each dial of that port has met
+        silence; None when it has not, or was not dialed, which is done only once the Lease is late.
     """
 
     member: bool = False
@@ -42,17 +44,23 @@ class NodeView:
     cleared: bool = False
     ready: bool | None = None
     lease_age_s: float | None = None
+    answers: bool = False
+    silent_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """When silence becomes a verdict.
 
-    lease_age_s: a node without hamgrd is lost when its Lease has not moved for so long (kubelets renew each 10 s).
+    lease_age_s: a node without hamgrd is lost when its Lease has not moved for so long (kubelets renew each 10 s),
+        unless its kubelet answers: then Kubernetes' own verdict is waited for (the Ready condition, after 50 s).
+    silent_age_s, silence_s: and when it has not moved for so long and the kubelet's port has been silent for so long.
     settled: whether our view of etcd has been whole for long enough that a missing member key means a silent member.
     """
 
     lease_age_s: float = 25.0
+    silent_age_s: float = 12.0
+    silence_s: float = 3.0
     settled: bool = True
 
 
@@ -60,7 +68,7 @@ def judge(before: Standing, view: NodeView, limits: Limits) -> Standing:
     """Give a node's standing from its last one and what is seen of it now."""
     if view.member and (before is not Standing.FENCED or view.cleared):
         return Standing.MEMBER
-    alive = bool(view.ready) and view.lease_age_s is not None and view.lease_age_s < limits.lease_age_s
+    alive = _alive(view, limits)
     match before:
         case Standing.MEMBER:
             if view.left:
@@ -75,6 +83,15 @@ def judge(before: Standing, view: NodeView, limits: Limits) -> Standing:
             return Standing.KUBELET if alive and view.cleared else Standing.FENCED
         case Standing.LOST:
             return Standing.LOST
+
+
+def _alive(view: NodeView, limits: Limits) -> bool:
+    """Whether a node's kubelet works, by its Lease and, when that is late, by its port as well."""
+    if not view.ready or view.lease_age_s is None:
+        return False
+    if view.silent_s is not None and view.silent_s >= limits.silence_s:
+        return view.lease_age_s < limits.silent_age_s
+    return view.lease_age_s < limits.lease_age_s or view.answers
 
 
 def _only_our_view(view: NodeView) -> bool:

@@ -11,10 +11,13 @@ import structlog
 from hamgr.controller.membership import NodeView
 from hamgr.kube import nodes as kube_nodes
 from hamgr.kube.cache import Cache
+from hamgr.kube.kubelets import Kubelets
 from hamgr.kube.nodes import LeaseAges
 from hamgr.kube.objects import NODE
 from hamgr.store.membership import GOODBYES, MEMBERS, PROMISES, MemberInfo, Promise, members_of
 from hamgr.store.values import Change, Snapshot
+
+_LATE_S = 10.5  # kubelets renew their Lease each 10 s, give or take four hundredths
 
 log = structlog.get_logger(__name__)
 
@@ -30,8 +33,12 @@ class Views:
         clock: Callable[[], float] = time.monotonic,
         promises: Snapshot | None = None,
         goodbyes: Snapshot | None = None,
+        kubelets: Kubelets | None = None,
     ) -> None:
-        """goodbyes: what daemons said that were gone before we led; what is said later is seen below members/."""
+        """goodbyes: what daemons said that were gone before we led; what is said later is seen below members/.
+        kubelets: asked about nodes whose Lease is late; None: then the Lease alone counts.
+        """
+        self._kubelets = kubelets
         self._clock = clock
         self._promises: dict[str, Any] = {} if promises is None else dict(promises.values)
         self._gone_since: dict[str, float] = {}
@@ -94,12 +101,21 @@ class Views:
         """The view of one node."""
         member = self.members.get(node)
         obj = self.node_object(node)
+        lease_age_s = None if self._leases is None else self._leases.age_s(node)
+        contact = None
+        if member is None and lease_age_s is not None and obj is not None and self._kubelets is not None:
+            if lease_age_s > _LATE_S:
+                contact = self._kubelets.look(obj)
+            else:
+                self._kubelets.get_to_know(obj)
         return NodeView(
             member=member is not None and not member.leaving,
             left=node in self._goodbyes,
             cleared=cleared,
             ready=None if obj is None else bool(kube_nodes.ready(obj)),
-            lease_age_s=None if self._leases is None else self._leases.age_s(node),
+            lease_age_s=lease_age_s,
+            answers=contact is not None and contact.answers,
+            silent_s=None if contact is None else contact.silent_for_s,
         )
 
     def node_object(self, node: str) -> Mapping[str, Any] | None:

@@ -28,6 +28,7 @@ from hamgr.fencer.runner import Surroundings as FencerSurroundings
 from hamgr.fencer.topology import FencingConfig
 from hamgr.kube.cache import Cache
 from hamgr.kube.gateway import Kube
+from hamgr.kube.kubelets import Kubelets
 from hamgr.kube.nodes import LeaseAges
 from hamgr.kube.objects import LABEL_RESOURCE, POD, PV, labels_of, uid_of
 from hamgr.kube.pods import node_of
@@ -116,6 +117,7 @@ class _Sight:
     kube: Kube
     cache: Cache
     leases: LeaseAges
+    kubelets: Kubelets
 
 
 def _open_kubernetes(settings: Settings, base: Path, undo: list[Callable[[], None]]) -> _Sight:
@@ -132,7 +134,9 @@ def _open_kubernetes(settings: Settings, base: Path, undo: list[Callable[[], Non
             if trouble is not None:
                 raise trouble
         log.warning("kubernetes_not_seen_completely_yet", waited_s=SYNC_TIMEOUT_S)
-    return _Sight(kube, cache, leases)
+    kubelets = Kubelets()
+    undo.append(kubelets.close)
+    return _Sight(kube, cache, leases, kubelets)
 
 
 def _fence_ourselves(
@@ -199,6 +203,7 @@ def _controller(
         fencer=_FencerFactory(settings, store, sight, questions),
         cache=sight.cache if sight else None,
         leases=sight.leases if sight else None,
+        kubelets=sight.kubelets if sight else None,
         alive=alive,
         on_leading=on_leading,
     )

@@ -68,3 +68,24 @@ def test_only_changes_are_given() -> None:
         "n2": (Standing.MEMBER, Standing.LOST),
         "n3": (Standing.UNSEEN, Standing.MEMBER),
     }
+
+
+def quiet(age_s: float, **more: object) -> NodeView:
+    return NodeView(ready=True, lease_age_s=age_s, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("view", "standing"),
+    [
+        (quiet(13.0), Standing.KUBELET),  # late, and nobody has looked yet
+        (quiet(13.0, silent_s=2.0), Standing.KUBELET),
+        (quiet(11.0, silent_s=9.0), Standing.KUBELET),  # a port alone proves nothing: it may be filtered
+        (quiet(13.0, silent_s=3.0), Standing.LOST),  # both paths are silent: sooner than by the Lease alone
+        (quiet(13.0, answers=True), Standing.KUBELET),
+        (quiet(30.0, answers=True), Standing.KUBELET),  # cut off from the API server alone
+        (quiet(30.0), Standing.LOST),  # refused, or not to be dialed: the Lease decides
+        (NodeView(ready=None, lease_age_s=60.0, answers=True), Standing.LOST),  # Kubernetes' own verdict counts
+    ],
+)
+def test_a_late_lease_is_held_against_the_kubelets_own_port(view: NodeView, standing: Standing) -> None:
+    assert judge(Standing.KUBELET, view, LIMITS) is standing

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
 
 from hamgr.controller.views import Views
+from hamgr.kube.kubelets import Contact
+from hamgr.kube.nodes import LeaseAges
+from hamgr.kube.objects import LEASE
 from hamgr.store.values import Change, Entry, Snapshot
 
 NOBODY = Snapshot("members/", 1, MappingProxyType({}))
@@ -22,3 +26,23 @@ def test_who_joins_again_has_not_left() -> None:
     views = Views(NOBODY, None, None, goodbyes=goodbyes)
     views.note([Change("members/n1", Entry({"node": "n1", "boot_id": "b"}, 2, 2))])
     assert (views.of("n1").member, views.of("n1").left) == (True, False)
+
+
+def test_kubelets_are_dialed_only_where_no_hamgrd_runs_and_the_lease_is_late() -> None:
+    asked: list[str] = []
+    now = [100.0]
+    ages = LeaseAges(clock=lambda: now[0])
+    for name in ("n1", "n2"):
+        lease = {"metadata": {"name": name, "namespace": "kube-node-lease"}, "spec": {"renewTime": "a"}}
+        ages.observe(LEASE, "ADDED", lease, None)
+    member = Snapshot("members/", 1, MappingProxyType({"members/n1": Entry({"node": "n1", "boot_id": "b"}, 1, 1)}))
+    cache: Any = SimpleNamespace(get=lambda _kind, name: {"metadata": {"name": name}})
+    kubelets: Any = SimpleNamespace(
+        look=lambda node: asked.append(node["metadata"]["name"]) or Contact(False, 4.0), get_to_know=lambda _node: None
+    )
+    views = Views(member, cache, ages, lambda: now[0], kubelets=kubelets)
+    assert views.of("n2").silent_s is None
+    now[0] += 11.0
+    assert views.of("n1").silent_s is None
+    assert views.of("n2").silent_s == 4.0
+    assert asked == ["n2"]
