@@ -6,7 +6,7 @@ Between the term (which knows nodes and resources) and the fencer (which knows p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import structlog
@@ -156,12 +156,19 @@ class Fences:
         """Why a node may not be fenced now; None when it may."""
         return self._allowed(node, self.records)
 
-    def fence_node(self, node: str, why: Reason, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
-        """Begin to fence a node, unless that is under way: then that fence is the answer."""
+    def fence_node(
+        self, node: str, why: Reason, by: str, levels: tuple[LevelConfig, ...] = (), delay_s: float = 0.0
+    ) -> FenceRecord:
+        """Begin to fence a node, unless that is under way: then that fence is the answer.
+
+        delay_s: how long its first level is held back, on top of what is configured for that.
+        """
         for record in self.running:
             if record.target.node == node and record.target.pods is None:
                 return record
-        record = self._fencer.fence(self._describe(node), why, by, levels or self._config.levels_for(node))
+        first, *others = levels or self._config.levels_for(node)
+        first = replace(first, delay=replace(first.delay, priority_s=delay_s))
+        record = self._fencer.fence(self._describe(node), why, by, (first, *others))
         self._records[record.id] = record
         return record
 

@@ -25,6 +25,7 @@ from hamgr.controller.decisions import describe
 from hamgr.controller.fences import Ended, Fences
 from hamgr.controller.leaving import running_on
 from hamgr.controller.membership import Limits, Standing, judge_all
+from hamgr.controller.priority_delay import priority_delay_s
 from hamgr.controller.recorded import Recorded
 from hamgr.controller.settings import ControllerSettings
 from hamgr.controller.targets import PodTarget, claims, companions
@@ -537,7 +538,8 @@ class Term:
                 course.walk.confirm(action.id)
             case "crm", "stonith":
                 why = reason("scheduler", why=action.reason or course.why)
-                self.fences.fence_node(action.node, why, self._settings.node)
+                delay_s = priority_delay_s(self.cib(), action.node, int(self._now()))
+                self.fences.fence_node(action.node, why, self._settings.node, delay_s=delay_s)
             case "crm", "clear_failcount":
                 self.recorded.update(action.node, lambda s: history.clear_failures(s, action.history_id))
                 course.walk.confirm(action.id)

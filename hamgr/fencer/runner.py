@@ -65,8 +65,8 @@ class Surroundings:
     me: this node's name. devices: empty for those of `config`.
     lost_for_s(node): seconds since we saw that node's member lease gone, None while it is there. last_seen(name,
     namespace): the last state of a pod that is gone, as the watch cache saw it. unmounted(node, pv): whether the hamgrd
-    on that node has proved that the volume is mounted there no more. more_important(node): whether it carries the more
-    important resources, for priority delays. stopping: set to have all runs end between two steps.
+    on that node has proved that the volume is mounted there no more. stopping: set to have all runs end between two
+    steps.
     """
 
     kube: Kube
@@ -79,7 +79,6 @@ class Surroundings:
     lost_for_s: Callable[[str], float | None] = lambda _node: None
     last_seen: Callable[[str, str], Obj | None] = lambda _name, _namespace: None
     unmounted: Callable[[str, str], bool] = lambda _node, _pv: False
-    more_important: Callable[[str], bool] = lambda _node: False
     clock: Callable[[], float] = time.monotonic
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -152,8 +151,7 @@ class Run:
         return Wait(what)
 
     def _hold_back(self) -> None:
-        important = self._around.more_important(self.record.target.node)
-        delay_s = self.record.level.delay.seconds(random.random(), important)
+        delay_s = self.record.level.delay.seconds(random.random())
         self._delayed = True
         if delay_s > 0:
             self._note("waiting-delay", seconds=delay_s)

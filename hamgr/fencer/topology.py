@@ -46,16 +46,17 @@ DEFAULT_DRIVERS = frozenset(
 @dataclass(frozen=True, slots=True)
 class Delay:
     """How long to hold back before a level: `base_s` always, up to `random_s` more by chance (pcmk_delay_base,
-    pcmk_delay_max), `priority_s` more when the target carries the more important resources (priority-fencing-delay).
+    pcmk_delay_max), and `priority_s`, which is set when the target carries the more important resources
+    (priority-fencing-delay).
     """
 
     base_s: float = 0.0
     random_s: float = 0.0
     priority_s: float = 0.0
 
-    def seconds(self, chance: float, target_is_more_important: bool) -> float:
+    def seconds(self, chance: float) -> float:
         """The delay, given a random number in [0, 1)."""
-        return self.base_s + self.random_s * chance + (self.priority_s if target_is_more_important else 0.0)
+        return self.base_s + self.random_s * chance + self.priority_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,8 @@ def test_a_level_by_name_keeps_its_settings() -> None:
 
 
 def test_delays_add_up() -> None:
-    delay = Delay(base_s=1.0, random_s=4.0, priority_s=10.0)
-    assert delay.seconds(0.5, target_is_more_important=False) == 3.0
-    assert delay.seconds(0.0, target_is_more_important=True) == 11.0
+    assert Delay(base_s=1.0, random_s=4.0).seconds(0.5) == 3.0
+    assert Delay(base_s=1.0, priority_s=10.0).seconds(0.0) == 11.0
 
 
 def test_pacemakers_parameters_are_the_fencers_and_the_rest_the_agents() -> None:
