@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.state import Rsc, Work
 from hamgr.scheduler.transition import Reason, SummaryLine
+
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _SENTENCES: Mapping[str, Callable[[Reason], str]] = {
     "assigned": lambda r: f"is to run on {r.node} (score {score(r.data)})",
