@@ -13,11 +13,12 @@ from hamgr.scheduler.state import (
     O_LOAD,
     O_NONE,
     O_OPTIONAL,
-    O_PROBE,
+    O_RUNNABLE_LEFT,
     O_SAME_NODE,
     OPTIONAL,
     PROMOTED,
     PSEUDO,
+    RUNNABLE,
     STOPPED,
     Act,
     NodeRt,
@@ -98,8 +99,10 @@ def probe_primitive(work: Work, rsc: Rsc, node: NodeRt) -> bool:
     else:
         probe.target_rc = 0
     waiting = top if top.is_clone() else rsc
-
-    actions.new_ordering(work, rsc, "", probe, waiting, actions.key_of(waiting, "start"), None, O_PROBE)
+    # A probe that cannot run keeps what is inactive from starting, but stops nothing that is active.
+    blocks = not probe.flags & RUNNABLE and not waiting.running_on
+    flags = O_OPTIONAL | (O_RUNNABLE_LEFT if blocks else 0)
+    actions.new_ordering(work, rsc, "", probe, waiting, actions.key_of(waiting, "start"), None, flags)
     actions.new_ordering(work, rsc, "", probe, waiting, actions.key_of(waiting, "reload-agent"), None, O_OPTIONAL)
     return True
 
