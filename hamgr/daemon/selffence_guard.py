@@ -110,6 +110,18 @@ class Charge:
             self.condemned |= self.pods
         return self.condemned
 
+    def pause_s(self, now: float, killed_at: float) -> float:
+        """How long nothing needs to be done unless somebody speaks.
+
+        Never nothing while the time is over, whether there are pods or not: this process runs before all others, and
+        one that does not rest takes a whole processor from those that could end its wait.
+        """
+        if self.condemned:
+            return _AGAIN_S if now - killed_at < _CALM_AFTER_S else _CALM_AGAIN_S
+        if self.until is None or self.overdue(now):
+            return _LOOK_S
+        return min(_LOOK_S, self.until - now)
+
 
 class Guard:
     """The process. One thread; it never waits for anybody."""
@@ -134,7 +146,7 @@ class Guard:
     def run(self) -> None:
         """Until released."""
         while not self._charge.released:
-            self._hear(self._pause())
+            self._hear(self._charge.pause_s(boottime(), self._killed_at))
             # Everything that was said is known now, and each word carries its own time: a word from before this
             # process was frozen does not count for more than it did then.
             self._act(boottime())
@@ -143,13 +155,6 @@ class Guard:
         if self._device is not None:
             self._device.close()
         self._options.socket.unlink(missing_ok=True)
-
-    def _pause(self) -> float:
-        now = boottime()
-        if self._charge.condemned:
-            return _AGAIN_S if now - self._killed_at < _CALM_AFTER_S else _CALM_AGAIN_S
-        until = self._charge.until
-        return _LOOK_S if until is None else min(_LOOK_S, max(0.0, until - now))
 
     # --- what hamgrd says ------------------------------------------------------------------------------------------
 

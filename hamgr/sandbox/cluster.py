@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import yaml
@@ -35,6 +36,7 @@ from hamgr.sandbox.node.containers import kill_container
 
 READY_TIMEOUT_S = 60.0
 _LOOK_AGAIN_S = 0.05
+_LOCK_TIMEOUT_S = 2.0
 _API_PORT = 6443
 _LOG_TAIL_LINES = 5
 _LOG_LINE_LENGTH = 240
@@ -383,11 +385,13 @@ class Sandbox:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with self.layout.lock.open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                text = f"another command is changing the sandbox in {self.layout.root}; try again when it is done"
-                raise SandboxError(text) from None
+            # A process that is just being started by another thread holds a copy of the lock until it has begun.
+            deadline = time.monotonic() + _LOCK_TIMEOUT_S
+            while not _lock(lock):
+                if time.monotonic() > deadline:
+                    text = f"another command is changing the sandbox in {self.layout.root}; try again when it is done"
+                    raise SandboxError(text)
+                time.sleep(_LOOK_AGAIN_S)
             yield
 
     # Faults, each with its undoing
@@ -517,6 +521,14 @@ class Sandbox:
             cuts=tuple(host.cuts()),
             services=tuple(sorted(host.services())),
         )
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _state_of(pid: int | None) -> str:

@@ -95,3 +95,16 @@ def test_words_from_before_a_freeze_count_for_no_more_than_they_did():
     for until in (10.0, 11.0, 12.0):  # queued while the guard was stopped
         charge.take({"until": until, "pods": ["a"]})
     assert charge.judge(50.0) == {"a"}
+
+
+@pytest.mark.parametrize("pods", [set(), {"a"}])
+def test_it_rests_between_looks_however_long_the_time_is_over(pods):
+    # It runs at real-time priority: on one processor, without a rest, hamgrd could never renew the lease again.
+    charge = Charge()
+    assert charge.pause_s(90.0, killed_at=float("-inf")) > 0.01
+    charge.take({"until": 100.0, "pods": sorted(pods)})
+    assert 0.0 < charge.pause_s(99.9, killed_at=float("-inf")) <= 0.1  # on time
+    for late_s in (0.0, 0.1, 5.0, 500.0):
+        charge.judge(100.0 + late_s)
+        assert charge.pause_s(100.0 + late_s, killed_at=float("-inf")) > 0.01
+        assert charge.pause_s(100.0 + late_s, killed_at=100.0 + late_s) > 0.01
