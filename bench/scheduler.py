@@ -31,8 +31,13 @@ from hamgr.cib.xml import load_xml  # noqa: E402
 from hamgr.scheduler import schedule  # noqa: E402
 
 RECORDED = ROOT.parent / "shared" / "pacemaker" / "cib"
-HAMGR = [str(Path(sys.executable).with_name("hamgr")), "simulate"]
-CRM = ["crm_simulate", "-S", "-x"]
+HAMGR, MODULE, CRM, START = "hamgr simulate", "python -m, JSON", "crm_simulate -S", "python -c pass"
+COMMANDS = {
+    HAMGR: [str(Path(sys.executable).with_name("hamgr")), "simulate"],
+    MODULE: [sys.executable, "-m", "hamgr.cli.simulate", "--output", "json"],
+    CRM: ["crm_simulate", "-S", "-x"],
+    START: [sys.executable, "-c", "pass"],  # what no Python program can do without
+}
 SIZES = ((10, 3), (50, 5), (100, 8), (200, 16), (500, 32), (1000, 64), (2000, 100))
 NOW = datetime.now(UTC)
 
@@ -48,7 +53,7 @@ def main() -> int:
         files = inputs(Path(folder))
         compare_processes(files[:: max(1, len(files) // options.cases)], options.rounds)
         compare_cpu(files, Path(folder))
-        compare_growth(Path(folder), [size for size in SIZES if size[0] <= options.largest])
+        compare_growth(Path(folder), [size for size in SIZES if size[0] <= options.largest], options.rounds)
         one_failed_node(Path(folder), options.rounds)
     return 0
 
@@ -72,9 +77,8 @@ def inputs(folder: Path) -> list[Path]:
 
 
 def spread(values: Sequence[float], unit: str = "ms", digits: int = 0) -> str:
-    return (
-        f"median {statistics.median(values):.{digits}f} {unit} ({min(values):.{digits}f} to {max(values):.{digits}f})"
-    )
+    low, middle, high = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    return f"median {middle} {unit} ({low} to {high})"
 
 
 # --- one case as a process -------------------------------------------------------------------------------
@@ -93,15 +97,22 @@ def run_process(command: Sequence[str]) -> tuple[float, float]:
 
 def compare_processes(files: Sequence[Path], rounds: int) -> None:
     print(f"\nOne case as a process: {len(files)} CIBs, {rounds} rounds, the two alternating")
-    times: dict[str, list[tuple[float, float]]] = {"hamgr simulate": [], "crm_simulate -S": []}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
     if shutil.which("crm_simulate") is None:
-        del times["crm_simulate -S"]
+        del times[CRM]
     for _ in range(rounds):
         for file in files:
             for name, found in times.items():
-                found.append(run_process([*(HAMGR if name.startswith("hamgr") else CRM), str(file)]))
+                found.append(run_process([*COMMANDS[name], str(file)]))
     for name, found in times.items():
-        print(f"  {name:16} wall {spread([wall for wall, _ in found])}, CPU {spread([cpu for _, cpu in found])}")
+        wall, cpu = zip(*found, strict=True)
+        beside = ""
+        if CRM in times and name in (HAMGR, MODULE):
+            beside = "; hamgr / Pacemaker in pairs:" + "".join(
+                f" {what} {statistics.median(a[kind] / b[kind] for a, b in zip(found, times[CRM], strict=True)):.2f}"
+                for kind, what in enumerate(("wall", "CPU"))
+            )
+        print(f"  {name:16} wall {spread(wall, digits=1)}, CPU {spread(cpu, digits=1)}{beside}")
 
 
 # --- CPU of the schedulers alone ----------------------------------------------------------------------------
@@ -221,20 +232,30 @@ def state(name: str, histories: Sequence[str], *, failed: bool) -> str:
     )
 
 
-def compare_growth(folder: Path, sizes: Sequence[tuple[int, int]]) -> None:
-    print("\nGrowth: generated clusters with one failed node, CPU time of the scheduler alone")
-    growth = folder / "growth"
-    growth.mkdir()
+def compare_growth(folder: Path, sizes: Sequence[tuple[int, int]], rounds: int) -> None:
+    print(f"\nGrowth: generated clusters, one node failed; CPU of the scheduler alone, {rounds} rounds alternating")
+    print("  resources  nodes  hamgr                                 Pacemaker (C)                         ratio")
     for resources, nodes in sizes:
-        text = cluster(resources, nodes, failed=True)
-        (growth / f"{resources}.xml").write_text(text, encoding="utf-8")
-    oracle = oracle_cpu_ms(growth, 1)
-    print("  resources  nodes      hamgr   Pacemaker (C)   ratio")
-    for resources, nodes in sizes:
-        ours = hamgr_cpu_ms(growth / f"{resources}.xml", 3 if resources <= 500 else 1)
-        theirs = oracle.get(f"{resources}.xml")
-        beside = f"{theirs:10.1f} ms   {ours / theirs:5.1f}" if theirs else "             -       -"
-        print(f"  {resources:9}  {nodes:5}  {ours:6.0f} ms   {beside}", flush=True)
+        # A folder for each, because crm_simulate's profiling mode takes folders.
+        growth = folder / f"growth-{resources}"
+        growth.mkdir()
+        file = growth / "cib.xml"
+        file.write_text(cluster(resources, nodes, failed=True), encoding="utf-8")
+        ours, theirs = growth_cpu_ms(file, max(1, min(100, 20_000 // (resources * nodes))), rounds)
+        ratio = f"{statistics.median(ours) / statistics.median(theirs):.2f}" if theirs else ""
+        beside = spread(theirs, digits=1) if theirs else "-"
+        print(f"  {resources:9}  {nodes:5}  {spread(ours, digits=1):36}  {beside:36}  {ratio}", flush=True)
+
+
+def growth_cpu_ms(file: Path, repeat: int, rounds: int) -> tuple[list[float], list[float]]:
+    """CPU of each round, hamgr's and Pacemaker's; Pacemaker's is the mean of `repeat`, as its clock ticks every 10 ms."""
+    cib = load_xml(str(file))
+    ours, theirs = [], []
+    for _ in range(rounds):
+        gc.collect()
+        ours.append(cpu_ms(lambda: schedule(cib, NOW), 1))
+        theirs += oracle_cpu_ms(file.parent, repeat).values()
+    return ours, theirs
 
 
 def one_failed_node(folder: Path, rounds: int) -> None:
