@@ -248,7 +248,7 @@ def compare_growth(folder: Path, sizes: Sequence[tuple[int, int]], rounds: int) 
 
 
 def growth_cpu_ms(file: Path, repeat: int, rounds: int) -> tuple[list[float], list[float]]:
-    """CPU of each round, hamgr's and Pacemaker's; Pacemaker's is the mean of `repeat`, as its clock ticks every 10 ms."""
+    """CPU of each round, hamgr's and Pacemaker's, which is the mean of `repeat`: its clock ticks every 10 ms."""
     cib = load_xml(str(file))
     ours, theirs = [], []
     for _ in range(rounds):
