@@ -253,7 +253,8 @@ class Sandbox:
             version = ".".join(map(str, binary.version))
             report(f"started etcd {version} ({binary.path}): {' '.join(record.etcd)}")
         if not record.options.kubeconfig:
-            services.append(plane.api_service(self.layout, record.plan.host, port, control.logs))
+            more = record.options.apiserver_args
+            services.append(plane.api_service(self.layout, record.plan.host, port, control.logs, more))
             services.append(plane.controllers_service(record, control.logs))
             report(f"started a stand-in Kubernetes API server and controllers: {record.api}")
         services += plane.storage_services(self.layout, record, control.logs)

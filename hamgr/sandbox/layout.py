@@ -37,6 +37,7 @@ class Options:
     hamgrd: bool = True
     attach_latency_s: float = 0.3
     detach_latency_s: float = 0.3
+    apiserver_args: tuple[str, ...] = ()
     controllers_args: tuple[str, ...] = ()
     node_args: tuple[str, ...] = ()
     hamgrd_settings: dict[str, object] = field(default_factory=dict)

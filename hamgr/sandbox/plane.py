@@ -33,13 +33,14 @@ def etcd_services(layout: Layout, binary: EtcdBinary, members: Sequence[EtcdMemb
     ]
 
 
-def api_service(layout: Layout, address: str, port: int, logs: Path) -> Service:
+def api_service(layout: Layout, address: str, port: int, logs: Path, more: Sequence[str] = ()) -> Service:
     """The stand-in API server. Killed, it stays down until somebody starts it, and then has its objects again."""
     arguments = [
         f"--listen={address}:{port}",
         f"--tls-dir={layout.tls}",
         f"--token-file={layout.tokens}",
         f"--journal={layout.control / 'apiserver.journal'}",
+        *more,
     ]
     return _python(API_SERVER, arguments, logs, restart_s=None)
 

@@ -6,7 +6,9 @@ Exit codes: 0 stopped, 64 wrong usage, 66 a file that cannot be read, 69 an addr
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import secrets
 import signal
 import sys
 from dataclasses import replace
@@ -47,7 +49,7 @@ def prepare(
 ) -> tuple[list[Listener], Settings]:
     """Listeners and settings from the command line; raises StartFailure."""
     parsed = [parse_address(one) for one in addresses]
-    context, root = None, ""
+    context, root, files = None, "", None
     try:
         if tls_dir is not None:
             files = certificates.ensure(tls_dir, [host for host, _ in parsed])
@@ -55,7 +57,8 @@ def prepare(
         tokens = read_tokens(token_file) if token_file else {}
     except (OSError, ValueError) as error:
         raise StartFailure(EX_NO_INPUT, f"{error}. Check --tls-dir and --token-file.") from error
-    authenticator = Authenticator(tokens, certificates=tls_dir is not None)
+    key = hashlib.sha256(files.server.read_bytes()).digest() if files else secrets.token_bytes(32)
+    authenticator = Authenticator(tokens, certificates=tls_dir is not None, accounts_key=key)
     listeners = [Listener(host, port, context) for host, port in parsed]
     return listeners, Settings(authenticator=authenticator, root_certificate=root)
 
@@ -106,6 +109,11 @@ async def _serve(listeners: list[Listener], settings: Settings, ready_file: Path
     "everything).",
 )
 @click.option(
+    "--audit-log-path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Note every request for a resource in this file: who wanted what, and whether it was allowed.",
+)
+@click.option(
     "--journal",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Keep the objects in this file, so that a server that was killed comes back with them.",
@@ -123,6 +131,7 @@ def main(
     tls_dir: Path | None,
     token_file: Path | None,
     authorization: str,
+    audit_log_path: Path | None,
     journal: Path | None,
     ready_file: Path | None,
     watch_window: int,
@@ -132,7 +141,9 @@ def main(
     try:
         listeners, settings = prepare(addresses, tls_dir, token_file)
         authorizer = RoleBased if authorization == "rbac" else allow_all
-        settings = replace(settings, window=watch_window, journal=journal, authorization=authorizer)
+        settings = replace(
+            settings, window=watch_window, journal=journal, authorization=authorizer, audit=audit_log_path
+        )
         asyncio.run(_serve(listeners, settings, ready_file))
     except StartFailure as failure:
         click.echo(f"apiserver: {failure}", err=True)

@@ -1,19 +1,23 @@
 """Who a request comes from, and whether it may.
 
-Identity comes from a bearer token of the token file or from a client certificate; without either configured everybody
-is the administrator. What an identity may do is an authorizer's word: everything, or what its roles say (rbac.py).
+Identity comes from a bearer token (of the token file, or of a service account) or from a client certificate; without
+either configured everybody is the administrator. What an identity may do is an authorizer's word: everything, or what
+its roles say (rbac.py).
 """
 
 from __future__ import annotations
 
 import csv
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from aiohttp import web
 
+from hamgr.sandbox.apiserver import accounts
 from hamgr.sandbox.apiserver.errors import unauthorized
 from hamgr.sandbox.apiserver.storage import Storage
 
@@ -74,10 +78,14 @@ def allow_all(storage: Storage) -> Authorizer:
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """Knows users by token and by certificate; `required` is off when nothing was configured."""
+    """Knows users by token and by certificate; `required` is off when nothing was configured.
+
+    `accounts_key` signs the tokens of service accounts.
+    """
 
     tokens: Mapping[str, User] = field(default_factory=dict)
     certificates: bool = False
+    accounts_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     @property
     def required(self) -> bool:
@@ -87,7 +95,7 @@ class Authenticator:
         """The user behind a request; raises ApiFailure 401."""
         header = request.headers.get("Authorization", "")
         if header.lower().startswith("bearer "):
-            user = self.tokens.get(header[7:].strip())
+            user = self._bearer(header[7:].strip())
             if user is None and self.required:
                 raise unauthorized()
             return user or ADMINISTRATOR
@@ -99,6 +107,12 @@ class Authenticator:
         if request.path in _OPEN_PATHS:
             return ANONYMOUS
         raise unauthorized()
+
+    def _bearer(self, token: str) -> User | None:
+        if token in self.tokens:
+            return self.tokens[token]
+        account = accounts.bearer(self.accounts_key, token, datetime.now(UTC))
+        return User(*account) if account else None
 
 
 def _certificate_user(certificate: Obj) -> User:

@@ -67,7 +67,8 @@ _CORE = (
     Kind("", "v1", "ResourceQuota", "resourcequotas", True, "V1ResourceQuota", ("quota",), has_status=True),
     Kind("", "v1", "Secret", "secrets", True, "V1Secret", strategy=cluster.SECRET, selectable=_fields("type")),
     Kind("", "v1", "ServiceAccount", "serviceaccounts", True, "V1ServiceAccount", ("sa",),
-         strategy=cluster.SERVICE_ACCOUNT),
+         strategy=cluster.SERVICE_ACCOUNT,
+         subresources=(Subresource("token", "TokenRequest", ("create",), "authentication.k8s.io", "v1"),)),
     Kind("", "v1", "Service", "services", True, "V1Service", ("svc",), ("all",), strategy=services.SERVICE,
          has_status=True, selectable=_fields("spec.clusterIP", "spec.type")),
 )  # fmt: skip

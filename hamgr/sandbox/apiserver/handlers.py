@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
 from hamgr.sandbox.apiserver import discovery, logs, patching, reviews, subresources, tables
+from hamgr.sandbox.apiserver.accounts import request_token
+from hamgr.sandbox.apiserver.audit import AuditLog
 from hamgr.sandbox.apiserver.auth import Attributes, Authorizer, User
 from hamgr.sandbox.apiserver.deletion import DeleteOptions
 from hamgr.sandbox.apiserver.errors import (
@@ -63,10 +66,19 @@ _APPLY_TYPES = ("application/apply-patch+yaml", "application/apply-patch+json")
 class Handlers:
     """Answers requests from a registry."""
 
-    def __init__(self, registry: Registry, authorizer: Authorizer, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        authorizer: Authorizer,
+        stopping: Callable[[], bool],
+        accounts_key: bytes = b"",
+        audit: AuditLog | None = None,
+    ) -> None:
         self.registry = registry
         self._authorizer = authorizer
         self._stopping = stopping
+        self._accounts_key = accounts_key
+        self._audit = audit
 
     # --- resources ----------------------------------------------------------------------------------------------------
 
@@ -97,7 +109,10 @@ class Handlers:
         kind = target.kind
         verb = verb_of(request, target)
         wanted = Attributes(verb, kind.group, kind.plural, target.subresource, target.namespace, target.name)
-        if not self._authorizer.allows(user, wanted):
+        allowed = self._authorizer.allows(user, wanted)
+        if self._audit:
+            self._audit.note(user, wanted, allowed)
+        if not allowed:
             resource = f"{kind.plural}/{target.subresource}" if target.subresource else kind.plural
             place = f' in the namespace "{target.namespace}"' if target.namespace else " at the cluster scope"
             why = f'User "{user.name}" cannot {verb} resource "{resource}" in API group "{kind.group}"{place}'
@@ -225,6 +240,9 @@ class Handlers:
         body = object_of(await read_body(request))
         if sub == "finalize":
             return answer(subresources.finalize(self.registry, kind, target.name, body, options))
+        if sub == "token":
+            account = self.registry.get(kind, target.namespace, target.name)
+            return answer(request_token(self._accounts_key, account, body, datetime.now(UTC)), 201)
         act = {"binding": subresources.bind, "eviction": subresources.evict}.get(sub)
         if act is None:
             raise method_not_allowed()

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from hamgr.sandbox.apiserver import discovery, openapi
+from hamgr.sandbox.apiserver.audit import AuditLog
 from hamgr.sandbox.apiserver.auth import Authenticator, Authorizer, allow_all
 from hamgr.sandbox.apiserver.catalog import BUILT_IN
 from hamgr.sandbox.apiserver.customresources import Definitions
@@ -42,7 +43,8 @@ class Settings:
 
     `window` is how many events of each kind are kept for watches and paged lists. `journal` is the file that keeps
     the objects over a restart; without one they are in memory alone. `authorization` makes the authorizer, which may
-    look at the storage. `root_certificate` (PEM) is what pods are told to trust.
+    look at the storage. `root_certificate` (PEM) is what pods are told to trust. `audit` is the file that every
+    request for a resource is noted in.
     """
 
     window: int = 5000
@@ -50,6 +52,7 @@ class Settings:
     authenticator: Authenticator = field(default_factory=Authenticator)
     authorization: Callable[[Storage], Authorizer] = allow_all
     root_certificate: str = ""
+    audit: Path | None = None
 
 
 DEFAULTS = Settings()
@@ -62,8 +65,15 @@ class ApiServer:
         self.storage = Storage(settings.window)
         self.registry = Registry(self.storage, Catalog(BUILT_IN))
         self._stopping = False
-        self._handlers = Handlers(self.registry, settings.authorization(self.storage), lambda: self._stopping)
         self._authenticator = settings.authenticator
+        self._audit = AuditLog(settings.audit) if settings.audit else None
+        self._handlers = Handlers(
+            self.registry,
+            settings.authorization(self.storage),
+            lambda: self._stopping,
+            self._authenticator.accounts_key,
+            self._audit,
+        )
         self._lifecycle = Lifecycle(self.registry, settings.root_certificate)
         self._journal = Journal(settings.journal) if settings.journal else None
         self._restored = self._journal is not None and self._journal.restore(self.storage)
@@ -95,8 +105,9 @@ class ApiServer:
         """End all watches, so that their connections can close."""
         self._stopping = True
         self.storage.wake_all()
-        if self._journal:
-            self._journal.close()
+        for kept in (self._journal, self._audit):
+            if kept:
+                kept.close()
 
     def application(self) -> web.Application:
         """The HTTP application; every instance serves the same objects."""

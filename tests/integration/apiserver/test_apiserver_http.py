@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from hamgr.sandbox.apiserver import ApiServer, Settings, running
+from hamgr.sandbox.apiserver.accounts import bearer, request_token
 from hamgr.sandbox.apiserver.auth import Authenticator, User
 from hamgr.sandbox.apiserver.rbac import RoleBased
 
@@ -434,6 +437,52 @@ def test_roles_say_who_may_do_what() -> None:
     account = User("system:serviceaccount:kube-system:hamgr")
     tokens = {"hamgr": account, "root": User("root", ("system:masters",))}
     with_api(scenario, Settings(authenticator=Authenticator(tokens), authorization=RoleBased))
+
+
+def test_a_service_account_has_a_token_of_its_own_and_every_request_is_noted(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        admin = {"Authorization": "Bearer root"}
+        asked = {"kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
+        account = "/api/v1/namespaces/default/serviceaccounts/default"
+        code, made = await api.send("POST", f"{account}/token", asked, **admin)
+        assert (code, made["kind"]) == (201, "TokenRequest")
+        bearer = {"Authorization": f"Bearer {made['status']['token']}"}
+        review = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        _, who = await api.send("POST", review, {"kind": "SelfSubjectReview"}, **bearer)
+        assert who["status"]["userInfo"] == {
+            "username": "system:serviceaccount:default:default",
+            "groups": ["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"],
+        }
+        assert (await api.send("GET", PODS, None, **bearer))[0] == 403
+        forged = {"Authorization": f"{bearer['Authorization'][:-2]}xx"}
+        assert (await api.send("GET", PODS, None, **forged))[0] == 401
+        assert (await api.send("POST", f"{account}x/token", asked, **admin))[0] == 404
+        asked["spec"] = {"expirationSeconds": 1}
+        assert (await api.send("POST", f"{account}/token", asked, **admin))[0] == 400
+
+    log = tmp_path / "audit.log"
+    tokens = {"root": User("root", ("system:masters",))}
+    with_api(scenario, Settings(authenticator=Authenticator(tokens), authorization=RoleBased, audit=log))
+    noted = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(each["user"], each["verb"], each["resource"], each["subresource"], each["allowed"]) for each in noted] == [
+        ("root", "create", "serviceaccounts", "token", True),
+        ("system:serviceaccount:default:default", "list", "pods", "", False),
+        ("root", "create", "serviceaccounts", "token", True),
+        ("root", "create", "serviceaccounts", "token", True),
+    ]
+
+
+def test_a_token_is_over_in_time() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    account = {"metadata": {"name": "a", "namespace": "b"}}
+    token = request_token(b"key", account, {"spec": {"expirationSeconds": 600}}, now)["status"]["token"]
+    assert bearer(b"key", token, now + timedelta(seconds=599)) == (
+        "system:serviceaccount:b:a",
+        ("system:serviceaccounts", "system:serviceaccounts:b"),
+    )
+    assert bearer(b"key", token, now + timedelta(seconds=600)) is None
+    assert bearer(b"other", token, now) is None
+    assert bearer(b"key", "nonsense", now) is None
 
 
 def test_logs_come_from_the_agent_of_the_node() -> None:
