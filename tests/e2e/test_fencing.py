@@ -20,7 +20,7 @@ def test_fencing_a_healthy_pod_moves_it_with_proof_and_cleanup_lets_it_come_back
         assert done.returncode == 0, done.stderr
         last = done.stdout.strip().splitlines()[-1]
         assert last.startswith("proof: ")
-        wait_until(lambda: live.active_pod() and live.host() != host, _PATIENCE_S)
+        wait_until(lambda: live.moved_from(host), _PATIENCE_S)
         live.await_more(writer)
     (record,) = live.fences()[fences:]
     assert record.outcome is Outcome.SUCCEEDED
@@ -46,7 +46,7 @@ def test_fencing_a_healthy_node_moves_what_runs_there_and_it_takes_part_again(li
         done = live.hamgr("fence", host, "--yes")
         assert done.returncode == 0, done.stderr
         assert "succeeded by level volume" in done.stdout
-        wait_until(lambda: live.active_pod() and live.host() != host, _PATIENCE_S)
+        wait_until(lambda: live.moved_from(host), _PATIENCE_S)
         live.await_more(writer)
         live.await_whole()
     (record,) = live.fences()[fences:]

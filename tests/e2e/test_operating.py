@@ -11,7 +11,7 @@ _PATIENCE_S = 100.0
 
 
 def settled_elsewhere(live, node):
-    return live.active_pod() and live.host() != node and live.status().transition is None
+    return live.moved_from(node) and live.status().transition is None
 
 
 def test_a_planned_move_there_and_back(live):

@@ -115,7 +115,7 @@ def crash_and_come_back(live) -> None:
         unknown = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": "silent"}
         # What the node lifecycle controller would say after 50 s.
         live.request("patch", f"/api/v1/nodes/{host}/status", {"status": {"conditions": [unknown]}})
-        wait_until(lambda: live.active_pod() and live.host() != host, _PATIENCE_S)
+        wait_until(lambda: live.moved_from(host), _PATIENCE_S)
     record = live.fences()[fences]
     assert (record.outcome, record.level.devices) == (Outcome.SUCCEEDED, ("switch",))
     live.await_whole()

@@ -65,6 +65,15 @@ def test_an_unreachable_etcd_is_one_sentence(capsys, monkeypatch):
     assert "etcd endpoint http://127.0.0.1:1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("general", [["--config", "FILE"], ["--config=FILE"]])
+def test_the_general_option_stands_before_every_verb_simulate_too(capsys, tmp_path, general):
+    file = tmp_path / "hamgrd.yaml"
+    file.write_text("cluster: t\netcd: {endpoints: ['http://127.0.0.1:9']}\n")
+    for verb in (["simulate", "--live"], ["status"]):
+        assert main([*(word.replace("FILE", str(file)) for word in general), *verb]) == 69
+        assert "connection refused by etcd endpoint http://127.0.0.1:9" in capsys.readouterr().err
+
+
 def test_a_bug_is_one_line_too(capsys, monkeypatch):
     monkeypatch.setattr("hamgr.cli.status.open_store", lambda _target: 1 / 0)
     assert main(["status"]) == 1
