@@ -187,12 +187,12 @@ def _assign_instance(
             or clone.counts.get(node, 0) >= per_host
         ):
             _ban_instance(child, node)
-    backup = [(part, dict(part.allowed)) for part in placement.with_descendants(child)]
+    backup = dict(child.allowed)
     chosen = child.behavior.assign(work, child, preferred)
     if chosen is not None and preferred is not None and chosen is not preferred:
-        for part, table in backup:
-            part.allowed = table
-            placement.unassign(work, part)
+        if child.variant == Variant.PRIMITIVE:
+            child.allowed = backup
+            placement.unassign(work, child)
         return False
     if chosen is not None:
         clone.counts[chosen] = clone.counts.get(chosen, 0) + 1

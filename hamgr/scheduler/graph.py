@@ -25,6 +25,7 @@ from hamgr.scheduler.state import (
     PSEUDO,
     RUNNABLE,
     Act,
+    Rsc,
     Work,
 )
 from hamgr.scheduler.transition import Action
@@ -43,7 +44,6 @@ def build(work: Work) -> tuple[tuple[Action, ...], tuple[tuple[int, int], ...]]:
     An edge may begin at an action that is not in the graph: one that would be needed, but cannot be carried out. What
     waits for it never happens.
     """
-    notifications.create_all(work)
     included: list[Act] = []
     edges: list[tuple[int, int]] = []
     for action in _considered(work):
@@ -59,12 +59,30 @@ def build(work: Work) -> tuple[tuple[Action, ...], tuple[tuple[int, int], ...]]:
 
 def _considered(work: Work) -> Iterator[Act]:
     """All actions in the order of Pacemaker's graph, which decides among those that may be carried out at once."""
-    resources_left = list(reversed(work.resources))
-    while resources_left:
-        rsc = resources_left.pop()
+    for rsc in work.resources:
+        yield from _actions_of(work, rsc)
+    yield from reversed(work.actions[:])
+
+
+def _actions_of(work: Work, rsc: Rsc) -> Iterator[Act]:
+    if rsc.bundle is not None:
+        if rsc.bundle.child is not None:
+            yield from _actions_of(work, rsc.bundle.child)
+        # Its own pseudo-actions come with those of the cluster, at the end.
+        for replica in rsc.bundle.replicas:
+            for part in (replica.ip, replica.container, replica.remote):
+                if part is not None:
+                    yield from _actions_of(work, part)
+        return
+    if rsc.is_clone():
+        notifications.create(work, rsc)
+        for child in rsc.children:
+            yield from _actions_of(work, child)
         yield from reversed(rsc.action_list)
-        resources_left.extend(reversed(rsc.children))
-    yield from reversed(work.actions)
+        return
+    yield from reversed(rsc.action_list)
+    for child in rsc.children:
+        yield from _actions_of(work, child)
 
 
 def _wanted(action: Act) -> bool:

@@ -124,7 +124,7 @@ class GroupBehavior:
             if rsc.ordered:
                 down, downed = O_OPTIONAL, O_IMPLIES_THEN
         elif rsc.colocated:
-            colocation.add(work, "group:internal_colocation", member, last, INFINITY, influence=True)
+            colocation.add(work, "group:internal_colocation", member, last, INFINITY, influence=member.critical)
         pairs = [("start", "running", "stop", "stopped")]
         if promotable:
             pairs.append(("promote", "promoted", "demote", "demoted"))

@@ -18,7 +18,6 @@ from hamgr.scheduler.state import (
     Act,
     NodeRt,
     Rsc,
-    Variant,
     Work,
 )
 
@@ -96,8 +95,8 @@ def _after(phases: dict[str, Phase], first: str, then: str) -> None:
 
 
 def create(work: Work, clone: Rsc) -> None:
-    """Make the instances' notify actions, once it is settled which phases take place."""
-    for action in list(clone.action_list):
+    """Settle which phases of a clone take place, and make its instances' notify actions for them."""
+    for action in reversed(clone.action_list[:]):
         clone.behavior.action_flags(action, None)
     for phase in clone.notify_phases.values():
         _create(work, clone, phase, _happening(clone))
@@ -175,13 +174,3 @@ def after_fencing(work: Work, stop: Act, rsc: Rsc, fence: Act) -> None:
     """Tell the surviving instances of a clone when a peer has been stopped by fencing."""
     phase = _phase(work, rsc, "stop", None, fence)
     _create(work, rsc.top(), phase, {"stop"})
-
-
-def create_all(work: Work) -> None:
-    """Make the notify actions of all clones that want them."""
-    for top in work.resources:
-        rsc = top
-        if rsc.variant == Variant.BUNDLE and rsc.bundle is not None and rsc.bundle.child is not None:
-            rsc = rsc.bundle.child
-        if rsc.variant == Variant.CLONE and rsc.notify_phases:
-            create(work, rsc)

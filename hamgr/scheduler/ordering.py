@@ -248,8 +248,6 @@ def _update_one(work: Work, then: Act) -> Iterator[Act]:
         then.flags &= ~RUNNABLE
     then_rsc = then.rsc
     for link in reversed(then.before[:]):
-        if link.flags == O_NONE:
-            continue
         first = link.action
         changed = 0
         if link.flags & O_SAME_NODE:

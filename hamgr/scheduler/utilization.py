@@ -179,7 +179,9 @@ def _merge(work: Work, rsc: Rsc, table: NodeScores | None, attribute: str, facto
         if rsc.merging:
             return table or {}
         rsc.merging = True
-        table = _merge(work, rsc.children[0], table, attribute, factor)
+        # A group's last member is with all the others, so that its own preferences contain theirs.
+        member = rsc.children[-1] if table is None else rsc.children[0]
+        table = _merge(work, member, table, attribute, factor)
         for constraint in colocation.with_primaries(rsc):
             part = colocation.float32(constraint.score / INFINITY)
             table = _merge(work, constraint.primary, table, constraint.attribute, part)
