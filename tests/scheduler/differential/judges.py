@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
@@ -18,7 +20,9 @@ from hamgr.cib.xml import load_xml
 from hamgr.cli.simulate import answer, document
 
 # Pacemaker needs 40 ms. On some clusters (placement by utilization with a group, for one) its scheduler never ends.
-PATIENCE_S = 4.0
+PATIENCE_CPU_S = 3
+# A busy machine may keep it waiting for long.
+PATIENCE_S = 120.0
 
 
 class NoOracle(Exception):
@@ -27,6 +31,10 @@ class NoOracle(Exception):
 
 def oracle_installed() -> bool:
     return shutil.which("crm_simulate") is not None
+
+
+def _limit_cpu() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE_CPU_S, PATIENCE_CPU_S + 1))
 
 
 def ask_oracle(text: str) -> Answer:
@@ -39,10 +47,19 @@ def ask_oracle(text: str) -> Answer:
         environment = {**os.environ, "TZ": "UTC"}
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment, check=False, cwd=folder
+                command,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                env=environment,
+                check=False,
+                cwd=folder,
+                preexec_fn=_limit_cpu,
             )
         except subprocess.TimeoutExpired:
             raise NoOracle("crm_simulate did not end") from None
+        if -done.returncode in (signal.SIGXCPU, signal.SIGKILL):
+            raise NoOracle("crm_simulate did not end")
         # Exit 1 says that the simulated transition got stuck half-way: an answer, too.
         if done.returncode not in (0, 1) or not graph.exists() or "<revised_cluster_status>" not in done.stdout:
             raise NoOracle(f"crm_simulate: exit {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}")
