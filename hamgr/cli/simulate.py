@@ -19,11 +19,9 @@ from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.simulate_options import Options
 from hamgr.scheduler import Transition, schedule, simulator
 from hamgr.scheduler.engine import effective_time, run
-from hamgr.scheduler.state import Rsc
 
 TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
     from typing import Any
 
@@ -152,14 +150,14 @@ def _run(options: Options) -> int:
     transition = schedule(cib, now)
     for warning in transition.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if options.why and options.output == "text":
-        sys.stdout.write(_why(options.why, cib, now, transition))
+    if options.why:
+        sys.stdout.write(_why(options.why, cib, now, options.output))
     else:
         simulation = simulator.execute(cib, transition, now, failing)
         show = _json if options.output == "json" else _text
         sys.stdout.write(show(cib, now, transition, simulation))
     if options.show_scores and options.output == "text":
-        from hamgr.cli.render_reasons import score_lines
+        from hamgr.cli.render_scores import score_lines
 
         sys.stdout.write("\n".join(("\nAllocation scores:", *score_lines(run(cib, now)))) + "\n")
     sys.stdout.flush()
@@ -180,25 +178,20 @@ def _text(cib: Cib, now: int, transition: Transition, simulation: simulator.Simu
     return render(status.unpack(cib, when), transition, simulation, status.unpack(simulation.cib, when))
 
 
-def _why(name: str, cib: Cib, now: int, transition: Transition) -> str:
-    from hamgr.cli.render_reasons import reason_lines, score_lines
+def _why(name: str, cib: Cib, now: int, output: str) -> str:
+    from hamgr.cli import render_why
+    from hamgr.scheduler import explain
 
-    work = run(cib, now)
-    found = [rsc for top in work.resources for rsc in _family(top) if name in (rsc.id, rsc.id.split(":")[0])]
-    if not found:
-        raise CommandError(f"there is no resource {name}", Exit.NO_OBJECT)
-    parents = {rsc.parent.id for rsc in found if rsc.parent is not None}
-    lines = reason_lines(name, parents, transition.reasons, transition.summary)
-    ids = {rsc.id for rsc in found}
-    scores = [line for line in score_lines(work) if line.split(" ", 1)[0] in ids]
-    told = [f"  * {line}" for line in (*lines, *scores)] or ["  * nothing was decided about it: it stays as it is"]
-    return "\n".join((f"{name}:", *told)) + "\n"
+    work = run(cib, now, explain=True)
+    accounts = explain.accounts(work, name)
+    if not accounts:
+        near = simulate_input.meant(name, explain.names(work))
+        raise CommandError(f"there is no resource {name}{near}", Exit.NO_OBJECT)
+    if output == "json":
+        from hamgr.cli.json_text import dumps
 
-
-def _family(rsc: Rsc) -> Iterator[Rsc]:
-    yield rsc
-    for child in rsc.children:
-        yield from _family(child)
+        return dumps({"why": render_why.plain(accounts)}) + "\n"
+    return render_why.render(accounts)
 
 
 if __name__ == "__main__":

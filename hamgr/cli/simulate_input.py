@@ -8,6 +8,8 @@ from hamgr.cli.exits import CommandError, Exit
 
 TYPE_CHECKING = False  # as typing has it; neither that nor pathlib is cheap enough to import for nothing
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hamgr.store.values import Snapshot
 
 
@@ -25,6 +27,14 @@ def from_file(path: str) -> Cib:
         raise CommandError(f"{path}: {error}", Exit.CONFIG) from None
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}", Exit.NO_INPUT) from None
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """What a mistyped name may have been, as the end of a sentence; empty when nothing comes near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def live(config: str) -> Cib:

@@ -187,6 +187,8 @@ def _assign_instance(
             or clone.counts.get(node, 0) >= per_host
         ):
             _ban_instance(child, node)
+            if work.explain and clone.counts.get(node, 0) >= per_host:
+                work.because("clone-node-max", child, node, score=-INFINITY)
     backup = dict(child.allowed)
     chosen = child.behavior.assign(work, child, preferred)
     if chosen is not None and preferred is not None and chosen is not preferred:

@@ -284,7 +284,7 @@ def _apply_to_priority(dependent: Rsc, primary: Rsc, constraint: Colocation) -> 
 
 def add_dependent_scores(work: Work, rsc: Rsc, constraint: Colocation, positive: bool = False) -> None:
     """Merge a dependent's preferences into a primary's scores, unless no node would remain."""
-    dependent = constraint.dependent
+    dependent, before = constraint.dependent, rsc.allowed
     rsc.allowed = dependent.behavior.add_scores(
         work,
         dependent,
@@ -293,6 +293,8 @@ def add_dependent_scores(work: Work, rsc: Rsc, constraint: Colocation, positive:
         float32(constraint.score / INFINITY),
         MERGE_OPTIONAL | (MERGE_POSITIVE if positive else 0),
     )
+    if work.explain:
+        work.scores_changed("with-dependent", rsc, before, constraint=constraint.id, dependent=dependent.id)
 
 
 def add_scores(

@@ -62,9 +62,13 @@ def schedule(cib: Cib, now: datetime | int) -> Transition:
     return Transition(made, edges, summary.lines(work), tuple(work.warnings), tuple(work.reasons))
 
 
-def run(cib: Cib, now: datetime | int) -> Work:
-    """All stages up to the applied orderings; the working state, for those who want to look at it."""
+def run(cib: Cib, now: datetime | int, explain: bool = False) -> Work:
+    """All stages up to the applied orderings; the working state, for those who want to look at it.
+
+    ``explain``: let each step of a score leave its reason as well, which takes time.
+    """
     work = status.unpack(cib, effective_time(cib, now))
+    work.explain = explain
     # Placement follows chains of colocations, a few calls for each resource of the chain.
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 2000 + 20 * len(work.by_id)))
     health.apply(work)

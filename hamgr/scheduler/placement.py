@@ -148,8 +148,11 @@ def assign(work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
     rsc.allocating = True
     _apply_colocations(work, rsc)
     if rsc.next_role == STOPPED:
+        before = dict(rsc.allowed) if work.explain else {}
         for node in rsc.allowed:
             rsc.allowed[node] = -INFINITY
+        if work.explain:
+            work.scores_changed("to-be-stopped", rsc, before)
     elif not work.quorum and work.options.quorum_policy == "freeze" and rsc.next_role > rsc.role:
         rsc.next_role = rsc.role
     if work.options.fencing and not work.have_stonith_resource:
@@ -178,12 +181,18 @@ def _apply_colocations(work: Work, rsc: Rsc) -> None:
 
 def _apply_this_with(work: Work, rsc: Rsc, constraint: Colocation) -> None:
     archive = None
+    before = dict(rsc.allowed) if work.explain else {}
     if constraint.dependent_role >= PROMOTED or -INFINITY < constraint.score < 0:
         archive = dict(rsc.allowed)
     constraint.primary.behavior.assign(work, constraint.primary, None)
     rsc.behavior.apply_colocation(work, rsc, constraint.primary, constraint, True)
     if archive is not None and not any_available(rsc.allowed):
         rsc.allowed = archive
+    if work.explain:
+        primary = constraint.primary
+        nodes = dict.fromkeys(leaf.assigned_to.name for leaf in primary.leaves() if leaf.assigned_to is not None)
+        data: dict[str, str | int] = {"constraint": constraint.id, "primary": primary.id, "wanted": constraint.score}
+        work.scores_changed("with-primary", rsc, before, where=" and ".join(nodes), **data)
 
 
 def _stay(work: Work, rsc: Rsc) -> None:

@@ -86,6 +86,8 @@ def add_scores(work: Work, clone: Rsc) -> None:
             score = promotion_score(child, node) or 0
             if score > 0:
                 child.allowed[node] = scores.add(child.allowed[node], score)
+                if work.explain:
+                    work.because("promotion-preference", child, node, score=score)
             child.priority = max(child.priority, score)
 
 

@@ -719,7 +719,7 @@ class Work:
         self.max_valid_nodes = 0
         self.warnings: list[str] = []
         self.reasons: list[Reason] = []
-        self.explain = False
+        self.explain = False  # whether each step of a score leaves its reason, too
 
     def next_id(self) -> int:
         self.last_action_id += 1
@@ -744,6 +744,12 @@ class Work:
             tied = (leaf for top in self.resources for leaf in top.leaves() if leaf.clone_name == name)
             rsc = next((leaf.top() for leaf in tied), None)
         return rsc
+
+    def scores_changed(self, code: str, rsc: Rsc, before: NodeScores, **data: str | int) -> None:
+        """Leave the reason for which a resource's scores are no longer as they were."""
+        for node, score in rsc.allowed.items():
+            if before.get(node) != score:
+                self.because(code, rsc, node, before=before.get(node, node.weight), score=score, **data)
 
     def node(self, name: str) -> NodeRt | None:
         """A node by its name or id."""

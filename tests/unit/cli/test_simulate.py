@@ -131,11 +131,14 @@ def test_what_if_an_operation_failed(cib_file: str, capsys: pytest.CaptureFixtur
 
 def test_why_names_placement_constraint_and_failure(cib_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([cib_file, "--why", "A"]) == 0
-    shown = capsys.readouterr().out
-    assert "recover n1" in shown
-    assert "monitor failed on n1 (exit code 7)" in shown
-    assert "constraint here: score 50 on n1" in shown
-    assert "is to run on n1 (score 50)" in shown
+    assert capsys.readouterr().out == (
+        "A is Started on n1. It will be recovered there.\n"
+        "  * Its monitor (every 10 s) failed on n1 (exit code 7); it is recovered.\n"
+        "  Nodes:\n"
+        "  * n1: score 50, chosen\n"
+        "            +50  constraint here\n"
+        "  * n2: score 0\n"
+    )
 
 
 def test_scores(cib_file: str, capsys: pytest.CaptureFixture[str]) -> None:
