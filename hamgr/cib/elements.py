@@ -68,6 +68,8 @@ def parse(document: bytes) -> Element:
 
     A document type declaration is refused: it is what entity bombs and references to files are made of.
     """
+    if not document.strip():
+        raise DocumentError("is empty")
     above = Element("", {}, 0)
     unfinished = [above]
     parser = expat.ParserCreate()

@@ -103,8 +103,9 @@ _DOING = {
     "stopped": "stop",
     "promoted": "promote",
     "demoted": "demote",
+    "notified": "notify",
 }
-_DONE = {"start": "started", "stop": "stopped", "promote": "promoted", "demote": "demoted", "monitor": "monitored"}
+_DONE = {"start": "started", "stop": "stopped", "promote": "promoted", "demote": "demoted", "notify": "notified"}
 
 
 def render(accounts: Sequence[Account]) -> str:
@@ -209,6 +210,8 @@ def _cause(reason: str) -> str:
         return "the cluster has no quorum (no-quorum-policy=freeze)"
     if reason == "no quorum":
         return "the cluster has no quorum"
+    if reason == "required stonith":
+        return "a node has to be fenced, or let in again, first"
     if reason == "resource definition change":
         return "its definition has changed since it was started"
     if reason.startswith("colocation with "):

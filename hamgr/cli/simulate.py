@@ -85,14 +85,43 @@ def answer(
     return transition, simulation, simulator.view(simulation.cib, now)
 
 
-def _failures(texts: list[str]) -> dict[str, int]:
+def _failures(texts: list[str], cib: Cib, now: int) -> dict[str, int]:
+    """The operations that are told to fail, and how: exit codes by "RESOURCE_OPERATION_INTERVAL@NODE"."""
     found = {}
     for text in texts:
-        key, equals, rc = text.rpartition("=")
-        if not equals or "@" not in key or not rc.isdigit():
-            raise CommandError(f'--op-fail "{text}" is not of the form RSC_OP_INTERVAL@NODE=RC', Exit.USAGE)
+        key, _, rc = text.rpartition("=")
+        operation, _, node = key.rpartition("@")
+        resource, task, interval = [*operation.rsplit("_", 2), "", ""][:3]
+        if not (resource and task and interval.isdigit() and node and rc.isdigit() and int(rc) < 256):
+            what = f'--op-fail "{text}" is not of the form RSC_OP_INTERVAL@NODE=RC'
+            raise CommandError(f"{what}, such as db_monitor_10000@n1=7", Exit.USAGE)
+        _known_node(node, cib)
+        from hamgr.scheduler import status
+
+        known = simulate_input.resource_names(status.unpack(cib, effective_time(cib, now)))
+        if resource not in known:
+            near = simulate_input.meant(resource, known)
+            raise CommandError(f"there is no resource {resource}{near}", Exit.NO_OBJECT)
         found[key] = int(rc)
     return found
+
+
+def _unhappened(failing: dict[str, int], simulation: simulator.Simulation) -> list[str]:
+    """Operations that were told to fail and have no part in the transition."""
+    done = {
+        f"{name}_{action.task}_{action.interval_ms}@{action.node}"
+        for action in simulation.executed
+        for name in (action.resource, action.history_id)
+    }
+    # After a failure nothing more is executed, so only without one does this tell that there is no such action.
+    return [] if done & set(failing) else list(failing)
+
+
+def _known_node(name: str, cib: Cib) -> None:
+    known = {node.name for node in cib.nodes} | {state.name for state in cib.node_states}
+    if name not in known:
+        near = simulate_input.meant(name, known) or f"; nodes are {', '.join(sorted(known))}"
+        raise CommandError(f"there is no node {name}{near}", Exit.NO_HOST)
 
 
 def _moment(text: str) -> int:
@@ -111,10 +140,8 @@ def _cib(options: Options) -> Cib:
     if bool(options.file) == options.live:
         raise CommandError("name one thing to simulate: a CIB.xml, a cluster file, or --live", Exit.USAGE)
     cib = simulate_input.live(options.config) if options.live else simulate_input.from_file(options.file)
-    known = {node.name for node in cib.nodes} | {state.name for state in cib.node_states}
     for name in (*options.node_up, *options.node_down, *options.node_fail):
-        if name not in known:
-            raise CommandError(f"there is no node {name}; nodes are {', '.join(sorted(known))}", Exit.NO_HOST)
+        _known_node(name, cib)
     return simulator.inject(cib, options.node_up, options.node_down, options.node_fail)
 
 
@@ -146,7 +173,8 @@ def _run(options: Options) -> int:
     if options.help:
         sys.stdout.write(simulate_options.help_text())
         return Exit.OK
-    failing, now, cib = _failures(options.op_fail), _moment(options.at), _cib(options)
+    now, cib = _moment(options.at), _cib(options)
+    failing = _failures(options.op_fail, cib, now)
     transition = schedule(cib, now)
     for warning in transition.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -154,6 +182,8 @@ def _run(options: Options) -> int:
         sys.stdout.write(_why(options.why, cib, now, options.output))
     else:
         simulation = simulator.execute(cib, transition, now, failing)
+        for key in _unhappened(failing, simulation):
+            print(f"warning: --op-fail: there is no {key} in this transition, so it cannot fail", file=sys.stderr)
         show = _json if options.output == "json" else _text
         sys.stdout.write(show(cib, now, transition, simulation))
     if options.show_scores and options.output == "text":
@@ -185,7 +215,7 @@ def _why(name: str, cib: Cib, now: int, output: str) -> str:
     work = run(cib, now, explain=True)
     accounts = explain.accounts(work, name)
     if not accounts:
-        near = simulate_input.meant(name, explain.names(work))
+        near = simulate_input.meant(name, simulate_input.resource_names(work))
         raise CommandError(f"there is no resource {name}{near}", Exit.NO_OBJECT)
     if output == "json":
         from hamgr.cli.json_text import dumps

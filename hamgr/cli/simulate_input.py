@@ -10,6 +10,7 @@ TYPE_CHECKING = False  # as typing has it; neither that nor pathlib is cheap eno
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from hamgr.scheduler.state import Work
     from hamgr.store.values import Snapshot
 
 
@@ -35,6 +36,11 @@ def meant(name: str, known: Iterable[str]) -> str:
 
     near = get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def resource_names(work: Work) -> list[str]:
+    """What a resource may be called by people: its id, an instance with and without its number."""
+    return list(dict.fromkeys(name for rsc in work.by_id.values() for name in (rsc.id.partition(":")[0], rsc.id)))
 
 
 def live(config: str) -> Cib:

@@ -73,6 +73,8 @@ def parse(arguments: Sequence[str]) -> Options:
             if not rest:
                 raise CommandError(f"{option} needs a value: {option} {stands_for}", Exit.USAGE)
             value = rest.pop(0)
+        if stands_for and not value:
+            raise CommandError(f"{option} needs a value: {option} {stands_for}", Exit.USAGE)
         if "|" in stands_for and value not in stands_for.split("|"):
             raise CommandError(f'{option} "{value}": choose one of {stands_for}', Exit.USAGE)
         given.setdefault(option, []).append(value)

@@ -99,11 +99,6 @@ def accounts(work: Work, name: str) -> tuple[Account, ...]:
     return tuple(found)
 
 
-def names(work: Work) -> list[str]:
-    """What can be asked about: all resources, instances without their numbers."""
-    return list(dict.fromkeys(rsc.id.partition(":")[0] for rsc in work.by_id.values()))
-
-
 def _around(rsc: Rsc) -> Iterator[Rsc]:
     while rsc.parent is not None:
         rsc = rsc.parent

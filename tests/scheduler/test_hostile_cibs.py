@@ -59,7 +59,7 @@ def simulate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[st
 
 REFUSED = {
     "not XML": ("nodes: [a, b]\n", "not well-formed"),
-    "empty": ("", "not well-formed"),
+    "empty": ("", "is empty"),
     "truncated": (cib(A)[:300], "not well-formed"),
     "binary": (bytes(range(256)), "not UTF-8"),
     "unknown encoding": (b'<?xml version="1.0" encoding="klingon"?><cib/>', "not well-formed"),

@@ -129,6 +129,12 @@ def test_what_if_an_operation_failed(cib_file: str, capsys: pytest.CaptureFixtur
     assert "A\t(ocf:pacemaker:Dummy):\t FAILED n1" in shown.split("Revised Cluster Status")[1]
 
 
+def test_an_operation_that_does_not_happen_cannot_fail(cib_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([cib_file, "--op-fail", "P_stop_0@n1=1"]) == 0
+    said = capsys.readouterr().err
+    assert said == "warning: --op-fail: there is no P_stop_0@n1 in this transition, so it cannot fail\n"
+
+
 def test_why_names_placement_constraint_and_failure(cib_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([cib_file, "--why", "A"]) == 0
     assert capsys.readouterr().out == (
@@ -161,8 +167,17 @@ def test_json_is_one_object(cib_file: str, capsys: pytest.CaptureFixture[str]) -
         ([], 64, "--live"),
         (["FILE", "--live"], 64, "one thing"),
         (["FILE", "--at", "yesterday"], 64, "yesterday"),
+        (["FILE", "--at", "2022-01-01 noon"], 64, "noon"),
+        (["FILE", "--at", ""], 64, "--at TIME"),
         (["FILE", "--op-fail", "A_start"], 64, "A_start"),
+        (["FILE", "--op-fail", "A_start_0@n1=often"], 64, "such as db_monitor_10000@n1=7"),
+        (["FILE", "--op-fail", "A_start_0@n1=256"], 64, "256"),
+        (["FILE", "--op-fail", "A_start_0@n9=1"], 68, "no node n9; nodes are n1, n2"),
+        (["FILE", "--op-fail", "Z_start_0@n1=1"], 105, "no resource Z"),
         (["FILE", "--node-fail", "n9"], 68, "n9"),
+        (["FILE", "--node-fail", "elsewhere"], 68, "no node elsewhere; nodes are n1, n2"),
+        (["/"], 66, "directory"),
+        (["/dev/null"], 78, "empty"),
         (["FILE", "--why", "Z"], 105, "Z"),
         (["FILE", "--no-such-option"], 64, "--no-such-option"),
         (["/nonexistent.xml"], 66, "/nonexistent.xml"),
