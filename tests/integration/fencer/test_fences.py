@@ -26,6 +26,7 @@ from hamgr.fencer import (
     unfence,
     unfence_by_order,
 )
+from hamgr.fencer.topology import Delay
 from hamgr.kube.objects import LABEL_ROLE, NODE, POD, VOLUME_ATTACHMENT
 
 LOST = reason("node-lost", node="n1")
@@ -131,6 +132,37 @@ def test_a_detach_that_never_ends_is_no_proof(world: World, fence: RunFence) -> 
     assert world.volume.unique_name in world.in_use()
     finalizers = world.kube.list(VOLUME_ATTACHMENT.collection()).items[0]["metadata"]["finalizers"]
     assert finalizers  # never stripped by us
+
+
+def test_a_delay_is_on_record_and_comes_before_everything_else(fence: RunFence) -> None:
+    seen: list[tuple[list[str], Phase, bool]] = []
+
+    def look(record: FenceRecord) -> None:
+        seen.append(([step.code for step in record.steps], record.phase, record.discovered))
+
+    delay = Delay(base_s=0.05, random_s=0.05, priority_s=0.05)
+    record = fence(LevelConfig(Level.VOLUME, delay=delay), on_change=look)
+    assert (["waiting-delay"], Phase.INTENT, False) in seen
+    (told,) = [step.data["seconds"] for step in record.steps if step.code == "waiting-delay"]
+    assert 0.1 <= told <= 0.15
+
+
+def test_a_volume_that_other_nodes_use_by_right_is_taken_from_the_fenced_one_alone(
+    world: World, fence: RunFence
+) -> None:
+    """ReadWriteMany on a driver that attaches: the same disk has an attachment a node."""
+    pv = "/api/v1/persistentvolumes/pv-1"
+    world.kube.patch_merge(pv, {"spec": {"accessModes": ["ReadWriteMany"]}})
+    world.set_node("n2", ready="True", in_use=(world.volume.unique_name,))
+    world.pod("db-n2", node="n2")
+    world.attach("n2")
+    record = fence()
+    assert record.outcome is Outcome.SUCCEEDED
+    assert world.attacher.detached == [("pv-1", "n1")]
+    assert world.attachments() == [world.volume.attachment_name("n2")]
+    assert world.pods() == ["db-n2"]
+    assert world.in_use("n2") == [world.volume.unique_name]
+    assert world.in_use("n1") == [OTHER_IN_USE]
 
 
 def test_what_a_fence_waits_for_is_on_record_while_it_waits(
