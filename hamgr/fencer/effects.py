@@ -13,17 +13,13 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from hamgr.fencer.machine import Act, Effect, NodeSeen
-from hamgr.fencer.observe import node_seen
+from hamgr.fencer.observe import OWN_TAINT, OWNER_ANNOTATION, node_seen
 from hamgr.fencer.records import FenceRecord, PodRef, VolumeRef
 from hamgr.kube import nodes, pods, services, volumes
 from hamgr.kube.errors import Conflict, Invalid, NotFound
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import NODE, POD, name_of
 
-OWNER_ANNOTATION = "hamgr.io/out-of-service"
-TAINT_VALUE = "hamgr"
-TAINT_EFFECT = "NoSchedule"  # the key alone releases volumes (FACTS 2.3); NoExecute would evict everybody's pods
-_TAINT = {"key": nodes.OUT_OF_SERVICE, "value": TAINT_VALUE, "effect": TAINT_EFFECT}
 _ANNOTATION_PATH = f"/metadata/annotations/{OWNER_ANNOTATION.replace('/', '~1')}"
 
 
@@ -89,13 +85,17 @@ def taint_patch(node: Mapping[str, Any], seen: NodeSeen, owner: str) -> list[dic
     annotate: dict[str, Any] = {"op": "add", "path": _ANNOTATION_PATH, "value": owner}
     if not node["metadata"].get("annotations"):
         annotate = {"op": "add", "path": "/metadata/annotations", "value": {OWNER_ANNOTATION: owner}}
-    return [*_same_node(seen), {"op": "add", "path": "/spec/taints", "value": [*nodes.taints(node), _TAINT]}, annotate]
+    return [
+        *_same_node(seen),
+        {"op": "add", "path": "/spec/taints", "value": [*nodes.taints(node), OWN_TAINT]},
+        annotate,
+    ]
 
 
 def untaint_patch(node: Mapping[str, Any]) -> list[dict[str, Any]]:
     """JSON patch that takes our taint and what says whose it is from exactly this state of the node; empty: no need."""
     before = nodes.taints(node)
-    others = [t for t in before if {"key": t["key"], "value": t.get("value", ""), "effect": t["effect"]} != _TAINT]
+    others = [t for t in before if {key: t.get(key, "") for key in OWN_TAINT} != OWN_TAINT]
     edits: list[dict[str, Any]] = []
     if others != before:
         edits.append({"op": "add", "path": "/spec/taints", "value": others})
@@ -122,6 +122,12 @@ def _taint(kube: Kube, record: FenceRecord, act: Act, node: NodeSeen) -> tuple[s
     return path, taint_patch(kube.get(path), node, record.id)
 
 
+def _untaint(kube: Kube, record: FenceRecord, act: Act, node: NodeSeen) -> tuple[str, list[dict[str, Any]]]:
+    del act, node
+    path = NODE.path(record.target.node)
+    return path, untaint_patch(kube.get(path))
+
+
 def _path(pod: PodRef) -> str:
     return POD.path(pod.name, pod.namespace)
 
@@ -133,4 +139,8 @@ _EFFECTS: Mapping[Effect, Callable[[Kube, Act], None]] = {
     Effect.DELETE_ATTACHMENT: _delete_attachments,
 }
 _NodePatch: TypeAlias = Callable[[Kube, FenceRecord, Act, NodeSeen], tuple[str, list[dict[str, Any]]]]
-_NODE_PATCHES: Mapping[Effect, _NodePatch] = {Effect.REMOVE_IN_USE: _release, Effect.TAINT: _taint}
+_NODE_PATCHES: Mapping[Effect, _NodePatch] = {
+    Effect.REMOVE_IN_USE: _release,
+    Effect.TAINT: _taint,
+    Effect.UNTAINT: _untaint,
+}

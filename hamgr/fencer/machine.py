@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from hamgr.fencer.reasons import Reason, reason
-from hamgr.fencer.records import FenceRecord, Outcome, Phase, PodRef, Proof, Tried, VolumeRef
+from hamgr.fencer.records import POWER_LEVELS, FenceRecord, Outcome, Phase, PodRef, Proof, Tried, VolumeRef
 from hamgr.fencer.topology import Level
 
 RELEASE_PATIENCE_S = 30.0
@@ -32,6 +32,7 @@ class Effect(StrEnum):
     POWER_OFF = "power-off"
     POWER_ON = "power-on"
     TAINT = "taint"
+    UNTAINT = "untaint"
     REMOVE_IN_USE = "remove-in-use"
 
 
@@ -94,6 +95,7 @@ class NodeSeen:
     boot_id: str = ""
     in_use: tuple[str, ...] = ()
     out_of_service: bool = False
+    ours: bool = False  # that taint is hamgr's
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,12 @@ def after_failure(record: FenceRecord, why: Reason, at: float) -> FenceRecord:
     """The record with this failure noted: at the next attempt or level, or failed when there is none."""
     level = record.level
     tried = (*record.tried, Tried(level.level, record.attempt, why.code, why.data))
-    record = replace(record.noted(why.code, at, **why.data), tried=tried, phase=Phase.INTENT)
+    record = replace(record.noted(why.code, at, **why.data), tried=tried, phase=Phase.INTENT, proofs=())
+    if why.code == "node-restarted":
+        record = replace(record, boot_id="")  # the next attempt is about the boot that it finds
+    if why.code == "node-restarted" and (level.level is not Level.NODE or record.attempt >= level.attempts):
+        # A promise, a word or another level would be about the boot before: only a fence of its own will do.
+        return replace(record, outcome=Outcome.FAILED, ended_at=at)
     if record.attempt < level.attempts and why.code not in _HOPELESS:
         return replace(record, attempt=record.attempt + 1)
     if record.level_index + 1 < len(record.levels):
@@ -240,6 +247,21 @@ def _stop(record: FenceRecord, seen: Seen) -> Step:
     )
 
 
+def _restarted(record: FenceRecord, seen: Seen) -> Step | None:
+    """What to do when pods are to be deleted of a node that has started anew after it was proved off.
+
+    Its kubelet starts those again whose objects are still there. The proof is about the boot before; to delete them by
+    force would stop nothing.
+    """
+    if record.level.level not in POWER_LEVELS or not (record.boot_id and seen.node.boot_id):
+        return None
+    if seen.node.boot_id == record.boot_id:
+        return None
+    if seen.node.ours:
+        return Act(Effect.UNTAINT)
+    return Fail(reason("node-restarted", node=record.target.node, boot_id=seen.node.boot_id))
+
+
 def _delete(record: FenceRecord, seen: Seen) -> Step:
     back = tuple(_pod(seen, pod) for pod in record.pods if _pod(seen, pod).replaced_by is not None)
     for pod in back:
@@ -252,7 +274,7 @@ def _delete(record: FenceRecord, seen: Seen) -> Step:
     present = tuple(pod for pod in record.pods if _pod(seen, pod).present)
     to_delete = tuple(pod for pod in present if not _pod(seen, pod).forced)
     if to_delete:
-        return Act(Effect.DELETE_POD, pods=to_delete)
+        return _restarted(record, seen) or Act(Effect.DELETE_POD, pods=to_delete)
     if present:
         held_by = ", ".join(_pod(seen, present[0]).finalizers)
         why = f", held by finalizer {held_by}" if held_by else ""

@@ -34,6 +34,10 @@ from hamgr.kube.objects import (
     uid_of,
 )
 
+OWNER_ANNOTATION = "hamgr.io/out-of-service"
+OWN_TAINT = {"key": nodes.OUT_OF_SERVICE, "value": "hamgr", "effect": "NoSchedule"}
+"""The key alone releases volumes (FACTS 2.3); the effect NoExecute would evict everybody's pods."""
+
 # Pod volumes that live and die with the node or the pod, or that are not written: no second writer through them.
 _HARMLESS = frozenset({"emptyDir", "configMap", "secret", "projected", "downwardAPI", "hostPath", "gitRepo", "image"})
 _LOCAL_PVS = frozenset({"local", "hostPath"})
@@ -115,6 +119,7 @@ def node_seen(node: Mapping[str, Any]) -> NodeSeen:
         boot_id=nodes.boot_id(node),
         in_use=volumes.in_use(node),
         out_of_service=nodes.has_taint(node, nodes.OUT_OF_SERVICE),
+        ours=OWN_TAINT in [{key: t.get(key, "") for key in OWN_TAINT} for t in nodes.taints(node)],
     )
 
 

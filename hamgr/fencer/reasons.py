@@ -33,7 +33,8 @@ _TEXTS = {
     "not-confirmed": "nobody has confirmed that node {node} is off: `hamgr fence --confirm {node}`",
     "node-alive": "node {node} still holds its member lease",
     "node-renews": "node {node} keeps renewing its member lease, so it has no reason to fence itself",
-    "node-restarted": "node {node} has restarted since: boot id {boot_id}",
+    "node-restarted": "node {node} has started again (boot id {boot_id}) after it was proved off, and may run its "
+    "pods again",
     "no-pod": "there is no pod to stop on node {node}, so nothing shows how it ended",
     "stop-unproved": "pod {pod} is gone, but its kubelet never reported its containers ended",
     # what did not happen in time

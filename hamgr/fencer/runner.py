@@ -22,7 +22,7 @@ from hamgr.fencer.levels.node import Device, DeviceError, NodeMeans
 from hamgr.fencer.levels.watchdog import WatchdogMeans
 from hamgr.fencer.machine import Act, Adopt, Advance, Effect, Fail, Isolation, Seen, Step, Wait
 from hamgr.fencer.reasons import Reason, reason
-from hamgr.fencer.records import FenceRecord, NotOurs, Outcome, Phase, Proof, RecordStore, StepTime
+from hamgr.fencer.records import POWER_LEVELS, FenceRecord, NotOurs, Outcome, Phase, Proof, RecordStore, StepTime
 from hamgr.fencer.topology import FencingConfig, Level
 from hamgr.kube.errors import KubeError, Unavailable
 from hamgr.kube.gateway import Kube
@@ -176,7 +176,7 @@ class Run:
             seen = replace(seen, pods=self._look_at_pods(record))
         if record.phase is Phase.DETACH:
             seen = replace(seen, attachments=observe.see_attachments(kube, record))
-        if record.phase in _LOOKS_AT_NODE:
+        if record.phase in _LOOKS_AT_NODE or (record.phase in _LOOKS_AT_PODS and record.level.level in POWER_LEVELS):
             seen = replace(seen, node=observe.see_node(kube, record.target.node))
         if record.phase is Phase.RELEASE:
             node = record.target.node

@@ -134,6 +134,25 @@ def test_a_detach_that_never_ends_is_no_proof(world: World, fence: RunFence) -> 
     assert finalizers  # never stripped by us
 
 
+def test_a_node_that_starts_again_between_proof_and_deletion_keeps_its_pod(world: World, fence: RunFence) -> None:
+    """Its kubelet has started the database again, and whoever starts another one beside it destroys the data."""
+    world.set_node("n1", ready="Unknown")
+
+    def start_again(record: FenceRecord) -> None:
+        if record.phase is Phase.DELETE:
+            world.set_node("n1", ready="True", boot="boot-2")
+
+    record = fence(Level.MANUAL, confirmation=Confirmation("root", "off", 1.0), on_change=start_again)
+    assert record.outcome is Outcome.FAILED
+    assert codes(record) == ["node-restarted"]
+    assert record.proofs == ()
+    assert world.pods() == ["db-n1"]
+    assert len(world.attachments()) == 1
+    node = world.get_node("n1")
+    assert not node["spec"].get("taints")
+    assert "hamgr.io/out-of-service" not in (node["metadata"].get("annotations") or {})
+
+
 def test_a_delay_is_on_record_and_comes_before_everything_else(fence: RunFence) -> None:
     seen: list[tuple[list[str], Phase, bool]] = []
 

@@ -179,6 +179,49 @@ def test_no_taint_on_a_ready_node_and_none_twice() -> None:
     assert next_step(record, seen(node=NodeSeen(uid="another", ready=None))) == Advance(Phase.DELETE)
 
 
+PRESENT = PodSeen(present=True)
+BACK = NodeSeen(uid="node-uid", boot_id="boot-2", ready=True)
+
+
+@pytest.mark.parametrize("phase", [Phase.DELETE, Phase.DETACH])
+@pytest.mark.parametrize("level", [Level.NODE, Level.WATCHDOG, Level.MANUAL])
+def test_a_node_that_has_started_again_is_off_no_more(level: Level, phase: Phase) -> None:
+    """Its kubelet starts the pods whose objects are still there: to delete those by force would stop nothing."""
+    record = a_record(level, phase=phase, proofs=(PROOF,))
+    failed = next_step(record, seen(PRESENT, node=BACK))
+    assert isinstance(failed, Fail)
+    assert failed.why.code == "node-restarted"
+    tainted = replace(BACK, out_of_service=True, ours=True)
+    assert next_step(record, seen(PRESENT, node=tainted)) == Act(Effect.UNTAINT)
+    assert isinstance(next_step(record, seen(PRESENT, node=replace(BACK, out_of_service=True))), Fail)  # not ours
+    assert not isinstance(next_step(record, seen(node=BACK)), Fail)  # without objects nothing is started again
+
+
+def test_what_proved_an_earlier_boot_off_proves_nothing_of_the_next() -> None:
+    """Neither does a later level: the promise and the word that the record has are about the boot before, too."""
+    why = reason("node-restarted", node="n1", boot_id="boot-2")
+    for level in (Level.WATCHDOG, Level.MANUAL):
+        after = after_failure(a_record(LevelConfig(level, attempts=3), Level.WATCHDOG, proofs=(PROOF,)), why, 1.0)
+        assert (after.outcome, after.proofs) == (Outcome.FAILED, ())
+    device = LevelConfig(Level.NODE, ("d",), attempts=2)
+    again = after_failure(a_record(device, Level.WATCHDOG, proofs=(PROOF,)), why, 1.0)
+    assert (again.outcome, again.level_index, again.attempt) == (Outcome.PENDING, 0, 2)
+    assert (again.proofs, again.boot_id, again.phase) == ((), "", Phase.INTENT)
+    assert after_failure(again, why, 2.0).outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("boot", ["boot-1", ""])
+def test_a_node_that_has_not_reported_another_boot_stays_off(boot: str) -> None:
+    record = a_record(Level.NODE, phase=Phase.DELETE, proofs=(PROOF,))
+    node = NodeSeen(uid="node-uid", boot_id=boot, ready=True)
+    assert next_step(record, seen(PRESENT, node=node)) == Act(Effect.DELETE_POD, pods=(POD,))
+
+
+def test_a_detach_at_the_storage_holds_whatever_the_node_does() -> None:
+    record = a_record(Level.VOLUME, phase=Phase.DELETE)
+    assert next_step(record, seen(PRESENT, node=BACK)) == Act(Effect.DELETE_POD, pods=(POD,))
+
+
 def test_stop_needs_the_kubelets_word() -> None:
     record = a_record(Level.STOP, phase=Phase.STOP)
     assert next_step(record, seen(PodSeen(present=True))) == Act(Effect.STOP_POD, pods=(POD,))
