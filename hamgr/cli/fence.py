@@ -73,7 +73,11 @@ def fence() -> None:
 @click.option("--reason", default="", help="Recorded with a confirmation.")
 @click.option("--dry-run", is_flag=True, help="Only show the steps that would be taken, and on which objects.")
 @click.option("--confirm", "confirmed", is_flag=True, help="You vouch that this NODE is off; nothing else is done.")
-@click.option("--anyway", is_flag=True, help="Also while the leader's own view is stale; recorded.")
+@click.option(
+    "--anyway",
+    is_flag=True,
+    help="Also against the leader's doubts: its view is stale, the node looks alive; recorded.",
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--timeout", type=click.FloatRange(1), default=TIMEOUT_S, show_default=True, help="Seconds to wait.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -99,7 +103,7 @@ def order(
     if confirmed:
         _vouch(what, yes)
         kind = "confirm"
-        body: dict[str, Any] = {"node": what, "reason": reason}
+        body: dict[str, Any] = {"node": what, "reason": reason, "anyway": anyway}
     else:
         confirm(f"Fence {what}? Whatever runs there is cut off from its volumes.", yes)
         kind, body = "fence", {"target": what, "level": level, "anyway": anyway}

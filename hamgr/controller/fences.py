@@ -17,7 +17,7 @@ from hamgr.controller.levels import fencing_config
 from hamgr.controller.returns import Returns
 from hamgr.fencer.history import surplus
 from hamgr.fencer.plan import Plan
-from hamgr.fencer.reasons import Reason, reason
+from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.topology import FencingConfig, Level, LevelConfig
 
@@ -178,10 +178,9 @@ class Fences:
         self._records[record.id] = record
         return record
 
-    def confirm(self, node: str, confirmation: Confirmation) -> FenceRecord:
+    def confirm(self, node: str, why: Reason, confirmation: Confirmation) -> FenceRecord:
         """Take an operator's word that a node is off."""
         levels = self._config.levels_named(node, Level.MANUAL)
-        why = reason("operator", user=confirmation.user)
         record = self._fencer.fence(self._describe(node), why, confirmation.user, levels, confirmation=confirmation)
         self._records[record.id] = record
         return record

@@ -26,6 +26,15 @@ class Standing(StrEnum):
     """Fenced with a proof, and not back yet."""
 
 
+TEXTS = {
+    Standing.UNSEEN: "node {node} was never seen",
+    Standing.MEMBER: "node {node} is a member: its hamgrd holds its lease",
+    Standing.KUBELET: "node {node} is alive by its kubelet; no hamgrd runs there",
+    Standing.LOST: "node {node} fell silent",
+    Standing.FENCED: "node {node} is fenced",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class NodeView:
     """What is seen of one node now.

@@ -13,6 +13,7 @@ import structlog
 
 from hamgr.cib import history
 from hamgr.cib.model import Primitive
+from hamgr.controller.membership import TEXTS, Standing
 from hamgr.controller.targets import PodTarget, find_pod, tree
 from hamgr.controller.term import Term
 from hamgr.fencer.plan import Plan
@@ -189,9 +190,17 @@ class Operator:
             raise Refusal(f"there is no fencing level {level!r}; there are {_list(Level)}", USAGE) from None
 
     def _confirm(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
-        node = self._node(body)
+        """Take an operator's word that a node is off; not while the node itself says otherwise."""
+        node, why = self._node(body), reason("operator", user=request.by)
+        standing = self._term.recorded.standing(node)
+        if standing in (Standing.MEMBER, Standing.KUBELET):
+            alive = TEXTS[standing].format(node=node)
+            if not body.get("anyway"):
+                text = f"nothing was confirmed: {alive}. Is it the node that you have looked at? If you are sure, wait "
+                raise Refusal(f"{text}until it is taken for lost, some seconds, or add `--anyway`", UNAVAILABLE)
+            why = reason("operator-anyway", user=request.by, doubt=alive)
         word = Confirmation(request.by, _text(body, "reason"), self._now())
-        return {"fence": self._term.fences.confirm(node, word).id}
+        return {"fence": self._term.fences.confirm(node, why, word).id}
 
     # --- history -----------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from hamgr.controller.course import Course, concluded, has_failed
 from hamgr.controller.decisions import describe
 from hamgr.controller.fences import Ended, Fences
 from hamgr.controller.leaving import running_on
-from hamgr.controller.membership import Limits, Standing, judge_all
+from hamgr.controller.membership import TEXTS, Limits, Standing, judge_all
 from hamgr.controller.priority_delay import priority_delay_s
 from hamgr.controller.recorded import Recorded
 from hamgr.controller.settings import ControllerSettings
@@ -46,13 +46,6 @@ log = structlog.get_logger(__name__)
 
 _NOT_RUNNING = 7
 _OURS = "hamgr"  # the provider of agents that the executor runs
-_STANDING_TEXTS = {
-    Standing.UNSEEN: "node {node} was never seen",
-    Standing.MEMBER: "node {node} is a member: its hamgrd holds its lease",
-    Standing.KUBELET: "node {node} is alive by its kubelet; no hamgrd runs there",
-    Standing.LOST: "node {node} fell silent",
-    Standing.FENCED: "node {node} is fenced",
-}
 PARK = "park"  # the key of operations that belong to no transition
 
 
@@ -371,7 +364,7 @@ class Term:
 
     def _take_standing(self, node: str, before: Standing, now: Standing) -> None:
         level = "warning" if now is Standing.LOST else "info"
-        self._chronicle.tell("node", _STANDING_TEXTS[now].format(node=node), level=level, node=node, before=str(before))
+        self._chronicle.tell("node", TEXTS[now].format(node=node), level=level, node=node, before=str(before))
         self.recorded.set_standing(node, now)
         if now is Standing.LOST:
             self.recorded.update(node, history.member_lost)

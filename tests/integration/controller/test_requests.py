@@ -140,8 +140,13 @@ def test_a_plan_changes_nothing(site):
 
 def test_a_confirmation_is_recorded_with_who_gave_it(site):
     site.whole()
-    site.ask("confirm", {"node": "n3", "reason": "I pulled the plug"})
+    with pytest.raises(RequestRefused, match="its hamgrd holds its lease") as refused:
+        site.ask("confirm", {"node": "n3", "reason": "I pulled the plug"})
+    assert refused.value.exit_code == 69
+    assert site.office.asked == []
+    site.ask("confirm", {"node": "n3", "reason": "I pulled the plug", "anyway": True})
     (record,) = site.office.asked
+    assert "who was told that node n3 is a member" in str(record.reason)
     assert record.confirmation.reason == "I pulled the plug"
     assert "@" in record.confirmation.user
     assert [level.level for level in record.levels] == [Level.MANUAL]

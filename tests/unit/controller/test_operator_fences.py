@@ -41,3 +41,21 @@ def test_the_override_is_recorded() -> None:
     world.doubt = STALE
     ask(world, anyway=True)
     assert reasons(world) == [f"asked for by root@n2, who was told that {STALE}"]
+
+
+def confirm(world: World, **body: object) -> object:
+    operator = Operator(world.term, None, None, lambda: world.time)
+    return operator.carry_out(Request("1", "confirm", {"node": "n1", "reason": "", **body}, "root@n2", 0.0))
+
+
+def test_a_node_that_is_alive_is_not_off_whatever_somebody_says() -> None:
+    world = World()
+    world.settle()
+    with pytest.raises(Refusal, match="its hamgrd holds its lease"):
+        confirm(world)
+    assert reasons(world) == []
+    world.refusals["n1"] = "most-nodes-bad"
+    world.lose("n1")
+    world.advance()
+    confirm(world)
+    assert reasons(world) == ["asked for by root@n2"]
