@@ -15,6 +15,7 @@ from hamgr.cib.config_fencing import Fencing
 from hamgr.cib.config_schema import ClusterSection
 from hamgr.cib.config_source import ConfigError, Path, Problem, Source, read_yaml
 from hamgr.cib.config_values import Known
+from hamgr.cib.records import replace
 
 __all__ = ["ClusterFile", "ConfigError", "Problem", "dump_yaml", "load_yaml"]
 
@@ -44,6 +45,16 @@ class ClusterFile:
     def to_cib(self) -> model.Cib:
         """The configuration as the scheduler's model, hamgr's defaults filled in, without recorded state."""
         return build_cib(self.section, self.agents)
+
+    def to_live_cib(self) -> model.Cib:
+        """The configuration as a running cluster schedules it: `bundles` are left out."""
+        cib = self.to_cib()
+        return replace(cib, resources=tuple(r for r in cib.resources if not isinstance(r, model.Bundle)))
+
+    @property
+    def bundles(self) -> tuple[str, ...]:
+        """What `hamgr simulate FILE` shows, but no running cluster has: hamgr starts no containers on hosts."""
+        return tuple(r.id for r in self.to_cib().resources if isinstance(r, model.Bundle))
 
 
 def load_yaml(text: str, filename: str, agents: Mapping[str, AgentSpec] | None = None) -> ClusterFile:

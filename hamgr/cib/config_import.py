@@ -209,14 +209,23 @@ class Translation:
         return raw
 
     def _bundle(self, bundle: model.Bundle) -> Raw:
+        if not bundle.technology:
+            self.notes.append(f"bundle {bundle.id}: it has no docker, podman or rkt element, so it says nothing to run")
+            return {}
         self._resources.add(bundle.id)
         self.notes.append(
-            f"bundle {bundle.id}: hamgr starts no containers by {bundle.technology}; "
-            "its counterpart is the agent pod (docs/migration.md)"
+            f"bundle {bundle.id}: hamgr starts no containers by {bundle.technology}, so a running cluster leaves "
+            "it out; its counterpart is the agent pod (docs/migration.md)"
         )
         raw: Raw = {"bundle": bundle.id, "technology": bundle.technology}
         self._add(raw, "container", dict(bundle.container))
         self._add(raw, "network", dict(bundle.network))
+        usable = [s for s in bundle.storage if s.target_dir and (s.source_dir or s.source_dir_root)]
+        self.notes += [
+            f"bundle {bundle.id}: storage mapping {s.id} needs a target-dir and a source-dir"
+            for s in bundle.storage
+            if s not in usable
+        ]
         ports = ({"id": p.id, "port": p.port, "internal-port": p.internal_port, "range": p.range} for p in bundle.ports)
         self._add(raw, "ports", [{name: text for name, text in port.items() if text} for port in ports])
         mappings = (
@@ -227,7 +236,7 @@ class Translation:
                 "target-dir": s.target_dir,
                 "options": s.options,
             }
-            for s in bundle.storage
+            for s in usable
         )
         self._add(raw, "storage", [{name: text for name, text in one.items() if text} for one in mappings])
         if bundle.primitive:

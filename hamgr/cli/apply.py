@@ -28,7 +28,7 @@ CONFIG = "config"
 def verify(file: Path, show: bool) -> int:
     """Check a cluster file without changing anything."""
     cluster_file, _ = read_cluster_file(file)
-    for note in check_agents(cluster_file, file):
+    for note in (*check_agents(cluster_file, file), *bundle_notes(cluster_file)):
         click.echo(note, err=True)
     count = len(cluster_file.section.resources)
     click.echo(f"{file}: valid (cluster {cluster_file.cluster}, {count} resource{'' if count == 1 else 's'})")
@@ -66,6 +66,8 @@ def apply(ctx: click.Context, file: Path) -> int:
         store.close()
     by = f"the leader on {leader.value.get('node')} carries it out" if leader else "no hamgrd leads: the next one will"
     click.echo(f"cluster {cluster_file.cluster}: applied as revision {revision}; {by}")
+    for note in bundle_notes(cluster_file):
+        click.echo(note, err=True)
     for node in _removed_in_use(cluster_file, None if status is None else status.value):
         click.echo(f"node {node} is not in the file any more and runs something: it is emptied first, as in standby")
     return Exit.OK
@@ -127,6 +129,15 @@ def check_agents(cluster_file: ClusterFile, file: Path) -> list[str]:
     if wrong:
         raise CommandError(_problems(file, wrong), Exit.CONFIG)
     return unchecked
+
+
+def bundle_notes(cluster_file: ClusterFile) -> list[str]:
+    """What a running cluster leaves out of the file."""
+    return [
+        f"bundle {name}: a running cluster leaves it out, since hamgr starts no containers on hosts; "
+        "its counterpart is the agent pod (docs/migration.md)"
+        for name in cluster_file.bundles
+    ]
 
 
 def _problems(file: Path, told: Sequence[str]) -> str:

@@ -69,7 +69,7 @@ def live(config: str) -> Cib:
     except ConfigError as error:
         raise CommandError(f"the applied configuration cannot be read:\n{error}", Exit.CONFIG) from None
     dc = str(leader.value.get("node", "")) if leader is not None and isinstance(leader.value, dict) else ""
-    return assembled(cluster_file.to_cib(), snapshot, dc)
+    return assembled(cluster_file.to_live_cib(), snapshot, dc)
 
 
 def assembled(configuration: Cib, snapshot: Snapshot, dc: str) -> Cib:

@@ -106,7 +106,7 @@ class Term:
         """Take over an applied cluster file."""
         first = self.configuration is None
         self.cluster = cluster
-        self.configuration = cluster.to_cib()
+        self.configuration = cluster.to_live_cib()
         attributes = {node.name: _attributes(node) for node in self.configuration.nodes}
         attributes |= {node: {} for node in self.leaving}
         self.fences.configure(cluster.fencing, attributes, cluster.namespace)

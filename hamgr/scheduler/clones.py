@@ -506,8 +506,9 @@ def _update_interleaved(work: Work, first: Act, then: Act, node: NodeRt | None, 
                 # Nothing to pair with where it would run, so it must not run.
                 changed |= ordering.THEN if placement.keep_down(work, child) else 0
             continue
-        first_child_action = _paired_action(first, partner, node, first.task not in ("stop", "stopped"))
-        then_action = _paired_action(then, child, node, then.task in ("promote", "promoted", "demote", "demoted"))
+        # Of a bundle, these are its containers' actions; what is inside of them is not paired.
+        first_child_action = first_action(partner, _part_action_task(partner, first), node)
+        then_action = first_action(child, part_task(child, then.task), node)
         if first_child_action is None or then_action is None:
             continue
         if actions.order(first_child_action, then_action, type_):
@@ -522,23 +523,3 @@ def _update_interleaved(work: Work, first: Act, then: Act, node: NodeRt | None, 
             type_,
         )
     return changed
-
-
-def _paired_action(action: Act, instance: Rsc, node: NodeRt | None, inside: bool) -> Act | None:
-    """An instance's part of a collection's action; ``inside``: of a container, what the resource in it does.
-
-    What waits for a bundle needs the service in its containers; but where a bundle waits itself, its containers do.
-    """
-    child = contained(instance) if inside else None
-    if child is not None:
-        # It runs on the guest node in the container.
-        return first_action(child, _part_action_task(child, action))
-    return first_action(instance, _part_action_task(instance, action), node)
-
-
-def contained(instance: Rsc) -> Rsc | None:
-    """What runs in a bundle's container; None for anything else."""
-    bundle = instance.parent.bundle if instance.parent is not None else None
-    if bundle is None:
-        return None
-    return next((replica.child for replica in bundle.replicas if replica.container is instance), None)

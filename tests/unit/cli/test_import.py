@@ -136,3 +136,20 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="not well-formed") as bad:
         translate(tmp_path / "bad.xml", "x")
     assert bad.value.code == Exit.CONFIG
+
+
+def test_bundles_are_kept_for_simulations_and_named(tmp_path: Path) -> None:
+    bundles = (
+        '<bundle id="web"><docker image="x"/><storage><storage-mapping id="m" source-dir="/a"/></storage></bundle>'
+        '<bundle id="empty"><network ip-range-start="10.0.0.1"/></bundle>'
+    )
+    cib = tmp_path / "cib.xml"
+    cib.write_text(CIB.replace("<resources>", f"<resources>{bundles}"))
+    file, notes = translate(cib, "shop")
+    told = "\n".join(notes)
+    assert "bundle web: hamgr starts no containers by docker" in told
+    assert "storage mapping m needs a target-dir and a source-dir" in told
+    assert "bundle empty: it has no docker, podman or rkt element" in told
+    assert file.bundles == ("web",)
+    assert "web" in {resource.id for resource in file.to_cib().resources}
+    assert "web" not in {resource.id for resource in file.to_live_cib().resources}
