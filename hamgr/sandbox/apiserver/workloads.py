@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hamgr.sandbox.apiserver import pods, selectors, validation
@@ -158,38 +159,26 @@ def _budget_causes(obj: Obj) -> list[Cause]:
     return validation.not_negative("spec.minAvailable", spec.get("minAvailable"))
 
 
-DEPLOYMENT = Strategy(
-    prepare_create=_deployment,
-    prepare_update=_on_update(_deployment),
-    validate=_deployment_causes,
-    validate_update=_deployment_update,
-    generation=True,
-    status_metadata=False,
-)
-REPLICA_SET = Strategy(
-    prepare_create=_replica_set,
-    prepare_update=_on_update(_replica_set),
-    validate=_selector_causes,
-    validate_update=_fixed_selector,
-    generation=True,
-    status_metadata=False,
-)
-STATEFUL_SET = Strategy(
-    prepare_create=_stateful_set,
-    prepare_update=_on_update(_stateful_set),
-    validate=_selector_causes,
-    validate_update=_stateful_update,
-    generation=True,
-    status_metadata=False,
-)
-DAEMON_SET = Strategy(
-    prepare_create=_daemon_set,
-    prepare_update=_on_update(_daemon_set),
-    validate=_selector_causes,
-    validate_update=_fixed_selector,
-    generation=True,
-    status_metadata=False,
-)
+def _workload(
+    defaults: Callable[[Obj, Context], None],
+    validate: Callable[[Obj], list[Cause]],
+    validate_update: Callable[[Obj, Obj], list[Cause]],
+) -> Strategy:
+    """What has a template, a selector and a status that its controller alone writes."""
+    return Strategy(
+        prepare_create=defaults,
+        prepare_update=_on_update(defaults),
+        validate=validate,
+        validate_update=validate_update,
+        generation=True,
+        status_metadata=False,
+    )
+
+
+DEPLOYMENT = _workload(_deployment, _deployment_causes, _deployment_update)
+REPLICA_SET = _workload(_replica_set, _selector_causes, _fixed_selector)
+STATEFUL_SET = _workload(_stateful_set, _selector_causes, _stateful_update)
+DAEMON_SET = _workload(_daemon_set, _selector_causes, _fixed_selector)
 JOB = Strategy(prepare_create=_job, generation=True)
 CONTROLLER = Strategy(prepare_create=_replica_set, prepare_update=_on_update(_replica_set), generation=True)
 DISRUPTION_BUDGET = Strategy(

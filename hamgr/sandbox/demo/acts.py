@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hamgr.sandbox.cluster import Sandbox
 from hamgr.sandbox.demo.stage import NotInTime, Stage
 
 
@@ -49,20 +50,15 @@ def _kill_leader(stage: Stage) -> str:
     return node
 
 
-def _host(stage: Stage) -> str:
-    return str(stage.active_pod()["spec"]["nodeName"])
+def _on_active_host(hit: Callable[[Sandbox, str], None]) -> Callable[[Stage], str]:
+    """A strike at the host of the active pod."""
 
+    def strike(stage: Stage) -> str:
+        node = str(stage.active_pod()["spec"]["nodeName"])
+        hit(stage.sandbox, node)
+        return node
 
-def _crash(stage: Stage) -> str:
-    node = _host(stage)
-    stage.sandbox.crash(node)
-    return node
-
-
-def _partition(stage: Stage) -> str:
-    node = _host(stage)
-    stage.sandbox.partition(node)
-    return node
+    return strike
 
 
 ACTS = (
@@ -101,7 +97,7 @@ ACTS = (
         bound_s=8.0,
         kubernetes="> 900 s",
         pacemaker="9.5 s",
-        strike=_crash,
+        strike=_on_active_host(Sandbox.crash),
         mend=lambda stage, node: stage.sandbox.start(node),
     ),
     Act(
@@ -111,7 +107,7 @@ ACTS = (
         bound_s=9.0,
         kubernetes="-",
         pacemaker="9.6 s",
-        strike=_partition,
+        strike=_on_active_host(Sandbox.partition),
         mend=lambda stage, node: stage.sandbox.heal(node),
         cuts_off=True,
     ),
