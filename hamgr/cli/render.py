@@ -67,7 +67,9 @@ def render_oneline(doc: StatusDoc, *, led: bool = True) -> tuple[str, int]:
         return "CLUSTER WARN: " + ", ".join(parts), 1
     spare = f"{standby} standby node{_plural(standby)}, " if standby else ""
     instances = f"{doc.instances} resource instance{_plural(doc.instances)}"
-    return f"CLUSTER OK: {online} node{_plural(online)} online, {spare}{instances} configured", 0
+    bare = ", ".join(node.name for node in doc.nodes if not node.hamgrd)
+    who = f"{online} node{_plural(online)} online" + (f" ({bare} without hamgrd)" if bare else "")
+    return f"CLUSTER OK: {who}, {spare}{instances} configured", 0
 
 
 def render_time(text: str, zone: tzinfo | None) -> str:

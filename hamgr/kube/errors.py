@@ -108,12 +108,16 @@ def from_failure(error: BaseException, asked: str, server: str, waited_s: float)
     """The error for a call that got no answer at all: a urllib3, ssl or socket exception."""
     root = _root(error)
     text = str(root) or type(root).__name__
-    if isinstance(root, ssl.SSLError) or "certificate" in text.lower():
+    if "WRONG_VERSION_NUMBER" in text:
+        why, reason = "does not speak TLS; write http:// for it in the kubeconfig, or the port that does", "TLS"
+    elif isinstance(root, ssl.SSLError) or "certificate" in text.lower():
         why, reason = f"cannot be trusted: {_certificate_trouble(root)}; check the kubeconfig's certificates", "TLS"
     elif isinstance(root, TimeoutError) or "timed out" in text:
         why, reason = f"did not answer {asked} within {waited_s:.3g} s", "Timeout"
     elif isinstance(root, ConnectionRefusedError):
         why, reason = "refuses connections; is it running, and is the address right?", "Refused"
+    elif isinstance(root, ConnectionError) and server.startswith("http://"):
+        why, reason = "hung up without an answer; if it speaks TLS, write https:// in the kubeconfig", "Unreachable"
     elif isinstance(root, socket.gaierror):
         why, reason = "has an address that cannot be resolved; check the kubeconfig and the name service", "Unresolved"
     else:

@@ -213,6 +213,37 @@ def test_an_untrusted_certificate_is_named(open_kube: Callable[..., Kube]) -> No
     assert caught.value.reason == "TLS"
 
 
+@pytest.mark.parametrize(
+    ("scheme", "answer", "told"),
+    [
+        ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak TLS; write http:// for it"),
+        ("http", b"", "hung up without an answer; if it speaks TLS, write https://"),
+    ],
+)
+def test_an_address_of_the_wrong_scheme_is_told(
+    open_kube: Callable[..., Kube], scheme: str, answer: bytes, told: str
+) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                connection.recv(4096)
+                connection.sendall(answer)
+                connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        gateway = open_kube(f"{scheme}://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(Unavailable, match=told):
+            gateway.get(f"{PODS}/a")
+        server.shutdown(socket.SHUT_RDWR)
+
+
 def test_a_missing_or_broken_kubeconfig_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match="does not exist"):
         Kube(KubeConfig(kubeconfig=tmp_path / "none"))

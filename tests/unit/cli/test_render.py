@@ -269,9 +269,15 @@ def test_everything_else_has_its_section():
         (replace(DOC, quorum=False), True, "CLUSTER CRIT: no quorum", 2),
         (replace(DOC, nodes=(NodeStatus("n1", unclean=True),)), True, "CLUSTER CRIT: n1 UNCLEAN", 2),
         (
-            replace(DOC, nodes=(NodeStatus("a", online=True), NodeStatus("b", online=True, standby=True)), instances=1),
+            replace(DOC, nodes=(DOC.nodes[0], replace(DOC.nodes[1], standby=True)), instances=1),
             True,
             "CLUSTER OK: 1 node online, 1 standby node, 1 resource instance configured",
+            0,
+        ),
+        (
+            replace(DOC, nodes=(DOC.nodes[0], NodeStatus("n2", online=True))),
+            True,
+            "CLUSTER OK: 2 nodes online (n2 without hamgrd), 2 resource instances configured",
             0,
         ),
         (replace(DOC, fencing=(fence(1, outcome="failed"),)), True, "CLUSTER CRIT: fencing of n2 failed", 2),
