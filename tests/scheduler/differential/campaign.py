@@ -13,18 +13,21 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from scheduler.differential.answers import GATES
+from scheduler.differential.bundle_clusters import bundle_cib_number
 from scheduler.differential.clusters import cib_number
 from scheduler.differential.judges import Verdict, judge, oracle_installed
 from scheduler.differential.shrinking import shrink
 
 BUILD = Path(__file__).resolve().parents[3] / "build"
 SHRINK_S = 25.0
+GENERATORS: dict[str, Callable[[int], str]] = {"clusters": cib_number, "bundles": bundle_cib_number}
 
 
 def main() -> int:
@@ -33,7 +36,9 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the number of the first CIB")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--shrink", type=int, default=12, help="how many different differences to shrink")
+    parser.add_argument("--of", choices=GENERATORS, default="clusters", help="what is generated")
     options = parser.parse_args()
+    generate = GENERATORS[options.of]
     if not oracle_installed():
         print("campaign: crm_simulate is not installed (Debian package pacemaker-cli-utils)", file=sys.stderr)
         return 69
@@ -41,7 +46,9 @@ def main() -> int:
     tally = Tally()
     numbers = range(options.first, options.first + options.count)
     with ProcessPoolExecutor(options.jobs) as pool:
-        for number, verdict in zip(numbers, pool.map(judge_number, numbers, chunksize=10), strict=True):
+        for number, verdict in zip(
+            numbers, pool.map(partial(judge_number, generate), numbers, chunksize=10), strict=True
+        ):
             tally.count(number, verdict)
             if tally.judged % 500 == 0:
                 print(f"{tally.judged} CIBs, {len(tally.differing)} differ", flush=True)
@@ -49,12 +56,12 @@ def main() -> int:
     BUILD.mkdir(exist_ok=True)
     (BUILD / "scheduler-campaign.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(report(figures))
-    save_minimal(list(tally.kinds.values())[: options.shrink])
+    save_minimal(generate, list(tally.kinds.values())[: options.shrink])
     return 0 if not tally.differing else 1
 
 
-def judge_number(number: int) -> Verdict:
-    return judge(cib_number(number))
+def judge_number(generate: Callable[[int], str], number: int) -> Verdict:
+    return judge(generate(number))
 
 
 class Tally:
@@ -130,11 +137,11 @@ def report(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def save_minimal(numbers: Iterable[int]) -> None:
+def save_minimal(generate: Callable[[int], str], numbers: Iterable[int]) -> None:
     folder = BUILD / "scheduler-differences"
     folder.mkdir(exist_ok=True)
     for number in numbers:
-        print(save_difference(cib_number(number), folder / f"{number}.xml"), flush=True)
+        print(save_difference(generate(number), folder / f"{number}.xml"), flush=True)
 
 
 def save_difference(text: str, path: Path, budget_s: float = SHRINK_S) -> str:
