@@ -94,4 +94,5 @@ def parse(document: bytes) -> Element:
         raise
     except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: encodings that cannot be read
         raise DocumentError(f"is not well-formed XML: {error}") from None
-    return above.children[0]
+    # Taken out, since the parser and what it calls hold on to each other, and to all that they can reach.
+    return above.children.pop()
