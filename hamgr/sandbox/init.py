@@ -24,6 +24,8 @@ from hamgr.sandbox.node import isolation
 
 MARK = "HAMGR_SANDBOX_PROCESS"
 """The environment variable by which `hamgr sandbox` recognizes the processes that an init has started."""
+MARK_PID = "HAMGR_SANDBOX_PROCESS_ID"
+"""And their own number in it, as they see it: what they start themselves has the mark too, and may outlive them."""
 
 _MS_PRIVATE, _MS_SHARED = 0x40000, 0x100000
 _PR_SET_CHILD_SUBREAPER = 36
@@ -145,7 +147,8 @@ def _spawn(service: Service) -> int:
         os.dup2(log, 1)
         os.dup2(log, 2)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        os.execvpe(service.argv[0], service.argv, {**os.environ, **service.env, MARK: service.name})
+        marks = {MARK: service.name, MARK_PID: str(os.getpid())}
+        os.execvpe(service.argv[0], service.argv, {**os.environ, **service.env, **marks})
     except BaseException as error:  # noqa: BLE001  nothing of the parent's may run on in the child
         print(f"{service.name} cannot be started: {error}", file=sys.stderr, flush=True)
     finally:

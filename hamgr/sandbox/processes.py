@@ -94,10 +94,17 @@ def children_by_name(init: int) -> dict[str, int]:
             stat = _stat(pid)
             if stat is None or stat.parent != init:
                 continue
-            for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                if entry.startswith(b"HAMGR_SANDBOX_PROCESS="):
-                    found[entry.partition(b"=")[2].decode()] = pid
+            entries = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+            marks = dict(entry.split("=", 1) for entry in entries if entry.startswith("HAMGR_SANDBOX_PROCESS"))
+            if marks.get("HAMGR_SANDBOX_PROCESS_ID") == _number_inside(pid):
+                found[marks["HAMGR_SANDBOX_PROCESS"]] = pid
     return found
+
+
+def _number_inside(pid: int) -> str:
+    """A process's number as it sees it itself. Raises OSError when it is gone."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next((line.split()[-1] for line in status.splitlines() if line.startswith("NSpid:")), "")
 
 
 def freeze(root: int, timeout_s: float = 5.0) -> None:

@@ -31,7 +31,7 @@ def device(sandbox: Sandbox) -> AgentDevice:
 
 
 def test_its_agent_describes_itself_and_works(device: AgentDevice) -> None:
-    assert check_parameters(device.config, (), device.metadata()) == []
+    assert check_parameters(device.config, {}, device.metadata()) == []
     device.monitor()
 
 

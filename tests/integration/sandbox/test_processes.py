@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,31 @@ def test_an_init_ends_in_an_orderly_way_when_asked(tmp_path: Path) -> None:
     init.send(signal.SIGTERM)
     init.wait_gone(10)
     assert (tmp_path / "polite.log").read_text() == "up\nbye\n"
+
+
+def test_what_a_dead_service_has_left_behind_is_not_taken_for_it(tmp_path: Path) -> None:
+    """As the guard that outlives its hamgrd and becomes the init's child in its place."""
+    child = (
+        "import pathlib, subprocess, time; subprocess.Popen(['sleep', '1000']); "
+        f"pathlib.Path({str(tmp_path / 'up')!r}).touch(); time.sleep(1000)"
+    )
+    machine = Machine("m", tmp_path)
+    service = Service("parent", [sys.executable, "-c", child], str(tmp_path / "log"), restart_s=None)
+    machine.boot(Spec([service], str(tmp_path / "init.log"), str(tmp_path / "held"), isolate=False))
+    try:
+        _await(lambda: (tmp_path / "up").exists())
+        init = machine.running().pid
+        first = machine.service("parent")
+        (left,) = [pid for pid in processes.descendants(init) if pid not in (init, first)]
+        machine.kill_service("parent")
+        assert ProcessId.of(left).alive()
+        _await(lambda: machine.services() == {})
+    finally:
+        machine.kill()
+
+
+def _await(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
