@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping
 
 from hamgr.cib.config_options import duration_ms, listing
+from hamgr.cib.dates import parse_date
 from hamgr.cib.model import DateExpression, Expression, OpExpression, ResourceExpression, Rule
 
 Term = Expression | DateExpression | ResourceExpression | OpExpression | Rule
@@ -31,7 +32,6 @@ SPEC_UNITS = (
 )  # fmt: skip
 
 _TOKEN = re.compile(r"""\s*(?:([()])|"([^"]*)"|'([^']*)'|([^\s()"']+))""")
-_DATE = re.compile(r"\d{4}(-\d{2}){0,2}([T ]\d{2}(:?\d{2}){0,2}(\.\d+)?\s*(Z|[-+]\d{2}(:?\d{2})?)?)?\Z")
 _SPEC_RANGE = re.compile(r"\d+(-\d*)?\Z")
 _MAX_NESTING = 20
 
@@ -154,7 +154,7 @@ class _Parser:
 
     def _day(self) -> str:
         day = self._take("a date")
-        if not _DATE.match(day):
+        if parse_date(day) is None:
             raise ValueError(f"'{day}' is not a date: write 2026-11-22, or 2026-11-22T21:00:00Z")
         return day
 

@@ -10,6 +10,7 @@ import yaml
 
 from hamgr.cib.config import ClusterFile, ConfigError, dump_yaml, load_yaml
 from hamgr.cib.config_import import Translation
+from hamgr.cib.config_salvage import without
 from hamgr.cib.model import Cib
 from hamgr.cib.xml import CibError, load_xml
 from hamgr.cli.exits import CommandError, Exit
@@ -64,16 +65,23 @@ def translate(path: Path, cluster: str) -> tuple[ClusterFile, list[str]]:
     except CibError as error:
         raise CommandError(f"{path}: {error}", Exit.CONFIG) from None
     translation = Translation(cib, cluster)
-    return _checked(translation, path), [*translation.notes, *_left_behind(cib, data)]
+    cluster_file, unfit = _checked(translation, path)
+    return cluster_file, [*translation.notes, *unfit, *_left_behind(cib, data)]
 
 
-def _checked(translation: Translation, path: Path) -> ClusterFile:
-    """The file as hamgr itself reads it, so that what is printed can be applied."""
-    text = yaml.dump(translation.section, Dumper=yaml.SafeDumper, sort_keys=False)
-    try:
-        return load_yaml(text, f"{path} as a cluster file")
-    except ConfigError as error:
-        raise CommandError(f"{path} cannot become a cluster file as it is:\n{error}", Exit.CONFIG) from None
+def _checked(translation: Translation, path: Path) -> tuple[ClusterFile, list[str]]:
+    """The file as hamgr itself reads it, so that what is printed can be applied; and what had to go for that."""
+    notes: list[str] = []
+    while True:
+        text = yaml.dump(translation.section, Dumper=yaml.SafeDumper, sort_keys=False)
+        try:
+            return load_yaml(text, f"{path} as a cluster file"), notes
+        except ConfigError as error:
+            # Each round removes something, so there is an end to them.
+            removed = without(translation.section, error.problems)
+            if not removed:
+                raise CommandError(f"{path} cannot become a cluster file as it is:\n{error}", Exit.CONFIG) from None
+            notes += removed
 
 
 def _left_behind(cib: Cib, data: bytes) -> list[str]:

@@ -717,7 +717,7 @@ class Work:
         self.histories: dict[str, dict[str, model.ResourceHistory]] = {}  # by node's name and history id
         self.expired_recurring: set[int] = set()  # id() of records to be rescheduled: their failure has expired
         self.max_valid_nodes = 0
-        self.warnings: list[str] = []
+        self.warnings: dict[str, None] = {}  # each one once, in the order in which they were found
         self.reasons: list[Reason] = []
         self.explain = False  # whether each step of a score leaves its reason, too
 
@@ -726,8 +726,7 @@ class Work:
         return self.last_action_id
 
     def warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
+        self.warnings[text] = None
 
     def because(self, code: str, rsc: Rsc | None = None, node: NodeRt | None = None, **data: str | int) -> None:
         """Leave the reason for a decision."""

@@ -100,7 +100,10 @@ def create_node(work: Work, name: str, node_id: str, remote: bool) -> NodeRt:
         node.attributes["#cluster-name"] = cluster_name
     if node.is_dc:
         work.dc_node = node
-    insort(work.nodes, node, key=lambda other: name_key(other.name))
+    if work.nodes and name_key(name) < name_key(work.nodes[-1].name):
+        insort(work.nodes, node, key=lambda other: name_key(other.name))
+    else:
+        work.nodes.append(node)
     work.nodes_by_name[name] = node
     work.nodes_by_id[node_id] = node
     return node

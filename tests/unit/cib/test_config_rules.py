@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hamgr.cib.config_rules import COMPARISONS, parse_rule, render_rule
 from hamgr.cib.model import DateExpression, Expression, OpExpression, ResourceExpression, Rule
+from hamgr.cib.rules import Context, holds
 
 
 @pytest.mark.parametrize(
@@ -96,3 +97,11 @@ RULES = st.recursive(
 @given(RULES)
 def test_what_is_rendered_is_read_as_the_same_rule(rule):
     assert parse_rule(render_rule(rule)) == rule
+
+
+def test_a_day_of_the_year_is_a_date_and_a_month_is_none() -> None:
+    rule = parse_rule("date gt 2005-095")
+    assert holds(rule, Context(now=1112659201))  # 2005-04-05, a second later
+    assert not holds(rule, Context(now=1112659200))
+    with pytest.raises(ValueError, match="'2005-04' is not a date"):
+        parse_rule("date gt 2005-04")

@@ -153,3 +153,44 @@ def test_bundles_are_kept_for_simulations_and_named(tmp_path: Path) -> None:
     assert file.bundles == ("web",)
     assert "web" in {resource.id for resource in file.to_cib().resources}
     assert "web" not in {resource.id for resource in file.to_live_cib().resources}
+
+
+UNFIT = """<cib><configuration>
+  <crm_config/>
+  <nodes><node id="1" uname="n1"><instance_attributes id="a"><nvpair id="a1" name="site" value="east"/>
+    <rule id="r" score="0"><date_expression id="d" operation="gt" start="no day"/></rule></instance_attributes></node>
+    <node id="2" uname="n2"/></nodes>
+  <resources>
+    <primitive id="db" class="ocf" provider="hamgr" type="dummy"><operations>
+      <op id="am" name="monitor" interval="10s" timeout="bad"/></operations></primitive>
+    <primitive id="web" class="ocf" provider="hamgr" type="dummy"/></resources>
+  <constraints><rsc_order id="o" first="db" then="web" kind="foo"/></constraints>
+</configuration><status/></cib>"""
+
+
+def test_one_bad_value_does_not_cost_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "cib.xml"
+    path.write_text(UNFIT)
+    cluster_file, notes = translate(path, "shop")
+    cib = cluster_file.to_cib()
+    (db,) = [r for r in cib.resources if r.id == "db"]
+    assert isinstance(db, model.Primitive)
+    assert [(op.name, op.interval_ms) for op in db.ops if op.interval_ms] == [("monitor", 10_000)]
+    assert [c.kind for c in cib.constraints if isinstance(c, model.Order)] == [""]
+    # An attribute whose rule cannot be read goes with the rule: it must not hold always.
+    assert "east" not in str(cib.nodes)
+    for said in (
+        "db: operations monitor timeout: not imported; 'bad' is not a duration",
+        "o: kind: not imported; 'foo' is not allowed here",
+        "n1: attributes: not imported; this rule cannot be read: 'no day' is not a date",
+    ):
+        assert any(note.startswith(said) for note in notes), (said, notes)
+    assert load_yaml(dump_yaml(cluster_file), "again").to_cib() == cib
+
+
+def test_a_name_that_cannot_be_is_for_a_person_to_change(tmp_path: Path) -> None:
+    path = tmp_path / "cib.xml"
+    path.write_text(UNFIT.replace('id="web"', 'id="Web"').replace('then="web"', 'then="Web"'))
+    with pytest.raises(CommandError, match="'Web' becomes part of a pod's name") as caught:
+        translate(path, "shop")
+    assert caught.value.code == Exit.CONFIG
