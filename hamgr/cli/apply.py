@@ -23,7 +23,7 @@ CONFIG = "config"
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--show", is_flag=True, help="Also list what runs with which operations, defaults filled in.")
 def verify(file: Path, show: bool) -> int:
     """Check a cluster file without changing anything."""
@@ -41,7 +41,12 @@ def verify(file: Path, show: bool) -> int:
 
 @click.command()
 @click.option(
-    "-f", "--file", "file", type=click.Path(path_type=Path), required=True, help="The cluster file; - is stdin."
+    "-f",
+    "--file",
+    "file",
+    type=click.Path(path_type=Path, readable=False),
+    required=True,
+    help="The cluster file; - is stdin.",
 )
 @click.pass_context
 def apply(ctx: click.Context, file: Path) -> int:

@@ -49,7 +49,7 @@ class LazyGroup(click.Group):
 @click.option(
     "--config",
     "config",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # whoever reads it tells what is wrong, and with which code
     help=f"hamgrd's settings file, for how to reach etcd  [default: ${ENV_CONFIG} or /etc/hamgr/hamgrd.yaml]",
 )
 @click.version_option(__version__, prog_name="hamgr")

@@ -33,9 +33,14 @@ _WHY_NOT = {"acls": "etcd and Kubernetes have their own users and roles"}
 
 
 @click.command(name="import")
-@click.argument("cib", type=click.Path(path_type=Path))
+@click.argument("cib", type=click.Path(path_type=Path, readable=False))
 @click.option("--cluster", default="imported", show_default=True, help="The cluster's name in the new file.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the file here instead of to stdout.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, readable=False),
+    help="Write the file here instead of to stdout.",
+)
 def import_(cib: Path, cluster: str, output: Path | None) -> int:
     """Turn a Pacemaker configuration (cibadmin --query) into a hamgr cluster file.
 

@@ -3,9 +3,12 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 
+import click
 import pytest
 
+from hamgr.cli.group import hamgr
 from hamgr.cli.main import VERBS, main
 
 
@@ -72,6 +75,15 @@ def test_the_general_option_stands_before_every_verb_simulate_too(capsys, tmp_pa
     for verb in (["simulate", "--live"], ["status"]):
         assert main([*(word.replace("FILE", str(file)) for word in general), *verb]) == 69
         assert "connection refused by etcd endpoint http://127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_a_file_that_may_not_be_read_is_no_wrong_usage():
+    """click would say so; the verbs say it with the system's word and the code for files (66)."""
+    verbs = [where for verb, where in VERBS.items() if verb != "sandbox"]  # which has a folder of its own
+    commands = [hamgr, *(getattr(import_module(module), name) for module, name, _ in verbs)]
+    files = [each.type for command in commands for each in command.params if isinstance(each.type, click.Path)]
+    assert len(files) >= 5
+    assert not any(kind.readable for kind in files)
 
 
 def test_a_bug_is_one_line_too(capsys, monkeypatch):
