@@ -48,7 +48,7 @@ def disable(ctx: click.Context, resource: str) -> int:
 @click.argument("resource")
 @click.pass_context
 def unmanage(ctx: click.Context, resource: str) -> int:
-    """Leave a resource as it is: it is watched, but neither started nor stopped, nor fenced for."""
+    """Leave a resource as it is: it is watched, but neither started nor stopped."""
     ask(target(ctx), "managed", {"resource": resource, "on": False})
     click.echo(f"{resource} is left alone; undo: hamgr manage {resource}")
     return Exit.OK
