@@ -18,7 +18,8 @@ def score_lines(work: Work) -> list[str]:
 def _scores(rsc: Rsc) -> Iterator[str]:
     for node in sorted(rsc.allowed, key=lambda one: one.name):
         yield f"{rsc.id} allocation score on {node.name}: {scores.text(rsc.allowed[node])}"
-    if rsc.parent is not None and rsc.parent.promotable and rsc.assigned_to is not None:
-        yield f"{rsc.id} promotion score on {rsc.assigned_to.name}: {scores.text(rsc.sort_index)}"
+    if rsc.parent is not None and rsc.parent.promotable:
+        where = rsc.location(current=False)
+        yield f"{rsc.id} promotion score on {where.name if where else 'none'}: {scores.text(rsc.sort_index)}"
     for child in rsc.children:
         yield from _scores(child)

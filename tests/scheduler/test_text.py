@@ -38,6 +38,28 @@ def test_pacemaker_itself_tells_it(name: str) -> None:
     assert told(ask_crm_simulate(TEXTS[name])) == recorded(name)
 
 
+def final_scores(text: str) -> dict[str, str]:
+    """The last score told of each primitive on each node, and of each instance's promotion."""
+    found = {}
+    for line in text.splitlines():
+        words = line.strip().removeprefix("pcmk__primitive_assign: ").rpartition(": ")
+        if " score on " in words[0] and not words[0].startswith("pcmk__"):
+            found[words[0]] = words[2]
+    return found
+
+
+@pytest.mark.oracle
+@oracle
+@pytest.mark.parametrize("name", TEXTS)
+def test_scores_are_pacemakers(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "cib.xml"
+    path.write_text(TEXTS[name])
+    assert main([str(path), "--at", MOMENT, "--show-scores"]) == 0
+    ours, theirs = final_scores(capsys.readouterr().out), final_scores(ask_crm_simulate(TEXTS[name], what="-Rs"))
+    assert theirs
+    assert {line: ours.get(line) for line in theirs} == theirs
+
+
 @pytest.mark.oracle
 @oracle
 def test_generated_clusters_are_told_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -234,13 +234,13 @@ def told(text: str) -> list[str]:
     return lines[: first + 1] + sorted(lines[first + 1 : last]) + lines[last:]
 
 
-def ask_crm_simulate(text: str, moment: str = MOMENT) -> str:
-    """crm_simulate's description of a CIB and of what it would do about it."""
+def ask_crm_simulate(text: str, moment: str = MOMENT, what: str = "-S") -> str:
+    """crm_simulate's description of a CIB and of what it would do about it (-S) or its scores (-Rs)."""
     with tempfile.TemporaryDirectory() as folder:
         cib = Path(folder, "cib.xml")
         # The simulator refuses to change a CIB of its own version.
         cib.write_text(text.replace('crm_feature_set="3.16.2" validate', 'crm_feature_set="3.16.1" validate'))
-        command = ["crm_simulate", "-S", "-x", str(cib), "-t", moment]
+        command = ["crm_simulate", what, "-x", str(cib), "-t", moment]
         return subprocess.run(
             command,
             capture_output=True,
