@@ -423,7 +423,7 @@ def _resource_sets(entries: Iterable[SetEntry], owner: str) -> tuple[model.Resou
         model.ResourceSet(
             members=entry.resources,
             id=entry.id or f"{owner}-set-{index}",
-            sequential=entry.sequential,
+            sequential=None if entry.sequential else False,
             require_all=entry.require_all,
             role=entry.role or "",
             action=entry.action or "",

@@ -348,7 +348,7 @@ class Translation:
     @staticmethod
     def _set(one: model.ResourceSet) -> Raw:
         raw: Raw = {"resources": list(one.members), "id": one.id}
-        if not one.sequential:
+        if one.sequential is False:
             raw["sequential"] = False
         if not one.require_all:
             raw["require-all"] = False

@@ -201,7 +201,8 @@ class ResourceSet:
 
     members: tuple[str, ...]
     id: str = ""
-    sequential: bool = True
+    # Whether the members come one after the other; None: they do, but a neighboring set is ordered with all of them.
+    sequential: bool | None = None
     require_all: bool = True
     role: str = ""
     action: str = ""

@@ -441,7 +441,7 @@ def _sets(element: Element) -> tuple[ResourceSet, ...]:
         ResourceSet(
             members=tuple(_required(ref, "id") for ref in s.iterfind("resource_ref")),
             id=s.get("id", ""),
-            sequential=is_true(s.get("sequential", "true")),
+            sequential=is_true(s.get("sequential")) if "sequential" in s.attrib else None,
             require_all=is_true(s.get("require-all", "true")),
             role=_role(s.get("role")),
             action=s.get("action", ""),

@@ -117,11 +117,11 @@ def _compare_by_colocation(work: Work, a: Rsc, b: Rsc, node_a: NodeRt, node_b: N
     sums = []
     for rsc in (a, b):
         table: NodeScores = {node_a: node_a.weight, node_b: node_b.weight}
-        for constraint in parent.with_primaries:
+        for constraint in colocation.with_primaries(parent):
             table = constraint.primary.behavior.add_scores(
                 work, constraint.primary, table, constraint.attribute, constraint.score / INFINITY, 0
             )
-        for constraint in parent.with_dependents:
+        for constraint in colocation.with_dependents(parent):
             if colocation.has_influence(constraint, rsc):
                 table = constraint.dependent.behavior.add_scores(
                     work, constraint.dependent, table, constraint.attribute, constraint.score / INFINITY, MERGE_POSITIVE
@@ -203,10 +203,10 @@ def _assign_instance(
 
 def _copy_colocations(clone: Rsc, child: Rsc, everything: bool) -> None:
     """Instances take part in their clone's colocations; where every node gets one, preferences do not matter."""
-    for constraint in clone.with_primaries:
+    for constraint in colocation.with_primaries(clone):
         if everything or constraint.score < 0 or constraint.score == INFINITY:
             child.with_primaries.append(constraint)
-    for constraint in clone.with_dependents:
+    for constraint in colocation.with_dependents(clone):
         if colocation.has_influence(constraint, child) and (everything or constraint.score < 0):
             child.with_dependents.append(constraint)
 

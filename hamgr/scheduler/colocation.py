@@ -129,7 +129,7 @@ def _members(work: Work, constraint: model.Colocation, group: model.ResourceSet)
 
 
 def _within_set(work: Work, constraint: model.Colocation, group: model.ResourceSet) -> None:
-    if not group.sequential:
+    if group.sequential is False:
         return
     members = _members(work, constraint, group)
     score = constraint.score if group.score is None else group.score
@@ -155,9 +155,9 @@ def _between_sets(
 ) -> None:
     first = _members(work, constraint, dependents)
     second = _members(work, constraint, primaries)
-    if dependents.sequential:
+    if dependents.sequential is not False:
         first = first[:1]
-    if primaries.sequential:
+    if primaries.sequential is not False:
         last = work.constrained(primaries.members[-1]) if primaries.members else None
         second = [last] if last is not None else []
     influence = _influence(constraint)
@@ -176,20 +176,20 @@ def _between_sets(
             )
 
 
-def _sort_key(other: Rsc, name: str) -> tuple[int, int, bool, str]:
-    return (-other.priority, -int(other.variant), other.variant == Variant.CLONE and not other.promotable, name)
+def _sort_key(other: Rsc) -> tuple[int, int, bool, str]:
+    return (-other.priority, -int(other.variant), other.variant == Variant.CLONE and not other.promotable, other.id)
 
 
 def with_primaries(rsc: Rsc) -> list[Colocation]:
-    """Colocations of which a resource is the dependent, in the order in which they are applied."""
+    """Colocations of which a resource is the dependent, in the order in which they are applied: newer ones first."""
     found = rsc.with_primaries
-    return found if len(found) < 2 else sorted(found, key=lambda c: _sort_key(c.primary, c.id))
+    return found if len(found) < 2 else sorted(reversed(found), key=lambda c: _sort_key(c.primary))
 
 
 def with_dependents(rsc: Rsc) -> list[Colocation]:
-    """Colocations of which a resource is the primary, in the order in which they are applied."""
+    """Colocations of which a resource is the primary, in the order in which they are applied: newer ones first."""
     found = rsc.with_dependents
-    return found if len(found) < 2 else sorted(found, key=lambda c: _sort_key(c.dependent, c.id))
+    return found if len(found) < 2 else sorted(reversed(found), key=lambda c: _sort_key(c.dependent))
 
 
 def has_influence(constraint: Colocation, rsc: Rsc | None = None) -> bool:

@@ -76,7 +76,7 @@ def _as_sets(work: Work, sets: tuple[ResourceSet, ...], names: Iterable[tuple[st
     made = []
     for name, role in pairs:
         members = _referenced(work, name)
-        made.append(ResourceSet(members or (name,), id=name, sequential=members is None, role=role))
+        made.append(ResourceSet(members or (name,), id=name, sequential=None if members is None else False, role=role))
     return tuple(made)
 
 
@@ -102,9 +102,10 @@ def _location(work: Work, constraint: model.Location) -> None:
         for group in constraint.sets:
             for name in _expanded(work, group).members:
                 rsc = _resource(work, constraint.id, name)
-                if rsc is not None:
-                    score = constraint.score if group.score is None else group.score
-                    _locate(work, rsc, constraint, group.role or constraint.role, score)
+                if rsc is None:
+                    return
+                score = constraint.score if group.score is None else group.score
+                _locate(work, rsc, constraint, group.role or constraint.role, score)
     elif constraint.rsc_pattern:
         _locate_matching(work, constraint)
     else:
@@ -134,13 +135,15 @@ def _locate(work: Work, rsc: Rsc, constraint: model.Location, role: str, score: 
         node = work.nodes_by_name.get(constraint.node) or work.nodes_by_id.get(constraint.node)
         if node is None:
             return
+        if constraint.discovery == "exclusive":
+            rsc.exclusive_discovery = True
         location = new_location(work, constraint.id, rsc, [(node, score)], constraint.discovery)
         _set_role(location, role)
         return
     for rule in constraint.rules:
         nodes = _matching_nodes(work, rsc, rule)
         if constraint.discovery == "exclusive":
-            # Also where the rule matches no node at all.
+            # Also where the rule matches no node at all, or is about another role.
             rsc.exclusive_discovery = True
         if not nodes:
             continue
@@ -324,10 +327,10 @@ def _within_set(work: Work, constraint: model.Order, group: ResourceSet, parent_
         for index, first in enumerate(members):
             for then in members[index + 1 :]:
                 actions.order_tasks(work, first, task, then, task, flags)
-    elif group.sequential:
+    elif group.sequential is not False:
         for first, then in itertools.pairwise(members):
             actions.order_tasks(work, first, task, then, task, flags)
-    if symmetry != SYMMETRIC or not group.sequential:
+    if symmetry != SYMMETRIC or group.sequential is False:
         return
     inverse = actions.INVERSE_TASK.get(task, "")
     flags = _flags(kind, inverse, INVERSE)

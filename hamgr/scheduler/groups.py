@@ -59,9 +59,9 @@ class GroupBehavior:
         rsc.allocating = True
         first, last = rsc.children[0], rsc.children[-1]
         rsc.role = first.role
-        first.with_primaries = first.with_primaries + rsc.with_primaries
+        first.with_primaries = first.with_primaries + colocation.with_primaries(rsc)
         rsc.with_primaries = []
-        last.with_dependents = last.with_dependents + rsc.with_dependents
+        last.with_dependents = last.with_dependents + colocation.with_dependents(rsc)
         rsc.with_dependents = []
         node: NodeRt | None = None
         mandatory = [c for c in first.with_primaries if c.score >= INFINITY and c.dependent is not first]

@@ -124,7 +124,7 @@ def on_fail(
 
 def _configured_on_fail(rsc: Rsc, op: model.Op | None, meta: dict[str, str], task: str) -> str:
     text = meta.get("on-fail", "").lower()
-    if task == "stop" and text in ("standby", "demote"):
+    if task == "stop" and text in ("standby", "demote", "stop"):
         return ""
     if task == "demote" and not text:
         return _promoted_monitor_on_fail(rsc)

@@ -125,11 +125,14 @@ def order(work: Work) -> None:
 def _before_dependents_of_stops(work: Work) -> None:
     for ordering in work.orderings:
         first_rsc = ordering.first_rsc
-        if ordering.flags == O_NONE or first_rsc is None or ordering.then_rsc in (first_rsc, None):
+        if ordering.flags == O_NONE or first_rsc is None or ordering.then_rsc is first_rsc:
             continue
         if not ordering.first_task.endswith("_stop_0") and (ordering.first is None or ordering.first.task != "stop"):
             continue
         then = ordering.then
+        if ordering.then_rsc is None and (then is None or not then.flags & PSEUDO):
+            # The fencing or shutdown of a node.
+            continue
         if first_rsc.container is ordering.then_rsc and ordering.then_task.endswith("_stop_0"):
             continue
         probes = actions.all_of(first_rsc, "monitor")
@@ -151,6 +154,8 @@ def _before_dependents_of_stops(work: Work) -> None:
 
 def _restart_orderings(probe: Act, after: Act, tracked: set[Act]) -> None:
     """Whatever would be restarted because the probed resource starts is not stopped before the probe."""
+    from hamgr.scheduler import clones
+
     if probe.rsc is None:
         return
     stack = [after]
@@ -166,6 +171,7 @@ def _restart_orderings(probe: Act, after: Act, tracked: set[Act]) -> None:
                 if not then.flags & PSEUDO:
                     actions.order(probe, then, O_OPTIONAL)
         interleave = rsc is not None and rsc.clone is not None and rsc.clone.interleave
+        partner = clones.compatible(probe.rsc, rsc, current=False) if rsc is not None and interleave else None
         for link in action.after:
             follower = link.action.rsc
             if not link.flags & O_IMPLIES_THEN:
@@ -178,6 +184,6 @@ def _restart_orderings(probe: Act, after: Act, tracked: set[Act]) -> None:
                     or rsc is not follower.parent
                 ):
                     continue
-                if rsc.variant > Variant.GROUP and interleave and link.action.node is not probe.node:
+                if rsc.variant > Variant.GROUP and interleave and (partner is None or partner is not follower):
                     continue
             stack.append(link.action)

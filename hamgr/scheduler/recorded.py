@@ -462,6 +462,9 @@ def _set_active(rsc: Rsc) -> None:
 
 def _check_expiry(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> bool:
     """Whether an operation's result is a failure that failure-timeout lets us forget; may clear the fail count."""
+    if op.op_status == EXEC_NOT_INSTALLED:
+        # No time that passes installs anything.
+        return False
     last_failure = op.id.endswith("_last_failure_0")
     timeout = rsc.failure_timeout_ms // 1000
     if timeout <= 0 and not last_failure:

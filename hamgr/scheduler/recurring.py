@@ -110,8 +110,10 @@ def _for_inactive(work: Work, rsc: Rsc, node: NodeRt | None, op: model.Op, key: 
         for probe in actions.all_of(rsc, "monitor", other) if rsc.managed else ():
             actions.order(probe, monitor, O_RUNNABLE_LEFT)
         for stop in actions.all_of(rsc, "stop", other):
-            if not stop.flags & OPTIONAL and stop.flags & RUNNABLE:
-                monitor.flags &= ~OPTIONAL
+            if not stop.flags & OPTIONAL and not rsc.managed:
+                monitor.flags |= OPTIONAL
+            if not stop.flags & RUNNABLE:
+                monitor.flags &= ~RUNNABLE
             if not rsc.managed:
                 continue
             flags = O_IMPLIES_THEN | O_RUNNABLE_LEFT

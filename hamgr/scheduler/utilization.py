@@ -12,6 +12,7 @@ from hamgr.scheduler import actions, colocation, placement
 from hamgr.scheduler.state import (
     O_LOAD,
     OPTIONAL,
+    Act,
     Colocation,
     NodeRt,
     NodeScores,
@@ -199,6 +200,9 @@ def _merge(work: Work, rsc: Rsc, table: NodeScores | None, attribute: str, facto
         for constraint in colocation.with_primaries(rsc):
             part = colocation.float32(sign * constraint.score / INFINITY)
             result = _merge(work, constraint.primary, result, constraint.attribute, part)
+    elif table is not None:
+        # Preferences that leave no node are not counted.
+        result = table
     rsc.merging = False
     return result
 
@@ -208,9 +212,16 @@ def _merge(work: Work, rsc: Rsc, table: NodeScores | None, attribute: str, facto
 
 def internal_constraints(work: Work, rsc: Rsc) -> None:
     """What stops on a node makes room before anything starts there (or migrates to it)."""
-    for node in rsc.allowed:
-        stopped = actions.pseudo(work, f"load_stopped_{node.name}", node=node)
-        stopped.flags &= ~OPTIONAL
+    for node in rsc.running_on:
+        stopped = _load_stopped(work, node)
         actions.new_ordering(work, rsc, actions.key_of(rsc, "stop"), None, None, stopped.key, stopped, O_LOAD)
+    for node in rsc.allowed:
+        stopped = _load_stopped(work, node)
         for task in ("start", "migrate_to"):
             actions.new_ordering(work, None, stopped.key, stopped, rsc, actions.key_of(rsc, task), None, O_LOAD)
+
+
+def _load_stopped(work: Work, node: NodeRt) -> Act:
+    stopped = actions.pseudo(work, f"load_stopped_{node.name}", node=node)
+    stopped.flags &= ~OPTIONAL
+    return stopped
