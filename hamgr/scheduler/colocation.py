@@ -183,13 +183,13 @@ def _sort_key(other: Rsc) -> tuple[int, int, bool, str]:
 def with_primaries(rsc: Rsc) -> list[Colocation]:
     """Colocations of which a resource is the dependent, in the order in which they are applied: newer ones first."""
     found = rsc.with_primaries
-    return found if len(found) < 2 else sorted(reversed(found), key=lambda c: _sort_key(c.primary))
+    return found if len(found) < 2 else sorted(found[::-1], key=lambda c: _sort_key(c.primary))
 
 
 def with_dependents(rsc: Rsc) -> list[Colocation]:
     """Colocations of which a resource is the primary, in the order in which they are applied: newer ones first."""
     found = rsc.with_dependents
-    return found if len(found) < 2 else sorted(reversed(found), key=lambda c: _sort_key(c.dependent))
+    return found if len(found) < 2 else sorted(found[::-1], key=lambda c: _sort_key(c.dependent))
 
 
 def has_influence(constraint: Colocation, rsc: Rsc | None = None) -> bool:
