@@ -182,14 +182,14 @@ def _sort_key(other: Rsc) -> tuple[int, int, bool, str]:
 
 def with_primaries(rsc: Rsc) -> list[Colocation]:
     """Colocations of which a resource is the dependent, in the order in which they are applied: newer ones first."""
-    found = rsc.with_primaries
-    return found if len(found) < 2 else sorted(found[::-1], key=lambda c: _sort_key(c.primary))
+    newest_first = rsc.with_primaries[::-1]
+    return newest_first if len(newest_first) < 2 else sorted(newest_first, key=lambda c: _sort_key(c.primary))
 
 
 def with_dependents(rsc: Rsc) -> list[Colocation]:
     """Colocations of which a resource is the primary, in the order in which they are applied: newer ones first."""
-    found = rsc.with_dependents
-    return found if len(found) < 2 else sorted(found[::-1], key=lambda c: _sort_key(c.dependent))
+    newest_first = rsc.with_dependents[::-1]
+    return newest_first if len(newest_first) < 2 else sorted(newest_first, key=lambda c: _sort_key(c.dependent))
 
 
 def has_influence(constraint: Colocation, rsc: Rsc | None = None) -> bool:
