@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from hamgr.cib.model import Cib
+from hamgr.cib.records import replace
 from hamgr.cib.xml import CibError, load_xml
 from hamgr.cli.exits import CommandError, Exit
+from hamgr.scheduler import simulator
 
 TYPE_CHECKING = False  # as typing has it; neither that nor pathlib is cheap enough to import for nothing
 if TYPE_CHECKING:
@@ -15,13 +17,16 @@ if TYPE_CHECKING:
 
 
 def from_file(path: str) -> Cib:
-    """A CIB's XML, or (by its ending, .yaml or .yml) a cluster file without recorded state. Raises CommandError."""
+    """A CIB's XML, or (by its ending, .yaml or .yml) a cluster file; raises CommandError.
+
+    A cluster file records no state: its nodes are taken to be online, with nothing running yet.
+    """
     if path.endswith((".yaml", ".yml")):
         from pathlib import Path
 
         from hamgr.cli.apply import read_cluster_file
 
-        return read_cluster_file(Path(path))[0].to_cib()
+        return all_up(read_cluster_file(Path(path))[0].to_cib())
     try:
         return load_xml(path if path != "-" else "/dev/stdin")
     except CibError as error:
@@ -30,11 +35,17 @@ def from_file(path: str) -> Cib:
         raise CommandError(f"cannot read {path}: {error.strerror}", Exit.NO_INPUT) from None
 
 
+def all_up(cib: Cib) -> Cib:
+    """A configuration as it is when all of its nodes have just come up."""
+    return replace(simulator.inject(cib, up=[node.name for node in cib.nodes]), have_quorum=True)
+
+
 def meant(name: str, known: Iterable[str]) -> str:
     """What a mistyped name may have been, as the end of a sentence; empty when nothing comes near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    folded = {each.lower(): each for each in known}
+    near = [folded[each] for each in get_close_matches(name.lower(), list(folded), n=3, cutoff=0.6)]
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 

@@ -224,7 +224,18 @@ def test_a_cluster_file_is_simulated_too(tmp_path: Path, capsys: pytest.CaptureF
     path = tmp_path / "cluster.yaml"
     path.write_text(CLUSTER)
     assert main([str(path)]) == 0
-    assert "a\t(ocf:hamgr:dummy):\t Stopped" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    # Nothing is recorded in a cluster file: all nodes are up, and nothing runs yet.
+    assert "    * Online: [ n1 n2 ]" in shown.partition("Transition Summary")[0]
+    assert "  * Start      a       (    n1 )" in shown
+    assert "a\t(ocf:hamgr:dummy):\t Started n1" in shown.partition("Revised Cluster Status")[2]
+
+
+def test_a_cluster_file_with_a_failed_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(CLUSTER)
+    assert main([str(path), "--node-fail", "n1", "--why", "a"]) == 0
+    assert capsys.readouterr().out.startswith("a is stopped. It will be started on n2.\n")
 
 
 def test_a_live_cluster_is_configuration_and_record_together() -> None:

@@ -224,5 +224,7 @@ def test_the_same_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_a_mistyped_name_gets_the_one_that_was_meant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "cib.xml"
     path.write_text(text_of(Case("", primitive("mariadb"), set())))
+    assert main([str(path), "--why", "MariaDB"]) == 105
+    assert capsys.readouterr().err == "hamgr simulate: there is no resource MariaDB; did you mean mariadb?\n"
     assert main([str(path), "--why", "maria-db"]) == 105
     assert capsys.readouterr().err == "hamgr simulate: there is no resource maria-db; did you mean mariadb?\n"
