@@ -39,7 +39,8 @@ campaign-faults: setup ## N random fault schedules on the sandbox with audits af
 	@$(BIN)/python -m hamgr.sandbox.campaign $(if $(SEED),--seed $(SEED),--count $(or $(N),20) --first $(or $(FIRST),1)) $(CAMPAIGN_ARGS)
 
 kill-matrix: setup ## SIGKILL of the leader at every point of every fencing level, each fence ended by the next (260 deaths took 6 minutes)
-	@HAMGR_KILL_EVERY=1 $(BIN)/pytest -s -q tests/integration/fencer/test_killed.py 2>/dev/null | grep -E "killed|passed|failed"
+	@set -o pipefail; HAMGR_KILL_EVERY=$(or $(EVERY),1) $(BIN)/pytest -q -rP tests/integration/fencer/test_killed.py \
+	  | grep -E "^level |leaders killed|^E  |^[0-9]+ (passed|failed)"
 
 clean: ## remove what builds and tests leave
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
