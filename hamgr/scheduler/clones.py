@@ -91,6 +91,8 @@ def compare_instances(work: Work, a: Rsc, b: Rsc) -> int:
         return -1 if ok_a else 1
     if a.priority != b.priority:
         return -1 if a.priority > b.priority else 1
+    # Where an instance may not stay, it counts as inactive from here on.
+    node_a, node_b = node_a if ok_a else None, node_b if ok_b else None
     if node_a is None or node_b is None:
         return (node_a is None) - (node_b is None)
     ok_a, ok_b = placement.available(node_a), placement.available(node_b)
