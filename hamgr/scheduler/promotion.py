@@ -16,7 +16,6 @@ from hamgr.scheduler.state import (
     O_OPTIONAL,
     OPTIONAL,
     PROMOTED,
-    RUNNABLE,
     STARTED,
     STOPPED,
     UNKNOWN,
@@ -262,9 +261,8 @@ def create_actions(work: Work, clone: Rsc) -> None:
         _changes(child, found)
     promoting, demoting = "promote" in found, "demote" in found
     actions.rsc_pseudo(work, clone, "promote", not promoting)
-    promoted = actions.rsc_pseudo(work, clone, "promoted", not promoting, runnable=False)
+    promoted = actions.rsc_pseudo(work, clone, "promoted", not promoting)
     promoted.priority = INFINITY
-    promoted.flags = promoted.flags | RUNNABLE if promoting else promoted.flags & ~RUNNABLE
     actions.rsc_pseudo(work, clone, "demote", not demoting)
     demoted = actions.rsc_pseudo(work, clone, "demoted", not demoting)
     demoted.priority = INFINITY
