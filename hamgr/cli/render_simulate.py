@@ -221,7 +221,7 @@ def _failed_probe(name: str, node: NodeRt | None, work: Work) -> str:
 def _in_full(clone: Rsc, instance: Rsc) -> bool:
     """Whether an instance is more than one of many."""
     if clone.unique:
-        return not instance.orphan or _active(instance)
+        return not clone.orphan or _active(instance)
     if instance.pending_task:
         return True
     if not _active(instance):
