@@ -41,8 +41,8 @@ def _data(rsc: Rsc) -> BundleData:
 
 class BundleBehavior:
     def assign(self, work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
-        if not rsc.provisional or rsc.allocating:
-            return None
+        # As in Pacemaker, colocations that lead back here enter once more: what is being placed already is left alone,
+        # and the others are placed before it.
         data = _data(rsc)
         rsc.allocating = True
         containers = clones.instances(rsc)
