@@ -194,6 +194,8 @@ def _candidates(work: Work, rsc: Rsc, around: tuple[Rsc, ...]) -> list[Candidate
             tuple(steps[node.name]),
         )
         for node in work.nodes
+        # A bundle's containers are nodes for what is in the bundle alone, which can run nowhere else.
+        if node in rsc.allowed or not (work.options.symmetric or node.bundle)
     ]
     return sorted(found, key=lambda one: (not one.chosen, bool(one.unfit), -one.score))
 

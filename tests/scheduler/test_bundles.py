@@ -19,7 +19,7 @@ from scheduler.differential.judges import ask_hamgr, ask_oracle, oracle_installe
 
 from hamgr.cib.xml import load_xml
 from hamgr.cli import render_simulate
-from hamgr.cli.simulate import answer
+from hamgr.cli.simulate import answer, main
 from hamgr.scheduler import schedule, status
 from hamgr.scheduler.container_options import addresses, container_params
 from hamgr.scheduler.transition import SummaryLine
@@ -277,6 +277,19 @@ def test_a_running_bundle_is_shown_as_crm_simulate_shows_it() -> None:
         "      * web-1 (192.0.2.11)\t(ocf:pacemaker:Dummy):\t Started n2\n"
     ) in text
     assert "    * Container bundle set: bare [pcmk:bare] (unique):\n      * bare-rkt-0 (192.0.2.253)" in text
+
+
+def test_why_names_the_nodes_that_matter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "cib.xml"
+    file.write_text(CLUSTERS["child-failed"], encoding="utf-8")
+    assert main(["--why", "httpd", str(file)]) == 0
+    told = capsys.readouterr().out
+    assert "httpd:0 (in web-clone, in web) is Started on web-0. It will be recovered there." in told
+    assert "n1" not in told
+    assert main(["--why", "web-docker-0", str(file)]) == 0
+    told = capsys.readouterr().out
+    assert "  * n1: score " in told
+    assert "db-0" not in told
 
 
 # --- launch options -----------------------------------------------------------------------------------
