@@ -480,7 +480,7 @@ def block_dependents(work: Work, action: Act) -> None:
         return
     rsc = action.rsc.top_with_bundle()
     for child in rsc.children:
-        child_action = next((a for a in child.action_list if a.task == action.task), None)
+        child_action = next((a for a in reversed(child.action_list) if a.task == action.task), None)
         if child_action is None or child_action.flags & RUNNABLE:
             return
     for constraint in rsc.with_dependents:

@@ -119,7 +119,7 @@ def fence_guest(work: Work, node: NodeRt) -> None:
     stop: Act | None = None
     task = "off"
     if container is not None:
-        stop = next((a for a in container.action_list if a.task == "stop"), None)
+        stop = next((a for a in reversed(container.action_list) if a.task == "stop"), None)
         if any(a.task == "start" for a in container.action_list):
             task = "reboot"
     fence = fencing.fence_op(work, node, task, False, "guest is unclean")
@@ -131,6 +131,6 @@ def fence_guest(work: Work, node: NodeRt) -> None:
         actions.order(stop, fence, O_RUNNABLE_LEFT | O_IMPLIES_THEN)
     elif connection is not None:
         # It may only seem to be stopped because its history was cleaned; its connection's stop waits for a probe.
-        stop = next((a for a in connection.action_list if a.task == "stop"), None)
+        stop = next((a for a in reversed(connection.action_list) if a.task == "stop"), None)
         actions.order(stop, fence, O_OPTIONAL)
     fencing.order_dependents(work, fence)

@@ -106,7 +106,7 @@ def link_nodes(work: Work) -> None:
         node.remote_rsc = rsc
         if rsc.container is None:
             # A remote node (not a guest) that has not been seen has to be fenced before it counts as clean.
-            node.unclean = work.options.startup_fencing
+            node.unclean = work.options.fencing and work.options.startup_fencing
             node.unseen = True
         else:
             node.guest = True

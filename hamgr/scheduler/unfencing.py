@@ -11,7 +11,6 @@ from hamgr.scheduler.state import (
     O_IMPLIES_THEN_ON_NODE,
     O_OPTIONAL,
     O_SAME_NODE,
-    OPTIONAL,
     Act,
     NodeRt,
     Rsc,
@@ -37,10 +36,8 @@ def order(work: Work, rsc: Rsc, node: NodeRt, action: Act, flags: int) -> None:
         return
     unfence = on_action(work, node, True)
     actions.order(unfence, action, flags)
-    if not unfenced(node):
-        unfence.reason = unfence.reason or f"required by {rsc.id} {action.task}"
-        if fencing.can_fence(work, node):
-            unfence.flags &= ~OPTIONAL
+    if not unfenced(node) and _may_unfence(node):
+        on_action(work, node, False, f"required by {rsc.id} {action.task}")
 
 
 def after_stop(work: Work, stop: Act, node: NodeRt) -> None:
@@ -62,7 +59,10 @@ def trigger(work: Work, rsc: Rsc, node: NodeRt | None, reason: str) -> None:
     """A changed fence device has to unfence again."""
     if not work.options.enable_unfencing or not rsc.fence_device or node is None:
         return
-    if node.online and not node.unclean and not node.shutdown:
-        unfence = on_action(work, node, False, reason)
-        if unfence.flags & OPTIONAL and fencing.can_fence(work, node):
-            unfence.flags &= ~OPTIONAL
+    for place in (node,) if _may_unfence(node) else rsc.allowed:
+        if _may_unfence(place):
+            on_action(work, place, False, reason)
+
+
+def _may_unfence(node: NodeRt) -> bool:
+    return node.online and not node.unclean and not node.shutdown

@@ -21,13 +21,13 @@ from typing import Any
 
 from scheduler.differential.answers import GATES
 from scheduler.differential.bundle_clusters import bundle_cib_number
-from scheduler.differential.clusters import cib_number
+from scheduler.differential.clusters import cib_number, remote_cib_number
 from scheduler.differential.judges import Verdict, judge, oracle_installed
 from scheduler.differential.shrinking import shrink
 
 BUILD = Path(__file__).resolve().parents[3] / "build"
 SHRINK_S = 25.0
-GENERATORS: dict[str, Callable[[int], str]] = {"clusters": cib_number, "bundles": bundle_cib_number}
+GENERATORS: dict[str, Callable[[int], str]] = {"clusters": cib_number, "remotes": remote_cib_number, "bundles": bundle_cib_number}
 
 
 def main() -> int:

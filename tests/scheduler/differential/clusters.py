@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 from hypothesis import strategies as st
 from scheduler.differential import configuration, histories
 from scheduler.differential.drawing import Dice, hypothesis_dice, seeded_dice
-from scheduler.differential.plan import draw_plan
+from scheduler.differential.plan import add_remotes, draw_plan
 
 NOW = 1_750_000_000  # 2025-06-15 15:06:40 UTC: the moment that every generated cluster is judged at
 
@@ -29,8 +29,15 @@ def cib_number(number: int) -> str:
     return _document(seeded_dice(number))
 
 
-def _document(dice: Dice) -> str:
+def remote_cib_number(number: int) -> str:
+    """The CIB of this number with remote or guest nodes, a template or unfencing."""
+    return _document(seeded_dice(number), with_remotes=True)
+
+
+def _document(dice: Dice, *, with_remotes: bool = False) -> str:
     plan = draw_plan(dice)
+    if with_remotes:
+        add_remotes(plan, dice)
     root = configuration.written(plan, dice)
     root.append(histories.written(plan, dice, NOW))
     ET.indent(root)

@@ -28,7 +28,7 @@ def written(plan: Plan, dice: Dice) -> Element:
             "num_updates": "1",
             "admin_epoch": "0",
             "have-quorum": "1" if quorum else "0",
-            "dc-uuid": plan.nodes[0].id if not dice.chance(10) else dice.pick(plan.nodes).id,
+            "dc-uuid": plan.nodes[0].id if not dice.chance(10) else dice.pick([node for node in plan.nodes if node.kind == "member"]).id,
         },
     )
     if not quorum and dice.chance(50):
@@ -40,6 +40,8 @@ def written(plan: Plan, dice: Dice) -> Element:
     for node in plan.nodes:
         writer.node(nodes, node)
     resources = SubElement(configuration, "resources")
+    if any(member.template for resource in plan.resources for member in resource.members):
+        SubElement(resources, "template", {"id": "common", "class": "ocf", "provider": "pacemaker", "type": "Dummy"})
     for resource in plan.resources:
         writer.resource(resources, resource)
     constraints = SubElement(configuration, "constraints")
@@ -145,6 +147,8 @@ class _Writer:
     def node(self, parent: Element, node: PlannedNode) -> None:
         maybe = self.maybe
         element = SubElement(parent, "node", {"id": node.id, "uname": node.name})
+        if node.kind != "member":
+            element.set("type", "remote")
         pairs = maybe(6, "standby", ("on", "true", "off"))
         pairs += maybe(4, "maintenance", ("true",))
         pairs += maybe(50, "site", SITES)
@@ -222,10 +226,16 @@ class _Writer:
         kind = {"class": "ocf", "provider": "pacemaker", "type": "Dummy"}
         if primitive.fence_device:
             kind = {"class": "stonith", "type": FENCE_AGENT}
+        elif primitive.remote:
+            kind["type"] = "remote"
+        elif primitive.template:
+            kind = {"template": primitive.template}
         element = SubElement(parent, "primitive", {"id": primitive.id, **kind})
         self.nvset(element, "instance_attributes", f"{primitive.id}-params", primitive.params.items())
         meta = self.meta(0 if primitive.fence_device else 5)
         meta += [("allow-migrate", "true")] if primitive.allow_migrate else []
+        meta += [("remote-node", primitive.guest)] if primitive.guest else []
+        meta += [("provides", "unfencing")] if primitive.fence_device and self.plan.unfencing else []
         self.nvset(element, "meta_attributes", f"{primitive.id}-meta", meta)
         operations = Element("operations")
         for interval_ms, role in primitive.monitors:

@@ -47,6 +47,8 @@ def written(plan: Plan, dice: Dice, now: int) -> Element:
     if dice.chance(15):
         order.reverse()
     for record in order:
+        if plan.unfencing and dice.chance(60):
+            record.attributes["#node-unfenced"] = str(now - 1000)
         status.append(_node_state(record, dice, now))
     for ticket in plan.tickets:
         _ticket(status, ticket, dice, now)
@@ -82,6 +84,8 @@ class _NodeRecord:
         kind = {"class": "ocf", "provider": "pacemaker", "type": "Dummy"}
         if primitive.fence_device:
             kind = {"class": "stonith", "type": FENCE_AGENT}
+        elif primitive.remote:
+            kind["type"] = "remote"
         if identity not in self.histories:
             self.histories[identity] = Element("lrm_resource", {"id": identity, **kind})
         return _History(self, identity, self.histories[identity], primitive)
@@ -173,6 +177,7 @@ class _Teller:
         self.states = states
         self.now = now
         self.alive = [record for record in states.values() if record.lively]
+        self.members = [record for record in self.alive if record.node.kind == "member"]
         self.untouched = dice.chance(12)  # a cluster that has just been set up
 
     def resource(self, resource: PlannedResource) -> None:
@@ -181,22 +186,39 @@ class _Teller:
         if resource.clone:
             self.clone(resource)
             return
-        home = self.dice.pick(self.alive) if self.dice.chance(70) else None
+        places = self.places(resource.members)
+        if not places:
+            return
+        home = self.dice.pick(places) if self.dice.chance(70) else None
         for number, member in enumerate(resource.members):
             at = home
             if number and self.dice.chance(12):
-                at = self.dice.pick((None, *self.alive))
+                at = self.dice.pick((None, *places))
             self.single(member, at)
+            if member.guest and at is not None:
+                self.guest(member, at)
+
+    def places(self, members: list[PlannedPrimitive]) -> list[_NodeRecord]:
+        """Where resources may have been."""
+        return self.members if any(member.only_on_members for member in members) else self.alive
+
+    def guest(self, machine: PlannedPrimitive, host: _NodeRecord) -> None:
+        """The connection to a guest node, which runs where its virtual machine does."""
+        if self.dice.chance(85):
+            history = host.history(machine.guest, PlannedPrimitive(machine.guest, remote=True))
+            history.element.set("container", machine.id)
+            history.op("start")
 
     def single(self, primitive: PlannedPrimitive, home: _NodeRecord | None) -> None:
         dice = self.dice
-        for record in self.alive:
+        places = self.places([primitive])
+        for record in places:
             if record is home:
                 self.active(record.history(primitive.id, primitive), promotable=False)
             elif dice.chance(90):
                 self.inactive(record.history(primitive.id, primitive))
-        if home is not None and len(self.alive) > 1:
-            other = dice.pick([record for record in self.alive if record is not home])
+        if home is not None and len(places) > 1:
+            other = dice.pick([record for record in places if record is not home])
             if dice.chance(4) and not primitive.fence_device:
                 self.active(other.history(primitive.id, primitive), promotable=False)
             elif primitive.allow_migrate and dice.chance(35):
@@ -205,7 +227,7 @@ class _Teller:
     def clone(self, resource: PlannedResource) -> None:
         dice = self.dice
         numbers = iter(range(100))
-        for record in self.alive:
+        for record in self.places(resource.members):
             runs = dice.chance(72)
             copies = dice.number(1, resource.node_max) if resource.unique else 1
             for _ in range(copies):
@@ -396,8 +418,8 @@ class _Teller:
 
     def orphan(self) -> None:
         """A resource that ran, and then was deleted from the configuration."""
-        if self.alive:
-            record = self.dice.pick(self.alive)
+        if self.members:
+            record = self.dice.pick(self.members)
             history = record.history("forgotten", PlannedPrimitive("forgotten"))
             if self.dice.chance(70):
                 history.op("start")
@@ -413,6 +435,8 @@ def _node_state(record: _NodeRecord, dice: Dice, now: int) -> Element:
     node = record.node
     in_ccm, crmd, join, expected = _NODE_STATE[node.state]
     given = {"id": node.id, "uname": node.name, "in_ccm": in_ccm, "crmd": crmd, "join": join, "expected": expected}
+    if node.kind != "member":
+        given = {"id": node.id, "uname": node.name, "remote_node": "true", "in_ccm": dice.pick(("true", "false"))}
     element = Element("node_state", {**given, "crm-debug-origin": "do_state_transition"})
     attributes = dict(record.attributes)
     if node.state == "shutting-down":

@@ -19,6 +19,13 @@ class PlannedPrimitive:
     monitors: list[tuple[int, str]] = field(default_factory=list)  # (interval in ms, role or "")
     allow_migrate: bool = False
     remote: bool = False  # an ocf:pacemaker:remote connection, which makes a node of its id
+    guest: str = ""  # the guest node that it makes
+    template: str = ""  # where its agent is configured, if not with itself
+
+    @property
+    def only_on_members(self) -> bool:
+        """Fence devices and what makes nodes do not run on nodes that connections make."""
+        return self.fence_device or self.remote or bool(self.guest)
 
 
 @dataclass
@@ -46,6 +53,7 @@ class PlannedNode:
     name: str
     id: str
     state: str = "online"
+    kind: str = "member"  # or remote, or guest
 
 
 @dataclass
@@ -57,6 +65,7 @@ class Plan:
     fencing: bool
     tickets: list[str]
     utilization: bool
+    unfencing: bool = False
 
     def references(self) -> list[str]:
         """Ids that constraints may name, the most usual ones first."""
@@ -156,3 +165,24 @@ def _primitive(dice: Dice, name: str, kind: str) -> PlannedPrimitive:
         primitive.monitors.append((20_000, "Stopped"))
     primitive.allow_migrate = dice.chance(14)
     return primitive
+
+
+def add_remotes(plan: Plan, dice: Dice) -> None:
+    """Give a cluster what others do without: remote and guest nodes, a resource template, unfencing."""
+    for number in range(1, dice.weighted(((25, 0), (45, 1), (30, 2))) + 1):
+        name = f"remote{number}"
+        connection = PlannedPrimitive(name, remote=True, monitors=[(60_000, "")] if dice.chance(70) else [])
+        plan.resources.append(PlannedResource(name, [connection]))
+        plan.nodes.append(PlannedNode(name, name, kind="remote"))
+    for number in range(1, dice.weighted(((45, 0), (40, 1), (15, 2))) + 1):
+        machine = PlannedPrimitive(f"vm{number}", guest=f"guest{number}", allow_migrate=dice.chance(40))
+        if dice.chance(60):
+            machine.monitors.append((10_000, ""))
+        plan.resources.insert(0, PlannedResource(machine.id, [machine]))
+        plan.nodes.append(PlannedNode(machine.guest, machine.guest, kind="guest"))
+    if dice.chance(30):
+        for resource in plan.resources:
+            for member in resource.members:
+                if not member.only_on_members and dice.chance(60):
+                    member.template = "common"
+    plan.unfencing = plan.fencing and dice.chance(25)
