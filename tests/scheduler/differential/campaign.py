@@ -27,7 +27,11 @@ from scheduler.differential.shrinking import shrink
 
 BUILD = Path(__file__).resolve().parents[3] / "build"
 SHRINK_S = 25.0
-GENERATORS: dict[str, Callable[[int], str]] = {"clusters": cib_number, "remotes": remote_cib_number, "bundles": bundle_cib_number}
+GENERATORS: dict[str, Callable[[int], str]] = {
+    "clusters": cib_number,
+    "remotes": remote_cib_number,
+    "bundles": bundle_cib_number,
+}
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ SITES = ("east", "west")
 def written(plan: Plan, dice: Dice) -> Element:
     """The <cib> element with its configuration, without a status section."""
     quorum = not dice.chance(13)
+    members = [node for node in plan.nodes if node.kind == "member"]
     root = Element(
         "cib",
         {
@@ -28,7 +29,7 @@ def written(plan: Plan, dice: Dice) -> Element:
             "num_updates": "1",
             "admin_epoch": "0",
             "have-quorum": "1" if quorum else "0",
-            "dc-uuid": plan.nodes[0].id if not dice.chance(10) else dice.pick([node for node in plan.nodes if node.kind == "member"]).id,
+            "dc-uuid": plan.nodes[0].id if not dice.chance(10) else dice.pick(members).id,
         },
     )
     if not quorum and dice.chance(50):

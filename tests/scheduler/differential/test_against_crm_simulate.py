@@ -16,8 +16,9 @@ pytestmark = [
     pytest.mark.skipif(not oracle_installed(), reason="crm_simulate is not installed (package pacemaker-cli-utils)"),
 ]
 EXAMPLES = 300
-# A ratchet: how many of these examples may differ. Lower it with each difference that is mended (found/open.txt).
-MAY_DIFFER = 75
+# Which examples are drawn depends on the version of hypothesis. With the present one none differs; of 10,000 CIBs about
+# one in two hundred does, so that a few of other examples may.
+MAY_DIFFER = 5
 
 
 def test_generated_cibs_are_judged_alike() -> None:

@@ -1,6 +1,7 @@
-"""What campaigns have found: minimal CIBs on which hamgr once answered otherwise than Pacemaker 2.1.5, and its answers.
+"""Small CIBs and Pacemaker 2.1.5's recorded answers to them, which prove themselves without Pacemaker.
 
-`found/open.txt` names the ones that still differ; an entry that agrees again must leave that list.
+`found/` are minimal CIBs on which hamgr once answered otherwise (`open.txt` names the ones that still differ; an entry
+that agrees again must leave that list); `golden/` are features, one each.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import pytest
 from scheduler.differential.judges import ask_hamgr
 
 FOUND = Path(__file__).parent / "found"
+GOLDEN = Path(__file__).parent / "golden"
 OPEN = frozenset((FOUND / "open.txt").read_text(encoding="utf-8").split())
 
 
@@ -25,3 +27,9 @@ def _cases() -> list[object]:
 def test_answered_as_pacemaker_does(name: str) -> None:
     expected = json.loads((FOUND / f"{name}.json").read_text(encoding="utf-8"))
     assert ask_hamgr((FOUND / f"{name}.xml").read_text(encoding="utf-8")).to_json() == expected
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.xml")))
+def test_golden(name: str) -> None:
+    expected = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    assert ask_hamgr((GOLDEN / f"{name}.xml").read_text(encoding="utf-8")).to_json() == expected
