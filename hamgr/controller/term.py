@@ -230,6 +230,7 @@ class Term:
             self_fence_s=None if promise is None else promise.self_fence,
             member_ttl_s=0.0 if promise is None else promise.ttl_s,
             boot_id=self.views.boot_id(node),
+            outdated_boot_id=self.views.outdated_boot_id(node),
         )
 
     def fence_changed(self, record: FenceRecord) -> None:

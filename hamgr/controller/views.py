@@ -44,6 +44,8 @@ class Views:
         self._gone_since: dict[str, float] = {}
         self._began = clock()
         self.members: dict[str, MemberInfo] = members_of(snapshot)
+        self._last_boot: dict[str, str] = {node: info.boot_id for node, info in self.members.items()}
+        self._ended_boots: dict[str, str] = {}  # node: the boot before the one that its hamgrd was last seen in
         self._goodbyes = {node for node, info in self.members.items() if info.leaving}
         if goodbyes is not None:
             self._goodbyes |= {key.removeprefix(GOODBYES) for key in goodbyes.entries}
@@ -70,6 +72,10 @@ class Views:
                 log.warning("member_entry_malformed", key=change.key, error=str(error))
                 continue
             self.members[node] = info
+            before = self._last_boot.get(node, info.boot_id)
+            if before != info.boot_id:
+                self._ended_boots[node] = before
+            self._last_boot[node] = info.boot_id
             self._gone_since.pop(node, None)
             if info.leaving:
                 self._goodbyes.add(node)
@@ -91,6 +97,8 @@ class Views:
             return None
         obj = self.node_object(node)
         reported = "" if obj is None else kube_nodes.boot_id(obj)
+        if reported and reported == self.outdated_boot_id(node):
+            reported = self._last_boot[node]
         return promise if reported in ("", promise.boot_id) else None
 
     def lost_for_s(self, node: str) -> float | None:
@@ -129,3 +137,13 @@ class Views:
             return member.boot_id
         obj = self.node_object(node)
         return "" if obj is None else kube_nodes.boot_id(obj)
+
+    def outdated_boot_id(self, node: str) -> str:
+        """The boot id that the kubelet still reports though the node's hamgrd has joined in a later boot; else empty.
+
+        Which boot is the later one is known by the order in which one node's members were seen in etcd, by nothing
+        else: a report may be ahead of a member entry that has not run out yet.
+        """
+        obj = self.node_object(node)
+        reported = "" if obj is None else kube_nodes.boot_id(obj)
+        return reported if reported == self._ended_boots.get(node) else ""

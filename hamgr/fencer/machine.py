@@ -255,7 +255,7 @@ def _restarted(record: FenceRecord, seen: Seen) -> Step | None:
     """
     if record.level.level not in POWER_LEVELS or not (record.boot_id and seen.node.boot_id):
         return None
-    if seen.node.boot_id == record.boot_id:
+    if record.covers_boot(seen.node.boot_id):
         return None
     if seen.node.ours:
         return Act(Effect.UNTAINT)

@@ -82,6 +82,7 @@ class Target:
     (namespace, claim) of volumes known to be used there, whether or not a pod object still says so. alive: the node's
     kubelet is known to work (a fence of a healthy pod), so its own report of the unmount is waited for. self_fence_s
     and member_ttl_s: what the node's member entry said when last seen. boot_id: the node's when it was last well.
+    outdated_boot_id: what its kubelet still reported then of an earlier boot, having just been restarted; else empty.
     """
 
     node: str
@@ -91,6 +92,7 @@ class Target:
     self_fence_s: float | None = None
     member_ttl_s: float = 0.0
     boot_id: str = ""
+    outdated_boot_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,11 @@ class FenceRecord:
     def fenced_whole_node(self) -> bool:
         """Whether it has succeeded, and was of the node as a whole."""
         return self.outcome is Outcome.SUCCEEDED and self.target.pods is None
+
+    def covers_boot(self, boot_id: str) -> bool:
+        """Whether a kubelet's report of that boot is no news of a node that is off: it is of the boot that was fenced,
+        or of one before. Boot ids never come again."""
+        return boot_id == self.boot_id or (boot_id != "" and boot_id == self.target.outdated_boot_id)
 
     def noted(self, code: str, at: float, **data: Any) -> FenceRecord:
         """With one more thing that was noticed."""

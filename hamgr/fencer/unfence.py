@@ -25,12 +25,12 @@ def not_back(record: FenceRecord, node: NodeSeen, pod_uids: Collection[str]) -> 
     name = record.target.node
     if not node.exists or not node.ready:
         return reason("not-ready", node=name)
-    if record.level.level in POWER_LEVELS and record.boot_id and node.boot_id == record.boot_id:
+    if record.level.level in POWER_LEVELS and record.boot_id and record.covers_boot(node.boot_id):
         return reason("same-boot", node=name)
     for pod in record.pods:
         if pod.uid in pod_uids:
             return reason("pod-still-there", pod=str(pod), node=name)
-    if node.boot_id == record.boot_id:
+    if record.covers_boot(node.boot_id):
         for volume in record.volumes:
             if volume.volume.unique_name in node.in_use:
                 return reason("volume-still-used", pv=volume.pv, node=name)

@@ -53,3 +53,33 @@ def test_promises_come_and_go():
     assert seen.members == {}
     seen.note([Change("promises/n1", None)])
     assert seen.promise("n1") is None
+
+
+def joined(boot):
+    return Change("members/n1", entry({"node": "n1", "boot_id": boot, "id": "x"}))
+
+
+def test_a_promise_counts_while_the_kubelet_has_not_reported_the_new_boot_yet():
+    """A node that has just restarted: its hamgrd joins seconds before its kubelet says so."""
+    seen = views(Nodes(n1="boot-0"), n1=WORD)
+    assert seen.promise("n1") is None  # which of the two is the later boot, nobody knows
+    seen.note([joined("boot-0")])
+    seen.note([joined("boot-1")])
+    assert seen.promise("n1") is not None
+
+
+def test_a_report_is_outdated_when_the_node_was_a_member_in_that_boot_and_is_one_in_another():
+    seen = views(Nodes(n1="boot-1"))
+    assert seen.outdated_boot_id("n1") == ""
+    seen.note([joined("boot-1")])
+    assert seen.outdated_boot_id("n1") == ""
+    seen.note([Change("members/n1", None), joined("boot-2")])
+    assert (seen.boot_id("n1"), seen.outdated_boot_id("n1")) == ("boot-2", "boot-1")
+    seen.note([joined("boot-2")])
+    assert seen.outdated_boot_id("n1") == "boot-1"
+
+
+def test_a_report_that_is_ahead_of_the_member_entry_is_not_outdated():
+    seen = views(Nodes(n1="boot-2"))
+    seen.note([joined("boot-1")])
+    assert seen.outdated_boot_id("n1") == ""

@@ -25,6 +25,7 @@ from hamgr.fencer.machine import (
 from hamgr.fencer.reasons import reason
 from hamgr.fencer.records import Outcome, Phase, PodRef, Proof, Target
 from hamgr.fencer.topology import Level, LevelConfig
+from hamgr.fencer.unfence import not_back
 
 ATTACHED = AttachmentSeen("va-uid", "csi-va", attached=True)
 PROOF = Proof("powered-off", "n1", "off")
@@ -283,3 +284,18 @@ def test_a_failure_that_no_retry_cures_goes_to_the_next_level_at_once() -> None:
     record = a_record(LevelConfig(Level.VOLUME, attempts=5), Level.MANUAL)
     after = after_failure(record, reason("driver-not-listed", driver="d", pv="p"), 1.0)
     assert (after.level_index, after.attempt) == (1, 1)
+
+
+def test_a_report_of_an_earlier_boot_is_no_sign_of_a_new_start() -> None:
+    """The node had just restarted when it was fenced: its hamgrd was back, its kubelet had not reported yet."""
+    target = Target("n1", boot_id="boot-2", outdated_boot_id="boot-1")
+    record = a_record(Level.NODE, phase=Phase.DELETE, proofs=(PROOF,), target=target, boot_id="boot-2")
+    for boot in ("boot-1", "boot-2"):
+        node = NodeSeen(uid="node-uid", boot_id=boot, ready=True)
+        assert next_step(record, seen(PRESENT, node=node)) == Act(Effect.DELETE_POD, pods=(POD,))
+        back = not_back(record, node, ())
+        assert back is not None
+        assert back.code == "same-boot"
+    node = NodeSeen(uid="node-uid", boot_id="boot-3", ready=True)
+    assert isinstance(next_step(record, seen(PRESENT, node=node)), Fail)
+    assert not_back(record, node, ()) is None
