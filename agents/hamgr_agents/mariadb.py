@@ -35,6 +35,9 @@ _ALIVE = {
     1698: "refuses the monitoring account",
 }
 
+# Codes that the client itself makes up (errmsg.h; 0: none at all); every other one was sent by the server.
+_OWN_CODES = (0, *range(2000, 3000))
+
 _PROBE = (
     "CREATE DATABASE IF NOT EXISTS hamgr",
     "CREATE TABLE IF NOT EXISTS hamgr.probe (id INT PRIMARY KEY, at TIMESTAMP(3) NOT NULL) ENGINE=InnoDB",
@@ -95,11 +98,11 @@ class MariaDbAgent(PodAgent):
             code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
             said = str(error.args[-1]) if error.args else type(error).__name__
             if code in _ALIVE:
-                return Answer(remark=f"{where} {_ALIVE[code]}: {said}")
-            return Answer(trouble=f"{where} does not answer: {said}")
+                return Answer(remark=f"{where} {_ALIVE[code]}: {said}", heard=True)
+            return Answer(trouble=f"{where} does not answer: {said}", heard=code not in _OWN_CODES)
         except OSError as error:
             return Answer(trouble=f"{where} does not answer: {error}")
-        return Answer()
+        return Answer(heard=True)
 
     def _query(self, ctx: ActionContext, address: str, password: str) -> None:
         """One connection, one query, each step bounded: connect_timeout alone does not bound the handshake."""

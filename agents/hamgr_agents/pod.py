@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from hamgr.executor.agent import ActionContext, ActionResult, Agent
@@ -101,10 +101,14 @@ ACTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an application says: ``trouble`` counts against it, a ``remark`` is for people."""
+    """What an application says: ``trouble`` counts against it, a ``remark`` is for people.
+
+    heard: it has said so itself, from the pod's own address.
+    """
 
     trouble: str = ""
     remark: str = ""
+    heard: bool = False
 
 
 class PodAgent(Agent):
@@ -263,9 +267,9 @@ class PodAgent(Agent):
             return self._within_grace(ctx, uid_of(pod), judged.why)
         answer = self.ask(ctx, pod)
         if answer.trouble:
-            return self._within_grace(ctx, uid_of(pod), answer.trouble)
+            return replace(self._within_grace(ctx, uid_of(pod), answer.trouble), heard=answer.heard)
         self._forget_trouble(ctx)
-        return ActionResult(Ocf.OK, answer.remark)
+        return ActionResult(Ocf.OK, answer.remark, heard=answer.heard)
 
     def ask(self, ctx: ActionContext, pod: Obj) -> Answer:
         """What the application in a ready pod says, for agents that know it."""

@@ -46,6 +46,7 @@ class NodeView:
     lease_age_s: seconds since the node's Lease was last *seen to change*, by our monotonic clock; None without one.
     answers: the kubelet's own port has answered us just now. silent_s: for how long each dial of that port has met
         silence; None when it has not, or was not dialed, which is done only once the Lease is late.
+    heard: something that runs on the node has itself answered a monitor that was begun after the Lease had become late.
     """
 
     member: bool = False
@@ -55,6 +56,7 @@ class NodeView:
     lease_age_s: float | None = None
     answers: bool = False
     silent_s: float | None = None
+    heard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class Limits:
     """When silence becomes a verdict.
 
     lease_age_s: a node without hamgrd is lost when its Lease has not moved for so long (kubelets renew each 10 s),
-        unless its kubelet answers: then Kubernetes' own verdict is waited for (the Ready condition, after 50 s).
+        unless its kubelet or an instance there answers: then Kubernetes' own verdict is waited for (the Ready
+        condition, after 50 s).
     silent_age_s, silence_s: and when it has not moved for so long and the kubelet's port has been silent for so long.
     settled: whether our view of etcd has been whole for long enough that a missing member key means a silent member.
     """
@@ -95,9 +98,11 @@ def judge(before: Standing, view: NodeView, limits: Limits) -> Standing:
 
 
 def _alive(view: NodeView, limits: Limits) -> bool:
-    """Whether a node's kubelet works, by its Lease and, when that is late, by its port as well."""
+    """Whether a node lives, by its kubelet's Lease and, when that is late, by what answers there."""
     if not view.ready or view.lease_age_s is None:
         return False
+    if view.heard:
+        return True
     if view.silent_s is not None and view.silent_s >= limits.silence_s:
         return view.lease_age_s < limits.silent_age_s
     return view.lease_age_s < limits.lease_age_s or view.answers

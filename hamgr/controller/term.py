@@ -24,7 +24,7 @@ from hamgr.controller.course import Course, concluded, has_failed
 from hamgr.controller.decisions import describe
 from hamgr.controller.fences import Ended, Fences
 from hamgr.controller.leaving import running_on
-from hamgr.controller.membership import TEXTS, Limits, Standing, judge_all
+from hamgr.controller.membership import TEXTS, Limits, NodeView, Standing, judge_all
 from hamgr.controller.priority_delay import priority_delay_s
 from hamgr.controller.recorded import Recorded
 from hamgr.controller.settings import ControllerSettings
@@ -45,6 +45,7 @@ from hamgr.scheduler.transition import Action, Transition
 log = structlog.get_logger(__name__)
 
 _NOT_RUNNING = 7
+_ASK_AGAIN_S = 1.0
 _OURS = "hamgr"  # the provider of agents that the executor runs
 PARK = "park"  # the key of operations that belong to no transition
 
@@ -350,10 +351,17 @@ class Term:
         returning = [name for name in names if self._shows_life_after_fence(name)]
         self.fences.look_for_returns(returning)
         cleared = {name for name in returning if self.fences.cleared(name)}
-        views = {name: self.views.of(name, cleared=name in cleared) for name in names}
+        views = {name: self._view(name, cleared=name in cleared) for name in names}
         limits = Limits(self._settings.lease_age_s, settled=self._settled())
         for node, (before, now) in judge_all(self.recorded.standings, views, limits).items():
             self._take_standing(node, before, now)
+
+    def _view(self, node: str, *, cleared: bool) -> NodeView:
+        """What is seen of a node; where its Lease is late, what runs there is asked for a sign of life."""
+        heard_s = self._executor.heard_s(node)
+        if self.views.late_s(node) is not None and (heard_s is None or heard_s > _ASK_AGAIN_S):
+            self._executor.poke_node(node)
+        return self.views.of(node, cleared=cleared, heard_s=heard_s)
 
     def _shows_life_after_fence(self, node: str) -> bool:
         """Whether a fenced node was heard of since: a crashed one looks well in Kubernetes for most of a minute."""

@@ -17,6 +17,7 @@ from hamgr.kube.objects import NODE
 from hamgr.store.membership import GOODBYES, MEMBERS, PROMISES, MemberInfo, Promise, members_of
 from hamgr.store.values import Change, Snapshot
 
+_HEARD_FOR_S = 5.0  # an answer that is older says nothing any more
 _LATE_S = 10.5  # kubelets renew their Lease each 10 s, give or take four hundredths
 
 log = structlog.get_logger(__name__)
@@ -105,14 +106,20 @@ class Views:
         """For how long the node's member lease is known to be gone; None while it is there. From any thread."""
         return None if node in self.members else self._clock() - self._gone_since.get(node, self._began)
 
-    def of(self, node: str, *, cleared: bool = False) -> NodeView:
-        """The view of one node."""
+    def late_s(self, node: str) -> float | None:
+        """For how long a node without hamgrd has been late to renew its Lease; None: it is not, or has a hamgrd."""
+        age_s = None if self._leases is None else self._leases.age_s(node)
+        return age_s - _LATE_S if age_s is not None and age_s > _LATE_S and node not in self.members else None
+
+    def of(self, node: str, *, cleared: bool = False, heard_s: float | None = None) -> NodeView:
+        """The view of one node. heard_s: how long ago an instance there was asked that has answered; None: none has."""
         member = self.members.get(node)
         obj = self.node_object(node)
         lease_age_s = None if self._leases is None else self._leases.age_s(node)
+        late_s = self.late_s(node)
         contact = None
         if member is None and lease_age_s is not None and obj is not None and self._kubelets is not None:
-            if lease_age_s > _LATE_S:
+            if late_s is not None:
                 contact = self._kubelets.look(obj)
             else:
                 self._kubelets.get_to_know(obj)
@@ -124,6 +131,7 @@ class Views:
             lease_age_s=lease_age_s,
             answers=contact is not None and contact.answers,
             silent_s=None if contact is None else contact.silent_for_s,
+            heard=late_s is not None and heard_s is not None and heard_s < min(late_s, _HEARD_FOR_S),
         )
 
     def node_object(self, node: str) -> Mapping[str, Any] | None:

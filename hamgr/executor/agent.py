@@ -28,11 +28,16 @@ _FALSE = {"0", "false", "no", "off", "n"}
 
 @dataclass(frozen=True, slots=True)
 class ActionResult:
-    """An action's outcome: the exit code, for people one sentence, for the cluster node attributes to set."""
+    """An action's outcome: the exit code, for people one sentence, for the cluster node attributes to set.
+
+    ``heard``: during the action something that runs on the node has itself answered over the network, whatever it said;
+    so the node was alive then. Never to be set for what came by way of a Service, a cache or the API server.
+    """
 
     rc: Ocf
     reason: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    heard: bool = False
 
 
 class ActionTimeout(Exception):

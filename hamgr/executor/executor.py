@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -106,6 +106,7 @@ class Executor:
         self._lanes: dict[tuple[str, str], deque[_Run]] = {}
         self._recurring: dict[tuple[str, str, int, str], _Recurring] = {}
         self._running: set[_Run] = set()
+        self._heard: dict[str, float] = {}  # node: when the last action began in which something there has answered
         self._ready: deque[_Run] = deque()
         self._thread = threading.Thread(target=self._serve, name="executor", daemon=True)
         self._thread.start()
@@ -188,12 +189,25 @@ class Executor:
     def poke(self, resource: str) -> None:
         """Something about this resource has changed: run its monitors now, on all nodes that have any."""
         with self._wakeup:
-            now = self._clock()
-            for recurring in self._recurring.values():
-                if resource in (recurring.op.resource, recurring.op.instance):
-                    recurring.again = recurring.run is not None
-                    recurring.next_at = min(recurring.next_at, now + _DEBOUNCE_S)
-            self._wakeup.notify_all()
+            self._hasten(r for r in self._recurring.values() if resource in (r.op.resource, r.op.instance))
+
+    def poke_node(self, node: str) -> None:
+        """Something is odd about this node: run the monitors of all that is there now."""
+        with self._wakeup:
+            self._hasten(r for r in self._recurring.values() if r.op.node == node)
+
+    def _hasten(self, chosen: Iterable[_Recurring]) -> None:
+        now = self._clock()
+        for recurring in chosen:
+            recurring.again = recurring.run is not None
+            recurring.next_at = min(recurring.next_at, now + _DEBOUNCE_S)
+        self._wakeup.notify_all()
+
+    def heard_s(self, node: str) -> float | None:
+        """Seconds since the last action began in which something on that node has itself answered; None: none has."""
+        with self._wakeup:
+            began = self._heard.get(node)
+        return None if began is None else self._clock() - began
 
     def close(self, timeout_s: float) -> bool:
         """Cancel everything and wait for what runs; no result is delivered any more. False: something still runs."""
@@ -280,6 +294,8 @@ class Executor:
         status, result = self._outcome(run)
         with self._wakeup:
             self._running.discard(run)
+            if result.heard:
+                self._heard[run.op.node] = max(run.started_at, self._heard.get(run.op.node, run.started_at))
             given_up = run.over
             if not given_up:
                 self._retire(run)

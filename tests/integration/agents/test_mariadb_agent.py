@@ -159,9 +159,10 @@ def test_a_hung_server_has_the_grace_and_no_more(
     world: ScriptedCluster, context: Context, params: dict[str, Any], server: Server
 ) -> None:
     agent, ctx, now = monitored(context, params)
+    assert agent.perform("monitor", ctx).heard
     server.freeze()
     first = agent.perform("monitor", ctx)
-    assert first.rc is Ocf.OK
+    assert (first.rc, first.heard) == (Ocf.OK, False)
     assert "does not answer" in first.reason
     now[0] += 10.1
     late = agent.perform("monitor", ctx)
@@ -182,8 +183,11 @@ def test_a_refusal_is_an_answer(
         result = agent.perform("monitor", ctx)
         assert result.rc is Ocf.OK
         assert "refuses the monitoring account's password" in result.reason
+        assert result.heard
     world.kube.patch_merge(SECRET.path("db-root", "default"), {"data": {"pw": None}})
-    assert "Secret default/db-root has no key pw" in agent.perform("monitor", ctx).reason
+    unasked = agent.perform("monitor", ctx)
+    assert "Secret default/db-root has no key pw" in unasked.reason
+    assert not unasked.heard
 
 
 def connect_if_possible(server: Server) -> Any:

@@ -85,6 +85,9 @@ def quiet(age_s: float, **more: object) -> NodeView:
         (quiet(30.0, answers=True), Standing.KUBELET),  # cut off from the API server alone
         (quiet(30.0), Standing.LOST),  # refused, or not to be dialed: the Lease decides
         (NodeView(ready=None, lease_age_s=60.0, answers=True), Standing.LOST),  # Kubernetes' own verdict counts
+        (quiet(13.0, silent_s=3.0, heard=True), Standing.KUBELET),  # its kubelet is dead, its database is not
+        (quiet(30.0, heard=True), Standing.KUBELET),
+        (NodeView(ready=None, lease_age_s=60.0, heard=True), Standing.LOST),
     ],
 )
 def test_a_late_lease_is_held_against_the_kubelets_own_port(view: NodeView, standing: Standing) -> None:

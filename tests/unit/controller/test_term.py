@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fixtures.term_world import FILE, World
 
 from hamgr.controller.membership import Standing
 from hamgr.controller.targets import PodTarget
+from hamgr.controller.views import Views
 from hamgr.fencer.reasons import reason
 from hamgr.fencer.records import Outcome, Target, new_record
 from hamgr.fencer.topology import Level, LevelConfig
+from hamgr.kube.kubelets import Contact
+from hamgr.kube.nodes import LeaseAges
+from hamgr.kube.objects import LEASE
 from hamgr.scheduler.transition import Action, Transition
+from hamgr.store.values import Change, Entry
 
 ORDER = reason("operator", user="somebody")
 
@@ -342,3 +349,36 @@ def test_a_course_that_is_left_does_not_wait_for_the_first_answer_of_a_monitor()
     world.end(silent)
     world.settle()
     assert world.violations == []
+
+
+def test_a_database_that_answers_keeps_its_node_from_being_fenced_for_a_silent_kubelet() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    ages = LeaseAges(clock=lambda: world.time)
+    lease = {"metadata": {"name": node, "namespace": "kube-node-lease"}, "spec": {"renewTime": "a"}}
+    ages.observe(LEASE, "ADDED", lease, None)
+    ready = {"type": "Ready", "status": "True"}
+    cache: Any = SimpleNamespace(
+        get=lambda _kind, name: {"metadata": {"name": name}, "status": {"conditions": [ready]}}
+    )
+    kubelets: Any = SimpleNamespace(look=lambda _node: Contact(False, 9.0), get_to_know=lambda _node: None)
+    members = world.etcd.snapshot("members/")
+    world.term.views = views = Views(members, cache, ages, lambda: world.time, kubelets=kubelets)
+    for other in world.members:
+        views.note([Change(f"members/{other}", Entry(world.members[other], 1, 1))])
+    views.note([Change(f"members/{node}", Entry(world.members[node] | {"leaving": True}, 2, 2))])
+    views.note([Change(f"members/{node}", None)])
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.KUBELET
+    assert world.executor.poked == []
+    world.time += 13.0
+    world.executor.heard[node] = 0.5
+    world.advance()
+    assert world.executor.poked == []  # it was just asked
+    world.executor.heard[node] = 1.5
+    world.advance()
+    assert world.executor.poked == [node]
+    assert world.term.recorded.standing(node) is Standing.KUBELET
+    world.executor.heard[node] = 6.0
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.LOST

@@ -46,3 +46,24 @@ def test_kubelets_are_dialed_only_where_no_hamgrd_runs_and_the_lease_is_late() -
     assert views.of("n1").silent_s is None
     assert views.of("n2").silent_s == 4.0
     assert asked == ["n2"]
+
+
+def test_what_an_instance_answers_counts_from_when_the_lease_was_late() -> None:
+    now = [100.0]
+    ages = LeaseAges(clock=lambda: now[0])
+    lease = {"metadata": {"name": "n1", "namespace": "kube-node-lease"}, "spec": {"renewTime": "a"}}
+    ages.observe(LEASE, "ADDED", lease, None)
+    views = Views(NOBODY, None, ages, lambda: now[0])
+    now[0] += 10.0
+    assert views.late_s("n1") is None
+    assert not views.of("n1", heard_s=0.1).heard
+    now[0] += 2.5
+    assert views.late_s("n1") == 2.0
+    assert views.of("n1", heard_s=1.9).heard
+    assert not views.of("n1", heard_s=2.1).heard  # it was asked before
+    assert not views.of("n1").heard
+    now[0] += 10.0
+    assert views.of("n1", heard_s=4.9).heard
+    assert not views.of("n1", heard_s=5.1).heard  # and then no more
+    views.note([Change("members/n1", Entry({"node": "n1", "boot_id": "b"}, 2, 2))])
+    assert views.late_s("n1") is None

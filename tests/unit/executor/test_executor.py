@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
@@ -255,6 +256,41 @@ def test_poke_runs_the_monitor_at_once_and_once(bench: Bench) -> None:
     bench.executor.run(op("start"))
     bench.result()
     assert len([call for call in bench.agent.calls if call[0] == "monitor"]) <= 3
+
+
+def test_a_nodes_monitors_can_be_poked_together(bench: Bench) -> None:
+    for name, node in (("r", "n1"), ("s", "n1"), ("t", "n2")):
+        bench.executor.schedule_recurring(op("monitor", name, node=node, interval_ms=3_600_000))
+        bench.result()
+    bench.executor.poke_node("n1")
+    wait_until(lambda: len(bench.agent.calls) == 5)
+    assert sorted(call[1:] for call in bench.agent.calls[3:]) == [("r", "n1"), ("s", "n1")]
+
+
+def test_what_was_heard_of_a_node_counts_from_when_it_was_asked(bench: Bench) -> None:
+    gate = bench.gate()
+    assert bench.executor.heard_s("n1") is None
+    bench.executor.schedule_recurring(op("monitor", interval_ms=3_600_000))
+    bench.result()
+    assert bench.executor.heard_s("n1") is None  # nothing there has said so itself
+    asked: list[float] = []
+
+    def answered(ctx: ActionContext) -> ActionResult:
+        asked.append(ctx.clock())
+        gate.wait(20)
+        return ActionResult(Ocf.ERR_GENERIC, heard=True)
+
+    bench.agent.behaviors["monitor"] = answered
+    bench.executor.poke("r")
+    wait_until(lambda: len(asked) == 1)
+    time.sleep(0.1)  # the answer comes later than the question
+    answered_at = time.monotonic()
+    gate.set()
+    wait_until(lambda: bench.executor.heard_s("n1") is not None)
+    heard_s = bench.executor.heard_s("n1")
+    assert heard_s is not None
+    assert time.monotonic() - heard_s < answered_at
+    assert bench.executor.heard_s("n2") is None
 
 
 def test_a_poke_during_a_run_causes_another(bench: Bench) -> None:
