@@ -174,16 +174,29 @@ Rule: TypeAlias = Callable[[FenceRecord, Seen], Step]
 def next_step(record: FenceRecord, seen: Seen) -> Step:
     """The next step of a pending fence. A wait beyond the level's time-out is a failure, or after the proof a note."""
     step = _RULES[record.phase](record, seen)
-    if not isinstance(step, Wait):
+    if not isinstance(step, Wait) or _has_time(record, seen):
         return step
     if record.proofs:
-        if seen.phase_s < RELEASE_PATIENCE_S:
-            return step
         return _advance(record, note=reason("release-late", waiting=str(step.what)))
-    if seen.level_s < record.level.timeout_s:
-        return step
     limit = record.level.timeout_s
     return Fail(reason("timeout", level=str(record.level.level), seconds=limit, waiting=str(step.what)))
+
+
+def after_trouble(record: FenceRecord, seen: Seen, what: Reason) -> Step:
+    """The step when looking or acting has failed; of `seen` the times alone. As with any wait, with one exception.
+
+    Whether the pods of a node that is proved off are gone is not known then, and a fence must not go on without: their
+    kubelet starts them again together with the node.
+    """
+    if _has_time(record, seen):
+        return Wait(what)
+    if record.proofs and record.phase is not Phase.DELETE:
+        return _advance(record, note=reason("release-late", waiting=str(what)))
+    return Fail(what)
+
+
+def _has_time(record: FenceRecord, seen: Seen) -> bool:
+    return seen.phase_s < RELEASE_PATIENCE_S if record.proofs else seen.level_s < record.level.timeout_s
 
 
 def after_failure(record: FenceRecord, why: Reason, at: float) -> FenceRecord:
@@ -253,13 +266,15 @@ def _restarted(record: FenceRecord, seen: Seen) -> Step | None:
     Its kubelet starts those again whose objects are still there. The proof is about the boot before; to delete them by
     force would stop nothing.
     """
-    if record.level.level not in POWER_LEVELS or not (record.boot_id and seen.node.boot_id):
-        return None
-    if record.covers_boot(seen.node.boot_id):
+    if record.level.level not in POWER_LEVELS or not _in_another_boot(record, seen):
         return None
     if seen.node.ours:
         return Act(Effect.UNTAINT)
     return Fail(reason("node-restarted", node=record.target.node, boot_id=seen.node.boot_id))
+
+
+def _in_another_boot(record: FenceRecord, seen: Seen) -> bool:
+    return bool(record.boot_id and seen.node.boot_id) and not record.covers_boot(seen.node.boot_id)
 
 
 def _delete(record: FenceRecord, seen: Seen) -> Step:
@@ -345,6 +360,8 @@ def _taint(record: FenceRecord, seen: Seen) -> Step:
         return _advance(record)
     if record.node_uid and seen.node.uid != record.node_uid:
         return _advance(record)  # another machine of that name
+    if _in_another_boot(record, seen):
+        return _advance(record)  # it starts just now: the taint would take volumes from it that it mounts again
     if seen.node.ready:
         return _advance(record, note=reason("taint-not-needed", node=record.target.node))
     return Act(Effect.TAINT)

@@ -133,22 +133,19 @@ class Run:
         except (NotOurs, Stopped):
             raise
         except Unavailable as error:
-            self._take(self._wait_or_fail(reason("kube-unavailable", error=error.message)))
+            self._take_trouble(reason("kube-unavailable", error=error.message))
         except KubeError as error:
-            self._take(self._wait_or_fail(reason("kube-refused", error=error.message)))
+            self._take_trouble(reason("kube-refused", error=error.message))
         except Exception as error:
             log.exception("fence_step_failed", fence=self.record.id, phase=self.record.phase)
-            self._take(self._wait_or_fail(reason("internal", error=f"{type(error).__name__}: {error}")))
+            self._take_trouble(reason("internal", error=f"{type(error).__name__}: {error}"))
 
-    def _wait_or_fail(self, what: Reason) -> Step:
-        """A step failed: try again until the level's time is up, as with anything else that is waited for."""
+    def _take_trouble(self, what: Reason) -> None:
+        self._take(machine.after_trouble(self.record, self._times(), what))
+
+    def _times(self) -> Seen:
         now = self._around.clock()
-        if self.record.proofs and now - self._phase_began >= machine.RELEASE_PATIENCE_S:
-            plan = machine.PLANS[self.record.level.level]
-            return Advance(plan[plan.index(self.record.phase) + 1], note=reason("release-late", waiting=str(what)))
-        if not self.record.proofs and now - self._level_began >= self.record.level.timeout_s:
-            return Fail(what)
-        return Wait(what)
+        return Seen(level_s=now - self._level_began, phase_s=now - self._phase_began)
 
     def _hold_back(self) -> None:
         delay_s = self.record.level.delay.seconds(random.random())
@@ -164,13 +161,11 @@ class Run:
         if record.phase is Phase.INTENT:
             self._discover()
             record = self.record
-        now = self._around.clock()
-        seen = Seen(
+        seen = replace(
+            self._times(),
             isolation=self._means.look(record) if self._means and record.phase is Phase.ISOLATE else None,
             powered_on=self._powered_on,
             unfit=self._unfit,
-            level_s=now - self._level_began,
-            phase_s=now - self._phase_began,
         )
         if record.phase in _LOOKS_AT_PODS:
             seen = replace(seen, pods=self._look_at_pods(record))

@@ -20,6 +20,7 @@ from hamgr.fencer.machine import (
     Seen,
     Wait,
     after_failure,
+    after_trouble,
     next_step,
 )
 from hamgr.fencer.reasons import reason
@@ -180,6 +181,13 @@ def test_no_taint_on_a_ready_node_and_none_twice() -> None:
     assert next_step(record, seen(node=NodeSeen(uid="another", ready=None))) == Advance(Phase.DELETE)
 
 
+@pytest.mark.parametrize(("boot", "step"), [("boot-1", Act(Effect.TAINT)), ("boot-2", Advance(Phase.DELETE))])
+def test_no_taint_on_a_node_that_starts_again(boot: str, step: machine.Step) -> None:
+    """It is not Ready yet, and mounts volumes already, also other people's: the taint would have them detached."""
+    record = a_record(Level.NODE, phase=Phase.TAINT, proofs=(PROOF,))
+    assert next_step(record, seen(node=NodeSeen(uid="node-uid", boot_id=boot, ready=False))) == step
+
+
 PRESENT = PodSeen(present=True)
 BACK = NodeSeen(uid="node-uid", boot_id="boot-2", ready=True)
 
@@ -262,6 +270,27 @@ def test_waiting_beyond_the_time_out_fails_the_level_but_not_a_proved_fence() ->
     late = next_step(proved, seen(None, leaving, level_s=99.0, phase_s=machine.RELEASE_PATIENCE_S))
     assert isinstance(late, Advance)
     assert (late.to, late.note.code if late.note else "") == (Phase.RELEASE, "release-late")
+
+
+def test_pods_of_a_node_that_is_proved_off_are_never_left_behind() -> None:
+    """When it starts again, its kubelet starts those whose objects are still there, beside those started elsewhere."""
+    refused = reason("kube-refused", error="pods are forbidden")
+    record = a_record(Level.NODE, phase=Phase.DELETE, proofs=(PROOF,))
+    late = machine.RELEASE_PATIENCE_S
+    assert after_trouble(record, seen(phase_s=late - 1, level_s=late), refused) == Wait(refused)
+    assert after_trouble(record, seen(phase_s=late, level_s=late), refused) == Fail(refused)
+
+
+def test_trouble_is_waited_out_until_the_level_is_over_and_after_the_proof_stepped_over() -> None:
+    down = reason("kube-unavailable", error="no answer")
+    begun = a_record(LevelConfig(Level.VOLUME, timeout_s=60), phase=Phase.DETACH)
+    assert after_trouble(begun, seen(level_s=59), down) == Wait(down)
+    assert after_trouble(begun, seen(level_s=60), down) == Fail(down)
+    proved = replace(begun, phase=Phase.RELEASE, proofs=(PROOF,))
+    assert after_trouble(proved, seen(level_s=90, phase_s=29), down) == Wait(down)
+    step = after_trouble(proved, seen(level_s=90, phase_s=30), down)
+    assert isinstance(step, Advance)
+    assert (step.to, step.note) == (Phase.DONE, reason("release-late", waiting=str(down)))
 
 
 def test_after_a_failure_comes_the_next_attempt_then_the_next_level_then_the_end() -> None:
