@@ -122,9 +122,10 @@ class Recorded:
     def settled_fence(self, node: str) -> str | None:
         """The last successful fence of the node whose meaning for it is on record: its id, empty when there is none.
 
-        None: the record is of a version that did not write it down.
+        None: nothing is on record of the node, or by a version that did not write this down. What fences there were
+        are of an earlier life of it.
         """
-        return self._settled_fence.get(node, "")
+        return self._settled_fence.get(node)
 
     @property
     def standings(self) -> dict[str, Standing]:
@@ -199,7 +200,6 @@ class Recorded:
         self.set_state(NodeState(node))
         self._states.pop(node, None)
         self._standing.pop(node, None)
-        self._settled_fence.pop(node, None)
         self._journal.delete(NODES + node)
         kept = self._overrides.without_node(node)
         if kept != self._overrides:
@@ -207,7 +207,7 @@ class Recorded:
 
     def _write_node(self, node: str) -> None:
         plain = history.to_json(replace(self.state(node), resources=()))
-        beside = {"standing": str(self.standing(node)), "fence": self.settled_fence(node)}
+        beside = {"standing": str(self.standing(node)), "fence": self._settled_fence.setdefault(node, "")}
         self._journal.put(NODES + node, {**plain, **beside})
 
     def _write_meta(self) -> None:

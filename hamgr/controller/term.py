@@ -105,7 +105,6 @@ class Term:
 
     def configure(self, cluster: ClusterFile) -> None:
         """Take over an applied cluster file."""
-        first = self.configuration is None
         self.cluster = cluster
         self.configuration = cluster.to_live_cib()
         attributes = {node.name: _attributes(node) for node in self.configuration.nodes}
@@ -114,8 +113,7 @@ class Term:
         for node in self.leaving:
             text = f"node {node} is not in the cluster file any more: it is emptied, then forgotten"
             self._chronicle.tell("node_leaving", text, node=node)
-        if first:
-            self._settle_fences()
+        self._settle_fences()
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -285,7 +283,11 @@ class Term:
         return history.record_result(history.forget_recurring_of(state, resource), stop)
 
     def _settle_fences(self) -> None:
-        """Put on record what fences mean that the last leader ended, and died before it could."""
+        """Put on record what fences mean that the last leader ended, and died before it could.
+
+        A fence from before a node came on record means nothing for it: it may have been forgotten since and added
+        again, and run things by now.
+        """
         for node in self.nodes:
             last, settled = self.fences.last_of(node), self.recorded.settled_fence(node)
             if last is None or last.id == settled:

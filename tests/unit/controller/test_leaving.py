@@ -5,6 +5,7 @@ from __future__ import annotations
 from fixtures.term_world import FILE, NODES, World
 
 from hamgr.controller.membership import Standing
+from hamgr.controller.overrides import Overrides
 
 
 def without(node: str) -> str:
@@ -84,4 +85,27 @@ def test_a_node_that_is_back_in_the_file_takes_part_again() -> None:
     world.settle()
     assert world.term.recorded.standing(node) is Standing.MEMBER
     assert len(world.where("db")) == 1
+    assert world.violations == []
+
+
+def test_an_old_fence_of_a_node_that_was_forgotten_says_nothing_of_its_new_life() -> None:
+    """Taken for news by the next leader, it would have the database called stopped that runs there by now."""
+    world, node = settled()
+    world.lose(node)
+    world.settle()
+    assert world.term.recorded.standing(node) is Standing.FENCED
+    world.apply(without(node))
+    world.settle()
+    assert world.term.leaving == ()
+    world.apply(FILE)
+    world.join(node)
+    others = [other for other in NODES if other != node]
+    for other in others:
+        world.term.recorded.set_overrides(world.term.recorded.overrides.node_attribute(other, "standby", "on"))
+    world.settle()
+    assert world.where("db") == [node]
+    world.term.recorded.set_overrides(Overrides())
+    world.lead()
+    assert world.term.recorded.standing(node) is Standing.MEMBER
+    world.settle()
     assert world.violations == []
