@@ -102,7 +102,7 @@ class AgentDevice:
         """The parameters for one node. Raises DeviceError when another machine might be meant."""
         if self.config.nodes and node not in self.config.nodes:
             raise DeviceError(f"it is configured for {', '.join(self.config.nodes)}, not for {node}")
-        metadata, given = self._described(), self.given()
+        metadata, given = self._described(node), self.given()
         told = is_told_the_node(self.config, given, metadata)
         if unclear := wrong_target(self.config, told):
             raise DeviceError(unclear)
@@ -111,11 +111,18 @@ class AgentDevice:
             given[plug] = self.config.port_map.get(node, node)
         return given
 
-    def _described(self) -> Metadata | None:
-        """The metadata, asked for once; None when there is none: whoever verifies the device hears why."""
+    def _described(self, node: str) -> Metadata | None:
+        """The metadata, asked for once; None when there is none and it is clear without who is switched off.
+
+        Raises DeviceError when it is not: whether the agent heeds a plug, its metadata alone says.
+        """
         if self._metadata is None:
-            with contextlib.suppress(DeviceError):
+            try:
                 return self.metadata()
+            except DeviceError as error:
+                if not self.config.plug_param and len(self.config.nodes) != 1:
+                    text = f"which machine it switches off for {node} is not known: its metadata cannot be read"
+                    raise DeviceError(f"{text} ({error})") from None
         return self._metadata
 
     def _ask(self, action: str, given: Mapping[str, str]) -> tuple[int, str]:

@@ -142,7 +142,7 @@ def test_what_cannot_be_run_is_told(pdu: Path, fields: dict[str, object], senten
 def test_an_agent_that_hangs_is_cut_short(pdu: Path) -> None:
     (pdu / "fence_testpdu").write_text("#!/bin/sh\nexec sleep 60\n")
     with pytest.raises(DeviceError, match=r"off was not over after 0\.2 s"):
-        agent(device(pdu, timeout_s=0.2)).off("n1")
+        agent(device(pdu, timeout_s=0.2, nodes=("n1",))).off("n1")
 
 
 def test_the_children_of_an_agent_that_hangs_end_with_it(pdu: Path) -> None:
@@ -166,6 +166,18 @@ def test_a_device_is_not_asked_to_switch_off_a_node_that_is_not_its_own(pdu: Pat
     switch.off("n1")
     assert switch.state("n1") == "off"
     assert json.loads((pdu / "plugs.json").read_text()) == {"7": "off"}
+
+
+def test_an_agent_that_does_not_describe_itself_is_not_trusted_with_one_of_several_nodes(pdu: Path) -> None:
+    """Whether it takes a plug is not known, or it is the board of one machine: off would be another one."""
+    (pdu / "metadata.xml").unlink()
+    for nodes in ((), ("n1", "n2")):
+        with pytest.raises(DeviceError, match="which machine it switches off for n1 is not known: its metadata"):
+            agent(device(pdu, nodes=nodes)).off("n1")
+    assert {call["given"]["action"] for call in calls(pdu)} == {"metadata"}  # type: ignore[index]
+    for told in ({"nodes": ("n1",)}, {"plug_param": "port"}):
+        agent(device(pdu, **told)).off("n1")
+        assert calls(pdu)[-1]["given"]["port"] == "n1"  # type: ignore[index]
 
 
 def test_parameters_are_checked_against_the_agents_metadata(pdu: Path) -> None:
