@@ -95,7 +95,8 @@ def _on_remote(work: Work, action: Act, node: NodeRt, connection: Rsc) -> None:
 
 
 def _on_guest(work: Work, action: Act, node: NodeRt, connection: Rsc, container: Rsc) -> None:
-    task = action.task
+    # A migration has to be over before the connection goes, as a stop has.
+    task = "stop" if action.task in ("migrate_to", "migrate_from") else action.task
     if container.failed:
         fencing.fence_node(work, node, "container failed", priority_delay=False)
     if task in ("start", "promote"):

@@ -80,8 +80,13 @@ def view_of(work: Work) -> StatusView:
 
 
 def _shown(resources: list[Rsc]) -> Iterator[Rsc]:
-    """The primitives that Pacemaker's status shows: nothing of what is active on no node that could be asked."""
+    """The primitives that Pacemaker's status shows: nothing of what is active on no node that could be asked.
+
+    What is no longer configured is shown while it is active.
+    """
     for rsc in resources:
+        if rsc.orphan and rsc.parent is None and not actions.is_active(rsc, True):
+            continue
         if rsc.running_on or not actions.is_active(rsc, False):
             yield from _shown(rsc.children) if rsc.is_clone() else rsc.leaves()
 

@@ -247,7 +247,7 @@ class _Writer:
                 self.op_attributes(op, name)
         if len(operations):
             element.append(operations)
-        if self.plan.utilization and self.dice.chance(75):
+        if self.plan.utilization and not primitive.template and self.dice.chance(75):
             needs = [("cpu", self.dice.pick(("1", "2", "3"))), *self.maybe(40, "memory", ("512", "2048"))]
             self.nvset(element, "utilization", f"{primitive.id}-utilization", needs)
 
