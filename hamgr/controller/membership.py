@@ -7,8 +7,9 @@ where no `hamgrd` runs (or it was stopped cleanly) the node's own Lease and Read
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import inf
 
 
 class Standing(StrEnum):
@@ -47,6 +48,7 @@ class NodeView:
     answers: the kubelet's own port has answered us just now. silent_s: for how long each dial of that port has met
         silence; None when it has not, or was not dialed, which is done only once the Lease is late.
     heard: something that runs on the node has itself answered a monitor that was begun after the Lease had become late.
+    renewed: the Lease of a node that is down was renewed since then, and nobody is fencing it.
     """
 
     member: bool = False
@@ -57,6 +59,7 @@ class NodeView:
     answers: bool = False
     silent_s: float | None = None
     heard: bool = False
+    renewed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,14 @@ class Limits:
         condition, after 50 s).
     silent_age_s, silence_s: and when it has not moved for so long and the kubelet's port has been silent for so long.
     settled: whether our view of etcd has been whole for long enough that a missing member key means a silent member.
+    seen_for_s: for how long we have seen Leases without a break; what was renewed in one is not known.
     """
 
     lease_age_s: float = 25.0
     silent_age_s: float = 12.0
     silence_s: float = 3.0
     settled: bool = True
+    seen_for_s: float = inf
 
 
 def judge(before: Standing, view: NodeView, limits: Limits) -> Standing:
@@ -84,17 +89,17 @@ def judge(before: Standing, view: NodeView, limits: Limits) -> Standing:
     match before:
         case Standing.MEMBER:
             if view.left:
-                return Standing.KUBELET if alive else Standing.LOST
+                return Standing.LOST if _silent(view, limits) else Standing.KUBELET
             return Standing.LOST if limits.settled else Standing.MEMBER
         case Standing.KUBELET:
-            return Standing.KUBELET if alive or _only_our_view(view) else Standing.LOST
+            return Standing.LOST if _silent(view, limits) and not _only_our_view(view) else Standing.KUBELET
         case Standing.UNSEEN:
             return Standing.KUBELET if alive else Standing.UNSEEN
         case Standing.FENCED:
             # A sign of life is not enough: it may be the partitioned host coming back with its old pods and mounts.
             return Standing.KUBELET if alive and view.cleared else Standing.FENCED
         case Standing.LOST:
-            return Standing.LOST
+            return Standing.KUBELET if alive and view.renewed else Standing.LOST
 
 
 def _alive(view: NodeView, limits: Limits) -> bool:
@@ -106,6 +111,15 @@ def _alive(view: NodeView, limits: Limits) -> bool:
     if view.silent_s is not None and view.silent_s >= limits.silence_s:
         return view.lease_age_s < limits.silent_age_s
     return view.lease_age_s < limits.lease_age_s or view.answers
+
+
+def _silent(view: NodeView, limits: Limits) -> bool:
+    """Whether a node's kubelet does not work, as far as we could have seen otherwise.
+
+    After an outage of the API server the Leases of all nodes are old, and none of them had a chance to renew it.
+    """
+    age_s = None if view.lease_age_s is None else min(view.lease_age_s, limits.seen_for_s)
+    return not _alive(replace(view, lease_age_s=age_s), limits)
 
 
 def _only_our_view(view: NodeView) -> bool:

@@ -93,7 +93,7 @@ class Term:
         self.last: Transition | None = None
         self.changes = 0  # how often something happened that the scheduler had to see
         self.standby_of: Callable[[str], str] = lambda _resource: ""  # where a parked pod waits; empty: nowhere
-        self._fenced_at: dict[str, float] = {}
+        self._down_since: dict[str, float] = {}  # node that is lost or fenced: monotonic seconds
         self._unwatched: set[str] = set()  # nodes whose monitors were ended, though the records still have them
         self._is_first = not recorded.transitions  # nobody has led this cluster to anything yet
         self._recurring: dict[tuple[str, str, int, str], Result] = {}  # operation's identity: its record when it began
@@ -310,7 +310,7 @@ class Term:
         self.recorded.set_standing(node, Standing.FENCED)
         last = self.fences.last_of(node)
         self.recorded.settle_fence(node, "" if last is None else last.id)
-        self._fenced_at[node] = self._clock()
+        self._down_since[node] = self._clock()
         self._give_up(node)
 
     # --- the round ---------------------------------------------------------------------------------------------------
@@ -350,11 +350,12 @@ class Term:
         if self.configuration is None:
             return
         names = self.nodes
-        returning = [name for name in names if self._shows_life_after_fence(name)]
+        fenced = [name for name in names if self.recorded.standing(name) is Standing.FENCED]
+        returning = [name for name in fenced if self.shows_life(name)]
         self.fences.look_for_returns(returning)
         cleared = {name for name in returning if self.fences.cleared(name)}
         views = {name: self._view(name, cleared=name in cleared) for name in names}
-        limits = Limits(self._settings.lease_age_s, settled=self._settled())
+        limits = Limits(self._settings.lease_age_s, settled=self._settled(), seen_for_s=self.views.seen_for_s())
         for node, (before, now) in judge_all(self.recorded.standings, views, limits).items():
             self._take_standing(node, before, now)
 
@@ -363,21 +364,23 @@ class Term:
         heard_s = self._executor.heard_s(node)
         if self.views.late_s(node) is not None and (heard_s is None or heard_s > _ASK_AGAIN_S):
             self._executor.poke_node(node)
-        return self.views.of(node, cleared=cleared, heard_s=heard_s)
+        renewed = self.shows_life(node) and not self._is_fencing(node)
+        return self.views.of(node, cleared=cleared, heard_s=heard_s, renewed=renewed)
 
-    def _shows_life_after_fence(self, node: str) -> bool:
-        """Whether a fenced node was heard of since: a crashed one looks well in Kubernetes for most of a minute."""
-        if self.recorded.standing(node) is not Standing.FENCED:
-            return False
-        view = self.views.of(node)
-        fenced_for = self._clock() - self._fenced_at.get(node, self._began)
-        return view.member or (view.lease_age_s is not None and view.lease_age_s < fenced_for)
+    def shows_life(self, node: str) -> bool:
+        """Whether a node was heard of since it is down: a crashed one looks well in Kubernetes for most of a minute."""
+        down_for_s = self._clock() - self._down_since.get(node, self._began)
+        return node in self.views.members or self.views.renewed_within(node, down_for_s)
+
+    def _is_fencing(self, node: str) -> bool:
+        return any(record.target.node == node for record in self.fences.running)
 
     def _take_standing(self, node: str, before: Standing, now: Standing) -> None:
         level = "warning" if now is Standing.LOST else "info"
         self._chronicle.tell("node", TEXTS[now].format(node=node), level=level, node=node, before=str(before))
         self.recorded.set_standing(node, now)
         if now is Standing.LOST:
+            self._down_since[node] = self._clock()
             self.recorded.update(node, history.member_lost)
             self._give_up(node)
         elif now in (Standing.MEMBER, Standing.KUBELET):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import Any
 
 import structlog
@@ -13,7 +14,7 @@ from hamgr.kube import nodes as kube_nodes
 from hamgr.kube.cache import Cache
 from hamgr.kube.kubelets import Kubelets
 from hamgr.kube.nodes import LeaseAges
-from hamgr.kube.objects import NODE
+from hamgr.kube.objects import LEASE, NODE
 from hamgr.store.membership import GOODBYES, MEMBERS, PROMISES, MemberInfo, Promise, members_of
 from hamgr.store.values import Change, Snapshot
 
@@ -111,8 +112,19 @@ class Views:
         age_s = None if self._leases is None else self._leases.age_s(node)
         return age_s - _LATE_S if age_s is not None and age_s > _LATE_S and node not in self.members else None
 
-    def of(self, node: str, *, cleared: bool = False, heard_s: float | None = None) -> NodeView:
-        """The view of one node. heard_s: how long ago an instance there was asked that has answered; None: none has."""
+    def seen_for_s(self) -> float:
+        """For how long the Leases of all nodes have been seen without a break."""
+        return inf if self._cache is None else self._cache.seen_for_s(LEASE)
+
+    def renewed_within(self, node: str, seconds: float) -> bool:
+        """Whether the node's Lease was renewed that lately."""
+        age_s = None if self._leases is None else self._leases.age_s(node)
+        return age_s is not None and age_s < seconds
+
+    def of(self, node: str, *, cleared: bool = False, heard_s: float | None = None, renewed: bool = False) -> NodeView:
+        """The view of one node. heard_s: how long ago an instance there was asked that has answered; None: none has.
+        renewed: as in `NodeView`.
+        """
         member = self.members.get(node)
         obj = self.node_object(node)
         lease_age_s = None if self._leases is None else self._leases.age_s(node)
@@ -132,6 +144,7 @@ class Views:
             answers=contact is not None and contact.answers,
             silent_s=None if contact is None else contact.silent_for_s,
             heard=late_s is not None and heard_s is not None and heard_s < min(late_s, _HEARD_FOR_S),
+            renewed=renewed,
         )
 
     def node_object(self, node: str) -> Mapping[str, Any] | None:

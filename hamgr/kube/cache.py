@@ -48,6 +48,7 @@ _WINDOW_S = 30
 _RELIST_S = 300.0
 _LONGEST_BACKOFF_S = 2.0
 _WAIT_SLICE_S = 0.25
+_BREAK_S = 5.0
 _LAST_SEEN = 1000  # deleted objects remembered a kind
 
 log = structlog.get_logger(__name__)
@@ -135,6 +136,11 @@ class Cache:
         chosen = self._reflectors.values() if kind is None else (self._reflectors[kind],)
         now = self._clock()
         return max(now - reflector.current_at for reflector in chosen)
+
+    def seen_for_s(self, kind: Kind) -> float:
+        """For how long the kind has been seen without a break of more than some seconds; 0 during one."""
+        reflector = self._reflectors[kind]
+        return 0.0 if self.staleness_s(kind) > _BREAK_S else self._clock() - reflector.seen_since
 
     def trouble(self, kind: Kind) -> KubeError | None:
         """Why the kind cannot be listed or watched now; None: it can."""
@@ -247,6 +253,7 @@ class _Reflector:
         self.synced = False
         self.streaming = False
         self.current_at = float("-inf")
+        self.seen_since = float("inf")
         self.trouble: KubeError | None = None
         self._cache = cache
         self._kube = kube
@@ -285,7 +292,12 @@ class _Reflector:
     def vouch(self, at: float) -> None:
         """The stream was open at that time, and the server alive."""
         if self.streaming:
-            self.current_at = max(self.current_at, at)
+            self._is_current(at)
+
+    def _is_current(self, at: float) -> None:
+        if at - self.current_at > _BREAK_S:
+            self.seen_since = at
+        self.current_at = max(self.current_at, at)
 
     def brings_news(self, change: str, obj: Obj) -> bool:
         """False: an echo of what is known, as after a re-list."""
@@ -321,7 +333,8 @@ class _Reflector:
         self._cache.apply(self, [("DELETED", obj) for obj in vanished])
         self._cache.apply(self, [("MODIFIED", obj) for obj in listing.items])
         self._revision = listing.resource_version
-        self._listed_at = self.current_at = asked_at
+        self._listed_at = asked_at
+        self._is_current(asked_at)
         self.synced = True
         self.trouble = None
         self._cache.wake()
@@ -337,7 +350,7 @@ class _Reflector:
                 if not self.streaming:
                     return
                 for change, obj in stream:
-                    self.current_at = self._clock()
+                    self._is_current(self._clock())
                     self._revision = revision_of(obj) or self._revision
                     if change in ("ADDED", "MODIFIED", "DELETED"):
                         self._cache.apply(self, [(change, obj)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -170,16 +171,20 @@ def test_knowledge_is_fresh_while_windows_come_and_go(kube: Kube, open_cache: Ca
 
 
 def test_a_frozen_server_makes_knowledge_old_and_a_thawed_one_new(
-    proxy: Proxy, open_kube: Callable[..., Kube], open_cache: Callable[..., Cache]
+    proxy: Proxy, open_kube: Callable[..., Kube], open_cache: Callable[..., Cache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("hamgr.kube.cache._BREAK_S", 1.0)
     gateway = open_kube(proxy.url, read_timeout_s=0.5)
     cache = open_cache(gateway, kinds=(POD,), window_s=30)
     assert cache.wait_synced(5)
+    synced_at = time.monotonic()
     wait_until(lambda: cache.staleness_s(POD) < 0.3)
     proxy.freeze()
     wait_until(lambda: cache.staleness_s(POD) > 1.0)
+    assert cache.seen_for_s(POD) == 0.0
     proxy.thaw()
     wait_until(lambda: cache.staleness_s(POD) < 0.5)
+    assert cache.seen_for_s(POD) < time.monotonic() - synced_at - 1.0  # counted anew from the break on
 
 
 def test_an_outage_of_the_server_is_survived_and_nothing_is_missed(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hamgr.controller.membership import Limits, NodeView, Standing, judge, judge_all
@@ -49,8 +51,33 @@ def test_a_node_never_seen_alive_stays_unseen() -> None:
     assert judge(Standing.UNSEEN, ALIVE, LIMITS) is Standing.KUBELET
 
 
-def test_a_lost_node_comes_back_only_as_a_member() -> None:
+def test_a_lost_node_comes_back_as_a_member_or_when_its_kubelet_was_heard_of_since() -> None:
+    """That of a node which has just crashed looks well, too, for some seconds."""
     assert judge(Standing.LOST, ALIVE, LIMITS) is Standing.LOST
+    assert judge(Standing.LOST, replace(ALIVE, renewed=True), LIMITS) is Standing.KUBELET
+    assert judge(Standing.LOST, replace(ALIVE, renewed=True, ready=False), LIMITS) is Standing.LOST
+
+
+@pytest.mark.parametrize(
+    ("view", "seen_for_s", "standing"),
+    [
+        (SILENT, 24.0, Standing.KUBELET),  # when the API server is back after an outage, all Leases are old
+        (SILENT, 25.0, Standing.LOST),
+        (NodeView(ready=True, lease_age_s=30.0, silent_s=9.0), 11.0, Standing.KUBELET),
+        (NodeView(ready=True, lease_age_s=30.0, silent_s=9.0), 12.0, Standing.LOST),
+        (NodeView(ready=False, lease_age_s=30.0), 1.0, Standing.LOST),  # Kubernetes' own verdict counts
+    ],
+)
+def test_a_lease_that_we_could_not_have_seen_renewed_is_not_held_against_a_node(
+    view: NodeView, seen_for_s: float, standing: Standing
+) -> None:
+    assert judge(Standing.KUBELET, view, Limits(seen_for_s=seen_for_s)) is standing
+    assert judge(Standing.MEMBER, replace(view, left=True), Limits(seen_for_s=seen_for_s)) is standing
+
+
+def test_what_we_could_not_see_is_no_sign_of_life() -> None:
+    for before in (Standing.UNSEEN, Standing.LOST, Standing.FENCED):
+        assert judge(before, replace(SILENT, cleared=True), Limits(seen_for_s=0.0)) is before
 
 
 def test_a_fenced_node_comes_back_only_when_the_fencer_has_cleared_it() -> None:

@@ -351,25 +351,90 @@ def test_a_course_that_is_left_does_not_wait_for_the_first_answer_of_a_monitor()
     assert world.violations == []
 
 
+class Kubelet:
+    """The node is alive by its kubelet alone, whose Lease is renewed when a test says so."""
+
+    def __init__(self, world: World, node: str, *, port: Contact | None = None) -> None:
+        self._ages = LeaseAges(clock=lambda: world.time)
+        self._node = node
+        self._renewals = 0
+        self.renew()
+        ready = {"type": "Ready", "status": "True"}
+        cache: Any = SimpleNamespace(
+            get=lambda _kind, name: {"metadata": {"name": name}, "status": {"conditions": [ready]}},
+            seen_for_s=lambda _kind: self.seen_for_s,
+        )
+        self.seen_for_s = 1000.0
+        kubelets: Any = SimpleNamespace(look=lambda _node: port, get_to_know=lambda _node: None)
+        members = world.etcd.snapshot("members/")
+        views = Views(members, cache, self._ages, lambda: world.time, kubelets=kubelets)
+        world.term.views = views
+        for other in world.members:
+            views.note([Change(f"members/{other}", Entry(world.members[other], 1, 1))])
+        views.note([Change(f"members/{node}", Entry(world.members[node] | {"leaving": True}, 2, 2))])
+        views.note([Change(f"members/{node}", None)])
+        world.advance()
+        assert world.term.recorded.standing(node) is Standing.KUBELET
+
+    def renew(self) -> None:
+        self._renewals += 1
+        lease = {
+            "metadata": {"name": self._node, "namespace": "kube-node-lease"},
+            "spec": {"renewTime": str(self._renewals)},
+        }
+        self._ages.observe(LEASE, "MODIFIED", lease, None)
+
+
+def test_a_lost_node_that_is_heard_of_again_before_it_may_be_fenced_is_back() -> None:
+    """Else nodes without hamgrd stayed lost for ever after an outage that most of them shared, and the guard, which
+    takes that for our own trouble, refused every fence from then on."""
+    world = settled()
+    (node,) = world.where("db")
+    kubelet = Kubelet(world, node)
+    world.refusals[node] = "most-nodes-bad"
+    world.advance(26.0)
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.LOST
+    kubelet.renew()
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.KUBELET
+    del world.refusals[node]
+    world.settle()
+    assert world.where("db") == [node]
+    assert (world.fences, world.violations) == ({}, [])
+
+
+def test_a_fence_that_has_begun_is_not_taken_back_by_a_sign_of_life() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    kubelet = Kubelet(world, node)
+    world.advance(26.0)
+    world.until(lambda: bool(world.fencer.running), rounds=5)
+    kubelet.renew()
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.LOST
+    world.fenced(*world.fencer.running.values())
+    assert world.term.recorded.standing(node) is Standing.FENCED
+
+
+def test_an_outage_of_the_api_server_is_not_held_against_kubelets() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    kubelet = Kubelet(world, node)
+    kubelet.seen_for_s = 0.0
+    world.advance(600.0)
+    kubelet.seen_for_s = 24.0
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.KUBELET
+    kubelet.seen_for_s = 25.0
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.LOST
+
+
 def test_a_database_that_answers_keeps_its_node_from_being_fenced_for_a_silent_kubelet() -> None:
     world = settled()
     (node,) = world.where("db")
-    ages = LeaseAges(clock=lambda: world.time)
-    lease = {"metadata": {"name": node, "namespace": "kube-node-lease"}, "spec": {"renewTime": "a"}}
-    ages.observe(LEASE, "ADDED", lease, None)
-    ready = {"type": "Ready", "status": "True"}
-    cache: Any = SimpleNamespace(
-        get=lambda _kind, name: {"metadata": {"name": name}, "status": {"conditions": [ready]}}
-    )
-    kubelets: Any = SimpleNamespace(look=lambda _node: Contact(False, 9.0), get_to_know=lambda _node: None)
-    members = world.etcd.snapshot("members/")
-    world.term.views = views = Views(members, cache, ages, lambda: world.time, kubelets=kubelets)
-    for other in world.members:
-        views.note([Change(f"members/{other}", Entry(world.members[other], 1, 1))])
-    views.note([Change(f"members/{node}", Entry(world.members[node] | {"leaving": True}, 2, 2))])
-    views.note([Change(f"members/{node}", None)])
-    world.advance()
-    assert world.term.recorded.standing(node) is Standing.KUBELET
+    Kubelet(world, node, port=Contact(False, 9.0))
     assert world.executor.poked == []
     world.time += 13.0
     world.executor.heard[node] = 0.5
