@@ -192,15 +192,24 @@ class Operator:
     def _confirm(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
         """Take an operator's word that a node is off; not while the node itself says otherwise."""
         node, why = self._node(body), reason("operator", user=request.by)
-        standing = self._term.recorded.standing(node)
-        if standing in (Standing.MEMBER, Standing.KUBELET):
-            alive = TEXTS[standing].format(node=node)
+        if alive := self._sign_of_life(node):
             if not body.get("anyway"):
-                text = f"nothing was confirmed: {alive}. Is it the node that you have looked at? If you are sure, wait "
-                raise Refusal(f"{text}until it is taken for lost, some seconds, or add `--anyway`", UNAVAILABLE)
+                text = (
+                    f"nothing was confirmed: {alive}. Is it the node that you have looked at? What shows that it lives "
+                )
+                raise Refusal(f"{text}ends some seconds after it does: wait for that, or add `--anyway`", UNAVAILABLE)
             why = reason("operator-anyway", user=request.by, doubt=alive)
         word = Confirmation(request.by, _text(body, "reason"), self._now())
-        return {"fence": self._term.fences.confirm(node, why, word).id}
+        return {"fence": self._term.confirm(node, why, word).id}
+
+    def _sign_of_life(self, node: str) -> str:
+        """What shows that a node is not off, as a sentence; empty: nothing does."""
+        standing = Standing.MEMBER if node in self._term.views.members else self._term.recorded.standing(node)
+        if standing in (Standing.MEMBER, Standing.KUBELET):
+            return TEXTS[standing].format(node=node)
+        if self._term.shows_life(node):
+            return f"the kubelet of {node} has renewed its Lease since the node is {standing}"
+        return ""
 
     # --- history -----------------------------------------------------------------------------------------------------
 

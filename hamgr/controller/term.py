@@ -33,7 +33,7 @@ from hamgr.controller.views import Views
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import Op, OpResult
 from hamgr.fencer.reasons import Reason, reason
-from hamgr.fencer.records import FenceRecord, Outcome, Target
+from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.telling import as_status
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.kube.nodes import OUT_OF_SERVICE, has_taint
@@ -208,6 +208,13 @@ class Term:
         self._give_up(pod.node, together)
         self.touch(f"{by} has pod {pod.name} fenced")
         return self.fences.fence_pod(self.pod_target(pod), why, by, levels)
+
+    def confirm(self, node: str, why: Reason, word: Confirmation) -> FenceRecord:
+        """Take an operator's word that a node is off. Of one that is down nothing runs, and its fence is waited for."""
+        if self.recorded.standing(node) in (Standing.MEMBER, Standing.KUBELET):
+            self._give_up(node)
+            self.touch(f"{word.user} says that node {node} is off")
+        return self.fences.confirm(node, why, word)
 
     def pod_target(self, pod: PodTarget) -> Target:
         """A pod as a target, with the disks of what lives and moves with it."""
@@ -412,11 +419,12 @@ class Term:
         return bool(self._reasons) or self._clock() - self._scheduled_at >= self._settings.recheck_s
 
     def _is_fencing_what_is_here(self) -> bool:
-        """Whether a pod, or a node that is not lost, is being fenced: what is taken from it must not be started anew
-        behind the fence's back. The fence of a lost node is part of a transition, which waits for it."""
-        lost = (Standing.LOST, Standing.UNSEEN)
+        """Whether a pod, or a node that is not down, is being fenced: what is taken from it must not be started anew
+        behind the fence's back. The fence of a lost node is part of a transition, which waits for it; on a node that is
+        fenced already, nothing is started."""
+        down = (Standing.LOST, Standing.UNSEEN, Standing.FENCED)
         return any(
-            record.target.pods is not None or self.recorded.standing(record.target.node) not in lost
+            record.target.pods is not None or self.recorded.standing(record.target.node) not in down
             for record in self.fences.running
         )
 

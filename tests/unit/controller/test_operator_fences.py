@@ -59,3 +59,41 @@ def test_a_node_that_is_alive_is_not_off_whatever_somebody_says() -> None:
     world.advance()
     confirm(world)
     assert reasons(world) == ["asked for by root@n2"]
+
+
+def test_a_node_that_was_fenced_and_lives_is_not_off_either() -> None:
+    """Its disks were taken from it; the word would have it wait for a restart that nobody has a reason to make."""
+    world = World()
+    world.settle()
+    world.lose("n1")
+    world.settle()
+    world.join("n1")
+    with pytest.raises(Refusal, match="its hamgrd holds its lease"):
+        confirm(world)
+
+
+def test_a_kubelet_that_was_heard_of_since_its_node_is_lost_speaks_against_it_being_off() -> None:
+    world = World()
+    world.settle()
+    world.refusals["n1"] = "maintenance"
+    world.lose("n1")
+    world.advance()
+    world.term.views.renewed_within = lambda node, seconds: (node, seconds > 0.5) == ("n1", True)  # type: ignore[method-assign]
+    confirm(world)
+    world.time += 1.0
+    with pytest.raises(Refusal, match="renewed its Lease"):
+        confirm(world)
+    confirm(world, anyway=True)
+
+
+def test_what_runs_for_a_node_that_is_called_off_all_the_same_is_given_up() -> None:
+    world = World()
+    world.until(lambda: bool(world.ops("start")))
+    (node,) = {op.node for op in world.ops("start", "disk")}
+    operator = Operator(world.term, None, None, lambda: world.time)
+    operator.carry_out(Request("1", "confirm", {"node": node, "reason": "", "anyway": True}, "root@n2", 0.0))
+    assert not [op for op in world.executor.in_flight if op.node == node]
+    world.advance()
+    assert not [op for op in world.executor.in_flight if op.node == node]
+    world.settle()
+    assert world.violations == []

@@ -404,6 +404,20 @@ def test_a_lost_node_that_is_heard_of_again_before_it_may_be_fenced_is_back() ->
     assert (world.fences, world.violations) == ({}, [])
 
 
+def test_a_fence_that_goes_on_after_another_one_of_the_node_has_ended_holds_nobody_up() -> None:
+    """As when a detach hangs and an operator, asked for it, says that the node is off."""
+    world = settled()
+    (node,) = world.where("db")
+    world.lose(node)
+    world.until(lambda: bool(world.fencer.running), rounds=5)
+    (hanging,) = world.fencer.running.values()
+    world.term.touch("something else")
+    world.fenced(replace(hanging, id="another"))
+    assert [record.id for record in world.term.fences.running] == [hanging.id]
+    world.until(lambda: bool(world.ops("start", "db")))
+    assert world.violations == []
+
+
 def test_a_fence_that_has_begun_is_not_taken_back_by_a_sign_of_life() -> None:
     world = settled()
     (node,) = world.where("db")
