@@ -65,6 +65,7 @@ class FencerFactory(Protocol):
     """Makes a fencer: `records` is where it writes, `on_change` gets each record as it is saved.
 
     lost_for_s: for how long a node's member lease is known to be gone; None while it is there.
+    kubelet_lives: whether a node's kubelet has shown life within the last so many seconds.
     """
 
     def __call__(
@@ -73,6 +74,7 @@ class FencerFactory(Protocol):
         records: EtcdRecords,
         on_change: Callable[[FenceRecord], None],
         lost_for_s: Callable[[str], float | None],
+        kubelet_lives: Callable[[str, float], bool],
     ) -> FencerPort: ...
 
 
@@ -277,7 +279,7 @@ class Controller:
             means.kubelets,
         )
         fences = Fences(
-            lambda config: means.fencer(config, records, self._on_fence, views.lost_for_s),
+            lambda config: means.fencer(config, records, self._on_fence, views.lost_for_s, views.kubelet_lives),
             records.load(),
             allowed=lambda node, past: guard(node, past, office.term, store, means.cache, means.now()),
             doubt=lambda: self_doubt(store, means.cache),

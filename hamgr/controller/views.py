@@ -121,6 +121,18 @@ class Views:
         age_s = None if self._leases is None else self._leases.age_s(node)
         return age_s is not None and age_s < seconds
 
+    def kubelet_lives(self, node: str, within_s: float) -> bool:
+        """Whether a node's kubelet answers, or has renewed its Lease within so many seconds; False while unknown.
+
+        One whose Lease is late does not count: it does not get through to the API server, and so reports nothing.
+        Asking has its port dialed. From any thread.
+        """
+        age_s, obj = None if self._leases is None else self._leases.age_s(node), self.node_object(node)
+        contact = None if obj is None or self._kubelets is None else self._kubelets.look(obj)
+        if age_s is None or age_s > _LATE_S:
+            return False
+        return age_s < min(within_s, self.seen_for_s()) or (contact is not None and contact.answers)
+
     def of(self, node: str, *, cleared: bool = False, heard_s: float | None = None, renewed: bool = False) -> NodeView:
         """The view of one node. heard_s: how long ago an instance there was asked that has answered; None: none has.
         renewed: as in `NodeView`.

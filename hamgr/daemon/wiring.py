@@ -237,6 +237,7 @@ class _FencerFactory:
         records: EtcdRecords,
         on_change: Callable[[FenceRecord], None],
         lost_for_s: Callable[[str], float | None],
+        kubelet_lives: Callable[[str, float], bool],
     ) -> Fencer:
         assert self._sight is not None, "fencing needs Kubernetes"
         cache = self._sight.cache
@@ -252,6 +253,7 @@ class _FencerFactory:
                 lost_for_s=lambda node: None if self._may_be_member(node) else lost_for_s(node),
                 last_seen=lambda name, namespace: cache.last_seen(POD, name, namespace),
                 unmounted=self._unmounted,
+                kubelet_lives=kubelet_lives,
                 clock=time.monotonic,
                 stopping=threading.Event(),
             )

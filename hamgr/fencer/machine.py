@@ -20,6 +20,8 @@ from hamgr.fencer.records import POWER_LEVELS, FenceRecord, Outcome, Phase, PodR
 from hamgr.fencer.topology import Level
 
 RELEASE_PATIENCE_S = 30.0
+UNMOUNT_PATIENCE_S = 12.0
+"""A living kubelet reports each 10 s. One that mounts the volume for longer is stuck on a disk that it has lost."""
 
 
 class Effect(StrEnum):
@@ -113,6 +115,8 @@ class Seen:
 
     isolation: None before the level's means were used in this process. powered_on: they were asked to switch it on.
     unmounted: PVs that the node's own hamgrd has proved to be mounted there no more.
+    kubelet_lives: the node's kubelet has shown life since the fence began, whatever its Ready condition says: that one
+        stays True for most of a minute after a crash.
     unfit: why the level cannot prove anything for this target, found out before its first effect.
     """
 
@@ -122,6 +126,7 @@ class Seen:
     isolation: Isolation | None = None
     powered_on: bool = False
     unmounted: frozenset[str] = frozenset()
+    kubelet_lives: bool = False
     unfit: Reason | None = None
     level_s: float = 0.0
     phase_s: float = 0.0
@@ -371,12 +376,13 @@ def _release(record: FenceRecord, seen: Seen) -> Step:
     held = tuple(volume for volume in record.volumes if volume.volume.unique_name in seen.node.in_use)
     if not held or not seen.node.exists:
         return _advance(record)
-    if record.target.alive and record.level.level is Level.VOLUME:
-        # A living kubelet that still mounts it would put it back.
-        let_go = tuple(volume for volume in held if volume.pv in seen.unmounted)
-        if not let_go:
-            return Wait(reason("waiting-unmount", node=record.target.node, pv=held[0].pv))
+    let_go = tuple(volume for volume in held if volume.pv in seen.unmounted)
+    if let_go:
         return Act(Effect.REMOVE_IN_USE, volumes=let_go)
+    lives = record.level.level is Level.VOLUME and (record.target.alive or seen.kubelet_lives)
+    if lives and seen.phase_s < UNMOUNT_PATIENCE_S:
+        # A living kubelet that still mounts it would put it back.
+        return Wait(reason("waiting-unmount", node=record.target.node, pv=held[0].pv))
     return Act(Effect.REMOVE_IN_USE, volumes=held)
 
 

@@ -65,8 +65,9 @@ class Surroundings:
     me: this node's name. devices: empty for those of `config`.
     lost_for_s(node): seconds since we saw that node's member lease gone, None while it is there. last_seen(name,
     namespace): the last state of a pod that is gone, as the watch cache saw it. unmounted(node, pv): whether the hamgrd
-    on that node has proved that the volume is mounted there no more. stopping: set to have all runs end between two
-    steps.
+    on that node has proved that the volume is mounted there no more. kubelet_lives(node, within_s): whether the node's
+    kubelet has shown life within the last so many seconds; asking makes it find out. stopping: set to have all runs end
+    between two steps.
     """
 
     kube: Kube
@@ -79,6 +80,7 @@ class Surroundings:
     lost_for_s: Callable[[str], float | None] = lambda _node: None
     last_seen: Callable[[str, str], Obj | None] = lambda _name, _namespace: None
     unmounted: Callable[[str, str], bool] = lambda _node, _pv: False
+    kubelet_lives: Callable[[str, float], bool] = lambda _node, _within_s: False
     clock: Callable[[], float] = time.monotonic
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -91,6 +93,7 @@ class Run:
         self.record = record
         self._last_pods: dict[str, Obj] = {}
         self._powered_on = False
+        self._began = around.clock()
         self._unfit: Reason | None = None
         self._begin_level()
 
@@ -166,6 +169,7 @@ class Run:
             isolation=self._means.look(record) if self._means and record.phase is Phase.ISOLATE else None,
             powered_on=self._powered_on,
             unfit=self._unfit,
+            kubelet_lives=self._around.kubelet_lives(record.target.node, self._around.clock() - self._began),
         )
         if record.phase in _LOOKS_AT_PODS:
             seen = replace(seen, pods=self._look_at_pods(record))

@@ -293,6 +293,27 @@ def test_a_living_kubelet_is_left_to_report_the_unmount_itself(
     wait_until(lambda: records.saved[record.id].outcome is Outcome.SUCCEEDED)
 
 
+def test_a_lost_nodes_kubelet_is_left_to_report_the_unmount_for_as_long_as_it_lives(
+    world: World, make_fencer: Callable[..., Fencer], records: MemoryRecords
+) -> None:
+    living = {"n1"}
+    asked: list[float] = []
+
+    def lives(node: str, within_s: float) -> bool:
+        asked.append(within_s)
+        return node in living
+
+    record = make_fencer(kubelet_lives=lives).fence(N1, LOST, "x")
+    wait_until(lambda: records.saved[record.id].phase is Phase.RELEASE)
+    count = len(asked)
+    wait_until(lambda: len(asked) > count + 3)
+    assert world.volume.unique_name in world.in_use()
+    assert asked == sorted(asked)  # always since the fence began
+    living.clear()
+    wait_until(lambda: records.saved[record.id].outcome is Outcome.SUCCEEDED)
+    assert world.in_use() == [OTHER_IN_USE]
+
+
 def test_a_hamgrds_proof_of_the_unmount_is_taken(world: World, fence: RunFence) -> None:
     record = fence(target=Target("n1", alive=True), unmounted=lambda node, pv: (node, pv) == ("n1", "pv-1"))
     assert record.outcome is Outcome.SUCCEEDED

@@ -67,3 +67,28 @@ def test_what_an_instance_answers_counts_from_when_the_lease_was_late() -> None:
     assert not views.of("n1", heard_s=5.1).heard  # and then no more
     views.note([Change("members/n1", Entry({"node": "n1", "boot_id": "b"}, 2, 2))])
     assert views.late_s("n1") is None
+
+
+def test_a_kubelet_lives_when_it_answers_or_has_renewed_its_lease_lately() -> None:
+    now = [100.0]
+    contacts = {"n1": Contact(True), "n2": Contact(False, 4.0)}
+    seen = {"for_s": 60.0}
+    cache: Any = SimpleNamespace(
+        get=lambda _kind, name: {"metadata": {"name": name}}, seen_for_s=lambda _kind: seen["for_s"]
+    )
+    kubelets: Any = SimpleNamespace(look=lambda node: contacts.get(node["metadata"]["name"]))
+    ages = LeaseAges(clock=lambda: now[0])
+    for name in ("n1", "n2", "n3"):
+        lease = {"metadata": {"name": name, "namespace": "kube-node-lease"}, "spec": {"renewTime": "a"}}
+        ages.observe(LEASE, "ADDED", lease, None)
+    views = Views(NOBODY, cache, ages, lambda: now[0], kubelets=kubelets)
+    now[0] += 6.0
+    assert views.kubelet_lives("n1", 1.0)
+    assert not views.kubelet_lives("n2", 1.0)
+    assert not views.kubelet_lives("n3", 1.0)  # not known yet
+    assert views.kubelet_lives("n2", 7.0)
+    seen["for_s"] = 6.0  # when it was renewed is not known: it was not seen
+    assert not views.kubelet_lives("n2", 7.0)
+    assert not views.kubelet_lives("n4", 7.0)  # without a Lease
+    now[0] += 5.0
+    assert not views.kubelet_lives("n1", 60.0)  # it does not get through to the API server: it reports nothing

@@ -156,6 +156,20 @@ def test_a_living_kubelet_is_waited_for_or_its_hamgrds_proof_taken() -> None:
     assert next_step(record, proved) == Act(Effect.REMOVE_IN_USE, volumes=(DISK,))
 
 
+def test_the_kubelet_of_a_lost_node_is_waited_for_when_it_shows_life() -> None:
+    """Only its hamgrd is gone. The Ready condition tells nothing: a crashed host keeps it for most of a minute."""
+    record = a_record(phase=Phase.RELEASE, proofs=(PROOF,))
+    node = NodeSeen(ready=True, in_use=(IN_USE,))
+    remove = Act(Effect.REMOVE_IN_USE, volumes=(DISK,))
+    assert next_step(record, seen(node=node)) == remove
+    assert isinstance(next_step(record, seen(node=node, kubelet_lives=True)), Wait)
+    assert next_step(record, seen(node=node, kubelet_lives=True, unmounted=frozenset({"pv-1"}))) == remove
+    # One that does not let go of a disk that it has lost is not waited for longer than it takes to report once.
+    assert next_step(record, seen(node=node, kubelet_lives=True, phase_s=machine.UNMOUNT_PATIENCE_S)) == remove
+    off = replace(record, levels=(LevelConfig(Level.NODE, ("d",)),))
+    assert next_step(off, seen(node=node, kubelet_lives=True)) == remove
+
+
 @pytest.mark.parametrize(
     ("isolation", "expected"),
     [
