@@ -194,10 +194,8 @@ class Operator:
         node, why = self._node(body), reason("operator", user=request.by)
         if alive := self._sign_of_life(node):
             if not body.get("anyway"):
-                text = (
-                    f"nothing was confirmed: {alive}. Is it the node that you have looked at? What shows that it lives "
-                )
-                raise Refusal(f"{text}ends some seconds after it does: wait for that, or add `--anyway`", UNAVAILABLE)
+                text = f"nothing was confirmed: {alive}. Is it the node that you have looked at? If it is, wait half a "
+                raise Refusal(f"{text}minute for that to be over, or add `--anyway`", UNAVAILABLE)
             why = reason("operator-anyway", user=request.by, doubt=alive)
         word = Confirmation(request.by, _text(body, "reason"), self._now())
         return {"fence": self._term.confirm(node, why, word).id}
@@ -207,7 +205,7 @@ class Operator:
         standing = Standing.MEMBER if node in self._term.views.members else self._term.recorded.standing(node)
         if standing in (Standing.MEMBER, Standing.KUBELET):
             return TEXTS[standing].format(node=node)
-        if self._term.shows_life(node):
+        if self._term.still_renews(node):
             return f"the kubelet of {node} has renewed its Lease since the node is {standing}"
         return ""
 

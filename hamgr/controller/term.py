@@ -376,8 +376,14 @@ class Term:
 
     def shows_life(self, node: str) -> bool:
         """Whether a node was heard of since it is down: a crashed one looks well in Kubernetes for most of a minute."""
-        down_for_s = self._clock() - self._down_since.get(node, self._began)
-        return node in self.views.members or self.views.renewed_within(node, down_for_s)
+        return node in self.views.members or self.views.renewed_within(node, self._down_for_s(node))
+
+    def still_renews(self, node: str) -> bool:
+        """Whether the kubelet of a node that is down has renewed its Lease since, and lately."""
+        return self.views.renewed_within(node, min(self._down_for_s(node), self._settings.lease_age_s))
+
+    def _down_for_s(self, node: str) -> float:
+        return self._clock() - self._down_since.get(node, self._began)
 
     def _is_fencing(self, node: str) -> bool:
         return any(record.target.node == node for record in self.fences.running)

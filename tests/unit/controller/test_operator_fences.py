@@ -78,12 +78,14 @@ def test_a_kubelet_that_was_heard_of_since_its_node_is_lost_speaks_against_it_be
     world.refusals["n1"] = "maintenance"
     world.lose("n1")
     world.advance()
-    world.term.views.renewed_within = lambda node, seconds: (node, seconds > 0.5) == ("n1", True)  # type: ignore[method-assign]
-    confirm(world)
-    world.time += 1.0
-    with pytest.raises(Refusal, match="renewed its Lease"):
+    renewed_at = world.time + 1.0
+    world.term.views.renewed_within = lambda _node, seconds: world.time - renewed_at < seconds  # type: ignore[method-assign]
+    world.time += 2.0
+    with pytest.raises(Refusal, match="renewed its Lease since the node is lost"):
         confirm(world)
-    confirm(world, anyway=True)
+    world.time += 30.0
+    confirm(world)
+    assert reasons(world) == ["asked for by root@n2"]
 
 
 def test_what_runs_for_a_node_that_is_called_off_all_the_same_is_given_up() -> None:
