@@ -23,7 +23,7 @@ from hamgr.executor.executor import Surroundings
 from hamgr.executor.registry import Registry
 from hamgr.fencer.fencer import Fencer
 from hamgr.fencer.history import FENCES, EtcdRecords, records_of
-from hamgr.fencer.records import FenceRecord
+from hamgr.fencer.records import FenceRecord, Target
 from hamgr.fencer.runner import Surroundings as FencerSurroundings
 from hamgr.fencer.topology import FencingConfig
 from hamgr.kube.cache import Cache
@@ -35,7 +35,7 @@ from hamgr.kube.pods import node_of
 from hamgr.kube.volumes import volume_of
 from hamgr.store.errors import StoreError
 from hamgr.store.leadership import Token
-from hamgr.store.membership import MEMBERS, MemberInfo
+from hamgr.store.membership import MEMBERS, PROMISES, MemberInfo, Promise
 from hamgr.store.store import Store
 
 READY_TIMEOUT_S = 5.0
@@ -251,6 +251,7 @@ class _FencerFactory:
                 devices={},
                 on_change=on_change,
                 lost_for_s=lambda node: None if self._may_be_member(node) else lost_for_s(node),
+                promise_stands=self._promise_stands,
                 last_seen=lambda name, namespace: cache.last_seen(POD, name, namespace),
                 unmounted=self._unmounted,
                 kubelet_lives=kubelet_lives,
@@ -268,6 +269,15 @@ class _FencerFactory:
             return self._store.get(MEMBERS + node) is not None
         except StoreError:
             return True
+
+    def _promise_stands(self, target: Target) -> bool:
+        """Asked of etcd itself, too: a node that was back meanwhile may promise less than when the fence began."""
+        try:
+            entry = self._store.get(PROMISES + target.node)
+            promise = Promise.from_json(None if entry is None else entry.value)
+        except (StoreError, ValueError):
+            return False
+        return target.self_fence_s is not None and promise.is_as_good_as(target.self_fence_s, target.member_ttl_s)
 
     def _unmounted(self, node: str, pv: str) -> bool:
         """Whether the node's own hamgrd says that it let go of the volume; a volume that nobody knows is not let go."""

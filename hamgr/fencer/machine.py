@@ -224,7 +224,16 @@ def after_failure(record: FenceRecord, why: Reason, at: float) -> FenceRecord:
 _HOPELESS = frozenset(
     {
         *("driver-not-listed", "driver-does-not-attach", "volume-unprovable", "foreign-pod", "attachment-unguarded"),
-        *("no-pod", "stop-unproved", "no-device", "unknown-device", "no-self-fence", "node-renews", "not-confirmed"),
+        *(
+            "no-pod",
+            "stop-unproved",
+            "no-device",
+            "unknown-device",
+            "no-self-fence",
+            "promise-gone",
+            "node-renews",
+            "not-confirmed",
+        ),
     }
 )
 """Failures that another attempt of the same level cannot cure."""

@@ -30,6 +30,8 @@ _TEXTS = {
     "device-failed": "fence device {device} failed for node {node}: {error}",
     "device-unproved": "fence device {device} does not confirm that node {node} is off (it says {state})",
     "no-self-fence": "node {node} has not promised to fence itself: set self-fencing in its hamgrd's settings",
+    "promise-gone": "node {node} was back while it was being fenced, and does not promise any more what it did before: "
+    "to fence itself in time",
     "not-confirmed": "nobody has confirmed that node {node} is off: `hamgr fence --confirm {node}`",
     "node-alive": "node {node} still holds its member lease",
     "node-renews": "node {node} keeps renewing its member lease, so it has no reason to fence itself",

@@ -22,7 +22,17 @@ from hamgr.fencer.levels.node import Device, DeviceError, NodeMeans
 from hamgr.fencer.levels.watchdog import WatchdogMeans
 from hamgr.fencer.machine import Act, Adopt, Advance, Effect, Fail, Isolation, Seen, Step, Wait
 from hamgr.fencer.reasons import Reason, reason
-from hamgr.fencer.records import POWER_LEVELS, FenceRecord, NotOurs, Outcome, Phase, Proof, RecordStore, StepTime
+from hamgr.fencer.records import (
+    POWER_LEVELS,
+    FenceRecord,
+    NotOurs,
+    Outcome,
+    Phase,
+    Proof,
+    RecordStore,
+    StepTime,
+    Target,
+)
 from hamgr.fencer.topology import FencingConfig, Level
 from hamgr.kube.errors import KubeError, Unavailable
 from hamgr.kube.gateway import Kube
@@ -63,11 +73,13 @@ class Surroundings:
     """What a run needs of the rest of the process.
 
     me: this node's name. devices: empty for those of `config`.
-    lost_for_s(node): seconds since we saw that node's member lease gone, None while it is there. last_seen(name,
-    namespace): the last state of a pod that is gone, as the watch cache saw it. unmounted(node, pv): whether the hamgrd
-    on that node has proved that the volume is mounted there no more. kubelet_lives(node, within_s): whether the node's
-    kubelet has shown life within the last so many seconds; asking makes it find out. stopping: set to have all runs end
-    between two steps.
+    lost_for_s(node): seconds since we saw that node's member lease gone, None while it is there.
+    promise_stands(target): whether the node still promises to fence itself as it did when the fence began.
+    last_seen(name, namespace): the last state of a pod that is gone, as the watch cache saw it.
+    unmounted(node, pv): whether the hamgrd on that node has proved that the volume is mounted there no more.
+    kubelet_lives(node, within_s): whether the node's kubelet has shown life within the last so many seconds; asking
+        makes it find out.
+    stopping: set to have all runs end between two steps.
     """
 
     kube: Kube
@@ -79,6 +91,7 @@ class Surroundings:
     on_change: Callable[[FenceRecord], None] = lambda _record: None
     lost_for_s: Callable[[str], float | None] = lambda _node: None
     last_seen: Callable[[str, str], Obj | None] = lambda _name, _namespace: None
+    promise_stands: Callable[[Target], bool] = lambda _target: True
     unmounted: Callable[[str, str], bool] = lambda _node, _pv: False
     kubelet_lives: Callable[[str, float], bool] = lambda _node, _within_s: False
     clock: Callable[[], float] = time.monotonic
@@ -122,7 +135,9 @@ class Run:
                 return NodeMeans(self._around.devices)
             case Level.WATCHDOG:
                 around = self._around
-                return WatchdogMeans(around.lost_for_s, around.config.watchdog_margin_s, around.clock)
+                return WatchdogMeans(
+                    around.lost_for_s, around.promise_stands, around.config.watchdog_margin_s, around.clock
+                )
             case Level.MANUAL:
                 return ManualMeans()
         return None

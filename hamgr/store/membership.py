@@ -92,6 +92,10 @@ class Promise:
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"not a promise: {error}") from None
 
+    def is_as_good_as(self, self_fence_s: float, ttl_s: float) -> bool:
+        """Whether, from when its member's key is seen gone, it is kept no later than one with these times."""
+        return self.self_fence - self.ttl_s <= self_fence_s - ttl_s
+
 
 def members_of(snapshot: Snapshot) -> dict[str, MemberInfo]:
     """Node to member, from any snapshot that covers `members/`; entries that are no member's are left out."""

@@ -23,13 +23,19 @@ def watchdog_wait_s(target: Target, margin_s: float) -> float:
 class WatchdogMeans:
     """Waiting, with the node's own promise.
 
-    lost_for_s(node): seconds since this process saw its lease gone, None while it is there. clock: monotonic seconds.
+    lost_for_s(node): seconds since this process saw its lease gone, None while it is there. promise_stands(target):
+    whether the node still promises what the record says. clock: monotonic seconds.
     """
 
     def __init__(
-        self, lost_for_s: Callable[[str], float | None], margin_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        lost_for_s: Callable[[str], float | None],
+        promise_stands: Callable[[Target], bool],
+        margin_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lost_for_s = lost_for_s
+        self._promise_stands = promise_stands
         self._margin_s = margin_s
         self._clock = clock
         self._held_since: float | None = None
@@ -52,6 +58,8 @@ class WatchdogMeans:
         remaining = watchdog_wait_s(record.target, self._margin_s) - lost_for
         if remaining > 0:
             return Isolation(waiting=reason("waiting-self-fence", seconds=remaining, node=node))
+        if not self._promise_stands(record.target):
+            return Isolation(failure=reason("promise-gone", node=node))
         told = f"its member lease is gone for {lost_for:.1f} s; it fences itself {bound:g} s after its last renewal"
         return Isolation(proof=Proof("self-fenced", node, told))
 

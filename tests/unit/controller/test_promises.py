@@ -83,3 +83,10 @@ def test_a_report_that_is_ahead_of_the_member_entry_is_not_outdated():
     seen = views(Nodes(n1="boot-2"))
     seen.note([joined("boot-1")])
     assert seen.outdated_boot_id("n1") == ""
+
+
+def test_a_later_promise_stands_for_an_earlier_one_only_if_it_is_kept_as_soon() -> None:
+    now = Promise(self_fence=8.0, ttl_s=10.0, boot_id="boot-1")
+    assert now.is_as_good_as(8.0, 10.0)
+    assert now.is_as_good_as(4.0, 5.0)
+    assert not now.is_as_good_as(7.0, 10.0)

@@ -23,7 +23,10 @@ class Sight:
     def __init__(self) -> None:
         self.now = 100.0
         self.lost_for: float | None = None
-        self.means = WatchdogMeans(lambda _node: self.lost_for, margin_s=2.0, clock=lambda: self.now)
+        self.promise_stands = True
+        self.means = WatchdogMeans(
+            lambda _node: self.lost_for, lambda _target: self.promise_stands, margin_s=2.0, clock=lambda: self.now
+        )
 
     def after(self, seconds: float) -> tuple[str, str]:
         """What the level says that much later: which of proof, failure and waiting, and its code."""
@@ -43,6 +46,14 @@ def test_a_node_whose_lease_is_gone_long_enough_has_fenced_itself() -> None:
     assert sight.after(0.0) == ("waiting", "waiting-self-fence")
     sight.lost_for = 2.1
     assert sight.after(0.2) == ("proof", "self-fenced")
+
+
+def test_a_promise_that_was_taken_back_while_the_fence_was_under_way_proves_nothing() -> None:
+    """The node was back meanwhile, with other settings or blind for its own pods, and fell silent again."""
+    sight = Sight()
+    sight.promise_stands = False
+    sight.lost_for = 2.1
+    assert sight.after(0.0) == ("failure", "promise-gone")
 
 
 def test_a_lease_that_may_just_not_have_run_out_yet_is_waited_for() -> None:
