@@ -161,10 +161,11 @@ class Fences:
     ) -> FenceRecord:
         """Begin to fence a node, unless that is under way: then that fence is the answer.
 
+        levels: named by somebody, who does not want the others: a fence by those only is begun beside any other.
         delay_s: how long its first level is held back, on top of what is configured for that.
         """
         for record in self.running:
-            if record.target.node == node and record.target.pods is None:
+            if record.target.node == node and record.target.pods is None and levels in ((), record.levels):
                 return record
         first, *others = levels or self._config.levels_for(node)
         first = replace(first, delay=replace(first.delay, priority_s=delay_s))

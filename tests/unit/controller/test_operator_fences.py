@@ -99,3 +99,13 @@ def test_what_runs_for_a_node_that_is_called_off_all_the_same_is_given_up() -> N
     assert not [op for op in world.executor.in_flight if op.node == node]
     world.settle()
     assert world.violations == []
+
+
+def test_a_level_that_somebody_names_is_tried_though_the_node_is_being_fenced_by_others() -> None:
+    """As when a detach hangs: the answer must not be the fence that hangs."""
+    world = World()
+    world.settle()
+    first, again, named = (ask(world, level=level) for level in ("", "", "node"))
+    assert first == again != named
+    by_levels = [[str(level.level) for level in record.levels] for record in world.fencer.running.values()]
+    assert by_levels == [["volume"], ["node"]]
