@@ -10,6 +10,9 @@ import structlog
 
 from hamgr.cib.events import Event
 from hamgr.controller.recorded import Journal
+from hamgr.executor.operations import OpResult
+from hamgr.fencer.records import FenceRecord, Outcome
+from hamgr.fencer.telling import as_status
 from hamgr.store.eventlog import EventLog
 
 log = structlog.get_logger("hamgr.controller")
@@ -40,6 +43,36 @@ class Chronicle:
             self._journal.put(key, value)
         for key in deletes:
             self._journal.delete(key)
+
+    def tell_operation(self, result: OpResult, *, failed: bool) -> None:
+        """Tell what people want to know: whatever failed or changed something. Probes and quiet monitors are logged."""
+        op = result.op
+        outcome = "failed" if failed else "ok"
+        reason = f": {result.reason}" if result.reason else ""
+        text = f"{op.task} of {op.name} on {op.node} {outcome} after {result.exec_ms / 1000:.2f} s{reason}"
+        if failed or op.task != "monitor":
+            self.tell(
+                "operation",
+                text,
+                level="warning" if failed else "info",
+                node=op.node,
+                resource=op.name,
+                task=op.task,
+                rc=int(result.rc),
+                took_ms=result.exec_ms,
+            )
+        else:
+            log.info("operation", text=text, rc=int(result.rc), interval_ms=op.interval_ms)
+
+    def tell_fence(self, record: FenceRecord) -> None:
+        """Tell how a fence has ended."""
+        shown = as_status(record)
+        if record.outcome is Outcome.SUCCEEDED:
+            text = f"{shown.target} fenced by level {shown.level} in {shown.took_s:g} s: {shown.proof}"
+        else:
+            text = f"{shown.target} could not be fenced: {shown.error}"
+        level = "warning" if record.outcome is Outcome.SUCCEEDED else "error"
+        self.tell("fence", text, level=level, node=record.target.node, fence=record.id)
 
 
 def _given(**values: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from hamgr.cib import history
@@ -48,6 +49,18 @@ class Course:
     def key_of(self, action: Action) -> str:
         """Pacemaker's transition key, by which a result finds its action again."""
         return f"{action.id}:{self.number}:{action.target_rc}:{self.leader_id}"
+
+    def fences_of(self, node: str) -> tuple[int, ...]:
+        """The actions in flight that wait for a fence of that node as a whole."""
+        chosen = ((i, self.actions[i]) for i in self.walk.in_flight)
+        return tuple(i for i, action in chosen if action.task == "stonith" and action.node == node)
+
+    def give_up(self, node: str, resources: Collection[str] | None = None) -> None:
+        """No result will come of what is in flight for a node, or for some resources there: it has failed."""
+        for action_id in self.walk.in_flight:
+            action = self.actions[action_id]
+            if action.kind == "rsc" and action.node == node and (resources is None or action.resource in resources):
+                self.walk.fail(action_id)
 
     def record_of(self, action: Action, call_id: int, now: int, force_restart: str | None) -> Result:
         """An action's record while it is under way.

@@ -297,7 +297,7 @@ class Controller:
         reporter = Reporter(term, leadership, means.cache, clock=means.clock, now=means.now)
         parking = Parking(term, means.registry, executor, means.cache, means.surroundings.cluster,
                           clock=means.clock, now=means.now)  # fmt: skip
-        term.standby_of = parking.standby_of
+        term.takeover.standby_of = parking.standby_of
         operator = Operator(term, means.surroundings.kube, means.cache, means.now)
         inquiries = ThreadPoolExecutor(2, thread_name_prefix="inquiry")
         self._office = office = _Office(term, executor, returns, requests, operator, parking, reporter, inquiries)

@@ -205,7 +205,7 @@ class Operator:
         standing = Standing.MEMBER if node in self._term.views.members else self._term.recorded.standing(node)
         if standing in (Standing.MEMBER, Standing.KUBELET):
             return TEXTS[standing].format(node=node)
-        if self._term.still_renews(node):
+        if self._term.roster.still_renews(node):
             return f"the kubelet of {node} has renewed its Lease since the node is {standing}"
         return ""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hamgr.cib.model import Bundle, Cib, Clone, Group, Primitive, Resource
+from hamgr.controller.views import Views
+from hamgr.fencer.records import Target
 from hamgr.kube.cache import Cache
 from hamgr.kube.objects import LABEL_RESOURCE, POD, labels_of, name_of, namespace_of
 from hamgr.kube.pods import node_of
@@ -76,3 +78,16 @@ def find_pod(cache: Cache | None, name: str) -> PodTarget | None:
 def pod_target(pod: Mapping[str, Any]) -> PodTarget:
     """The pod as a target."""
     return PodTarget(namespace_of(pod), name_of(pod), labels_of(pod)[LABEL_RESOURCE], node_of(pod))
+
+
+def node_target(node: str, disks: tuple[tuple[str, str], ...], views: Views) -> Target:
+    """A node as a target, by what is seen of it. disks: the claims that may be used there."""
+    promise = views.promise(node)
+    return Target(
+        node,
+        claims=disks,
+        self_fence_s=None if promise is None else promise.self_fence,
+        member_ttl_s=0.0 if promise is None else promise.ttl_s,
+        boot_id=views.boot_id(node),
+        outdated_boot_id=views.outdated_boot_id(node),
+    )

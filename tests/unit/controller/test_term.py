@@ -191,7 +191,7 @@ def test_a_standbys_mark_does_not_outlive_the_failure_that_it_was_for() -> None:
     world = settled()
     (node,) = world.where("db")
     standby = next(name for name in ("n1", "n2", "n3") if name != node)
-    world.term.standby_of = lambda _resource: standby
+    world.term.takeover.standby_of = lambda _resource: standby
     world.term.recorded.set_overrides(world.term.recorded.overrides.resource_meta("db", "is-managed", "false"))
     world.term.touch("test")
     world.settle()
@@ -324,7 +324,7 @@ def test_a_standby_from_which_it_would_be_moved_back_is_not_preferred() -> None:
     world = World(text)
     world.settle()
     assert world.where("db") == ["n2"]
-    world.term.standby_of = lambda _resource: "n3"
+    world.term.takeover.standby_of = lambda _resource: "n3"
     monitor = next(op for op in world.executor.monitors.values() if op.name == "db")
     world.truth.discard(("db", "n2"))
     world.report(monitor, 7)
@@ -368,7 +368,7 @@ class Kubelet:
         kubelets: Any = SimpleNamespace(look=lambda _node: port, get_to_know=lambda _node: None)
         members = world.etcd.snapshot("members/")
         views = Views(members, cache, self._ages, lambda: world.time, kubelets=kubelets)
-        world.term.views = views
+        world.term.roster.views = views
         for other in world.members:
             views.note([Change(f"members/{other}", Entry(world.members[other], 1, 1))])
         views.note([Change(f"members/{node}", Entry(world.members[node] | {"leaving": True}, 2, 2))])

@@ -1,0 +1,135 @@
+"""Carrying out a transition's actions: what is put on record before each begins, who does it, and what it became.
+
+Resources' operations go to the executor, fences to the fencer; the rest changes records and is done at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from hamgr.cib import history
+from hamgr.cib.history import Result
+from hamgr.cib.model import Agent, Cib
+from hamgr.controller.course import Course, concluded
+from hamgr.controller.fences import Fences
+from hamgr.controller.priority_delay import priority_delay_s
+from hamgr.controller.recorded import Recorded
+from hamgr.executor.executor import Executor
+from hamgr.executor.operations import Op, OpResult
+from hamgr.fencer.reasons import reason
+from hamgr.scheduler.transition import Action
+
+_OURS = "hamgr"  # the provider of agents that the executor runs
+
+
+class Performer:
+    """Does what the walk of a course allows. Used by the control thread alone."""
+
+    def __init__(
+        self,
+        me: str,
+        recorded: Recorded,
+        executor: Executor,
+        fences: Fences,
+        *,
+        cib: Callable[[], Cib],
+        now: Callable[[], float],
+        force_restart: Callable[[str], str | None],
+    ) -> None:
+        """me: this node's name. cib: configuration and recorded state. now: seconds since the epoch. force_restart: as
+        in `Term`."""
+        self._me = me
+        self._recorded = recorded
+        self._executor = executor
+        self._fences = fences
+        self._cib = cib
+        self._now = now
+        self._force_restart = force_restart
+        self._recurring: dict[tuple[str, str, int, str], Result] = {}  # operation's identity: its record when it began
+
+    def record_intent(self, course: Course, action: Action) -> None:
+        """An action on a resource is on record before it begins, so that the next leader knows to look."""
+        if action.kind != "rsc" or action.interval_ms or action.task in ("cancel", "delete", "notify"):
+            return
+        if action.task == "monitor":
+            return
+        pending = self._record_of(course, action)
+        self._recorded.update(action.node, lambda state: history.record_result(state, pending))
+
+    def carry_out(self, course: Course, action: Action) -> None:
+        """Begin an action; one that is done at once is confirmed at once."""
+        match action.kind, action.task:
+            case "pseudo", _:
+                course.walk.confirm(action.id)
+            case "crm", "stonith":
+                why = reason("scheduler", why=action.reason or course.why)
+                delay_s = priority_delay_s(self._cib(), action.node, int(self._now()))
+                self._fences.fence_node(action.node, why, self._me, delay_s=delay_s)
+            case "crm", "clear_failcount":
+                self._recorded.update(action.node, lambda s: history.clear_failures(s, action.history_id))
+                course.walk.confirm(action.id)
+            case "crm", _:
+                course.walk.confirm(action.id)
+            case _, "cancel":
+                self._executor.cancel_recurring(action.resource, action.cancel_task, action.interval_ms, action.node)
+                forget = (action.history_id, action.cancel_task, action.interval_ms)
+                self._recorded.update(action.node, lambda s: history.forget_operation(s, *forget))
+                course.walk.confirm(action.id)
+            case _, "delete":
+                self._recorded.update(action.node, lambda s: history.forget_resource(s, action.history_id))
+                course.walk.confirm(action.id)
+            case _ if action.agent is not None and action.agent.standard == "stonith":
+                self._device_action(course, action)
+            case _:
+                self._start_operation(course, action)
+
+    def executed(self, course: Course | None, action: Action | None, result: OpResult) -> Result:
+        """An operation's record now that it has ended; without an action of this course it is a recurring one that an
+        earlier transition began."""
+        if action is not None and course is not None:
+            return concluded(self._record_of(course, action), result)
+        # with its digests: a record without them is taken for one of another definition
+        begun = replace(self._recurring[result.op.identity], call_id=self._recorded.next_call_id())
+        return concluded(begun, result)
+
+    def _device_action(self, course: Course, action: Action) -> None:
+        """A fencing device is the fencer's; as a resource it has nothing to run. A probe finds what is on record."""
+        rc = 7 if action.task == "monitor" and not action.interval_ms else 0
+        done = replace(self._record_of(course, action), status=history.DONE, rc=rc)
+        self._recorded.update(action.node, lambda state: history.record_result(state, done))
+        course.walk.confirm(action.id)
+
+    def _start_operation(self, course: Course, action: Action) -> None:
+        assert action.agent is not None
+        op = Op(
+            resource=action.resource.split(":")[0],
+            agent=action.agent.type if _is_ours(action.agent) else _agent_name(action.agent),
+            task=action.task,
+            node=action.node,
+            instance=action.resource,
+            interval_ms=action.interval_ms,
+            timeout_ms=action.timeout_ms or 20_000,
+            params=action.params,
+            meta={**action.meta, "history_id": action.history_id or action.resource},
+            key=course.key_of(action),
+        )
+        if action.interval_ms:
+            self._recurring[op.identity] = self._record_of(course, action)
+            self._executor.schedule_recurring(op)
+        else:
+            self._executor.run(op)
+
+    def _record_of(self, course: Course, action: Action) -> Result:
+        """An action's record while it is under way."""
+        ours = action.agent is not None and _is_ours(action.agent)
+        force_restart = self._force_restart(action.agent.type) if action.agent is not None and ours else None
+        return course.record_of(action, self._recorded.next_call_id(), int(self._now()), force_restart)
+
+
+def _is_ours(agent: Agent) -> bool:
+    return agent.provider in ("", _OURS)
+
+
+def _agent_name(agent: Agent) -> str:
+    return ":".join(part for part in (agent.provider, agent.type) if part)

@@ -1,0 +1,75 @@
+"""The roll call of each round: what is seen of every node is gathered, and `membership` judges who takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hamgr.controller.fences import Fences
+from hamgr.controller.membership import Limits, NodeView, Standing, judge_all
+from hamgr.controller.recorded import Recorded
+from hamgr.controller.views import Views
+from hamgr.executor.executor import Executor
+
+_ASK_AGAIN_S = 1.0
+
+
+class Roster:
+    """Who is there, and since when not. Used by the control thread alone."""
+
+    def __init__(
+        self,
+        recorded: Recorded,
+        views: Views,
+        executor: Executor,
+        fences: Fences,
+        *,
+        lease_age_s: float,
+        clock: Callable[[], float],
+        settled: Callable[[], bool],
+    ) -> None:
+        """lease_age_s: as in `Limits`; clock, settled: as in `Term`."""
+        self._recorded = recorded
+        self.views = views
+        self._executor = executor
+        self._fences = fences
+        self._lease_age_s = lease_age_s
+        self._clock = clock
+        self._settled = settled
+        self._began = clock()
+        self._down_since: dict[str, float] = {}  # node that is lost or fenced: monotonic seconds
+
+    def judge(self, names: Sequence[str]) -> dict[str, tuple[Standing, Standing]]:
+        """The nodes whose standing changes, as name -> (before, now). Whether fenced ones are back is asked here."""
+        fenced = [name for name in names if self._recorded.standing(name) is Standing.FENCED]
+        returning = [name for name in fenced if self.shows_life(name)]
+        self._fences.look_for_returns(returning)
+        cleared = {name for name in returning if self._fences.cleared(name)}
+        views = {name: self._view(name, cleared=name in cleared) for name in names}
+        limits = Limits(self._lease_age_s, settled=self._settled(), seen_for_s=self.views.seen_for_s())
+        return judge_all(self._recorded.standings, views, limits)
+
+    def note_down(self, node: str) -> None:
+        """The node is lost or fenced from now on."""
+        self._down_since[node] = self._clock()
+
+    def _view(self, node: str, *, cleared: bool) -> NodeView:
+        """What is seen of a node; where its Lease is late, what runs there is asked for a sign of life."""
+        heard_s = self._executor.heard_s(node)
+        if self.views.late_s(node) is not None and (heard_s is None or heard_s > _ASK_AGAIN_S):
+            self._executor.poke_node(node)
+        renewed = self.shows_life(node) and not self._is_fencing(node)
+        return self.views.of(node, cleared=cleared, heard_s=heard_s, renewed=renewed)
+
+    def shows_life(self, node: str) -> bool:
+        """Whether a node was heard of since it is down: a crashed one looks well in Kubernetes for most of a minute."""
+        return node in self.views.members or self.views.renewed_within(node, self._down_for_s(node))
+
+    def still_renews(self, node: str) -> bool:
+        """Whether the kubelet of a node that is down has renewed its Lease since, and lately."""
+        return self.views.renewed_within(node, min(self._down_for_s(node), self._lease_age_s))
+
+    def _down_for_s(self, node: str) -> float:
+        return self._clock() - self._down_since.get(node, self._began)
+
+    def _is_fencing(self, node: str) -> bool:
+        return any(record.target.node == node for record in self._fences.running)
