@@ -7,13 +7,10 @@ one that is on record and not configured, so the next leader, and `hamgr simulat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
-from typing import Any
 
 from hamgr.cib.model import Cib, Node, NvSet
-from hamgr.controller.membership import Standing
-from hamgr.kube.nodes import OUT_OF_SERVICE, has_taint
 from hamgr.scheduler.status import unpack
 
 
@@ -33,13 +30,13 @@ def running_on(cib: Cib, node: str, now: int) -> tuple[str, ...]:
     return tuple(rsc.id for entry in unpack(cib, now).nodes if entry.name == node for rsc in entry.running)
 
 
-def why_kept(node: str, standing: Standing, runs: Collection[str], obj: Mapping[str, Any] | None) -> str:
-    """Why a leaving node cannot be forgotten yet; empty: it can. runs: what runs there; obj: its Node object."""
+def why_kept(node: str, runs: Collection[str], *, away: bool) -> str:
+    """Why a leaving node cannot be forgotten yet; empty: it can.
+
+    runs: what runs there. away: it was fenced, is not back, and still exists.
+    """
     if runs:
         return f"{', '.join(runs)} must be stopped there first"
-    if standing is Standing.FENCED and obj is not None and has_taint(obj, OUT_OF_SERVICE):
-        return (
-            f"it was fenced and carries the taint {OUT_OF_SERVICE}: bring it back, delete the Node object, "
-            f"or `hamgr unfence {node}`"
-        )
+    if away:
+        return f"it was fenced and is not back: bring it back, delete the Node object, or `hamgr unfence {node}`"
     return ""

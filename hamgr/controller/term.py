@@ -383,8 +383,9 @@ class Term:
 
     def why_kept(self, node: str) -> str:
         """Why a leaving node cannot be forgotten yet; empty: it can."""
-        standing, obj = self.recorded.standing(node), self.views.node_object(node)
-        return why_kept(node, standing, running_on(self.cib(), node, int(self._now())), obj)
+        fenced = self.recorded.standing(node) is Standing.FENCED and not self.fences.cleared(node)
+        away = fenced and self.views.node_object(node) is not None
+        return why_kept(node, running_on(self.cib(), node, int(self._now())), away=away)
 
     # --- carrying out ------------------------------------------------------------------------------------------------
 

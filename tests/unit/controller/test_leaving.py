@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from fixtures.term_world import FILE, NODES, World
 
 from hamgr.controller.membership import Standing
@@ -109,3 +110,26 @@ def test_an_old_fence_of_a_node_that_was_forgotten_says_nothing_of_its_new_life(
     assert world.term.recorded.standing(node) is Standing.MEMBER
     world.settle()
     assert world.violations == []
+
+
+@pytest.mark.parametrize("end", ["its Node object is gone", "an operator has unfenced it"])
+def test_a_fenced_node_is_kept_until_it_is_back_or_gone_for_good(end: str) -> None:
+    """What was fenced may still run there; forgotten and added again, it would take part as if nothing had been."""
+    world, node = settled()
+    exists: dict[str, dict[str, object]] = {node: {"metadata": {"name": node}}}
+    world.term.views.node_object = exists.get  # type: ignore[method-assign]
+    unfenced: set[str] = set()
+    world.term.fences.cleared = unfenced.__contains__  # type: ignore[method-assign]
+    world.lose(node)
+    world.settle()
+    world.apply(without(node))
+    world.settle()
+    assert world.term.leaving == (node,)
+    assert "unfence" in world.term.why_kept(node)
+    if end == "its Node object is gone":
+        exists.clear()
+    else:
+        unfenced.add(node)
+    world.term.touch(end)
+    world.settle()
+    assert world.term.leaving == ()
