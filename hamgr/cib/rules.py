@@ -21,7 +21,6 @@ TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-NO_ATTRIBUTES: Mapping[str, str] = {}
 _ORDERED = frozenset(("lt", "lte", "gt", "gte"))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from hamgr.scheduler import operations
 from hamgr.scheduler.state import (
     DC,
-    HAVE_NODE_ATTRS,
     O_APPLY_FIRST_NON_MIGRATABLE,
     O_NONE,
     O_OPTIONAL,
@@ -119,8 +118,6 @@ def _configure(work: Work, rsc: Rsc, action: Act) -> None:
         action.timeout_ms = operations.timeout_ms(work, rsc, op, action.meta, task, action.interval_ms)
     if task in ("start", "promote"):
         action.needs = rsc.needs
-    if action.node is not None:
-        action.flags |= HAVE_NODE_ATTRS
 
 
 def _update_optional(action: Act, optional: bool) -> None:

@@ -10,6 +10,7 @@ import itertools
 
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
+from hamgr.cib.xml import is_true
 from hamgr.scheduler import actions, colocation, constraints, ordering, placement, primitives, promotion
 from hamgr.scheduler.behavior import BEHAVIORS
 from hamgr.scheduler.groups import first_action, part_task
@@ -22,6 +23,7 @@ from hamgr.scheduler.state import (
     O_OPTIONAL,
     O_RUNNABLE_LEFT,
     OPTIONAL,
+    PROMOTED,
     PSEUDO,
     RUNNABLE,
     UNKNOWN,
@@ -292,7 +294,7 @@ class CloneBehavior:
             if dependent.provisional:
                 promotion.place_with(dependent, primary, constraint)
                 return
-            if constraint.dependent_role == 4:
+            if constraint.dependent_role == PROMOTED:
                 promotion.prioritize_with(dependent, primary, constraint)
                 return
         if _interleaved(constraint):
@@ -355,7 +357,7 @@ def _interleaved(constraint: Colocation) -> bool:
     dependent = constraint.dependent
     return (
         dependent.variant > Variant.GROUP
-        and dependent.meta.get("interleave", "").lower() in ("true", "1", "yes", "on", "y")
+        and is_true(dependent.meta.get("interleave"))
         and _per_node(dependent) == _per_node(constraint.primary)
     )
 
@@ -474,7 +476,7 @@ def _may_interleave(first: Act, then: Act) -> bool:
     if first.rsc.variant < Variant.CLONE or then.rsc.variant < Variant.CLONE:
         return False
     rsc = first.rsc if then.task in ("stop", "demote") else then.rsc
-    return rsc.meta.get("interleave", "").lower() in ("true", "1", "yes", "on", "y")
+    return is_true(rsc.meta.get("interleave"))
 
 
 def update_ordered(work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int) -> int:

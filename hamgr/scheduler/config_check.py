@@ -143,7 +143,6 @@ def cancel_action(work: Work, rsc: Rsc, task: str, interval_ms: int, node: NodeR
     cancel = actions.make(work, rsc, key, "cancel", node, False, interval_ms)
     cancel.task = "cancel"
     cancel.cancel_task = task
-    cancel.cancel_interval_ms = interval_ms
     return cancel
 
 

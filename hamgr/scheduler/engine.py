@@ -29,7 +29,7 @@ from hamgr.scheduler import (
     status,
     summary,
 )
-from hamgr.scheduler.state import O_OPTIONAL, NodeRt, Rsc, Work
+from hamgr.scheduler.state import O_OPTIONAL, NodeRt, Rsc, Variant, Work
 from hamgr.scheduler.transition import Transition
 
 TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
@@ -106,7 +106,7 @@ def _shutdown_locks(work: Work) -> None:
 
 def _shutdown_lock(work: Work, rsc: Rsc) -> None:
     """Hold a resource on the node that was shut down cleanly with it ("shutdown-lock")."""
-    if rsc.variant > 2 or (rsc.primitive is not None and (rsc.fence_device or rsc.is_remote_node)):
+    if rsc.variant > Variant.GROUP or (rsc.primitive is not None and (rsc.fence_device or rsc.is_remote_node)):
         return
     if rsc.children:
         for child in rsc.children:
@@ -124,7 +124,7 @@ def _shutdown_lock(work: Work, rsc: Rsc) -> None:
     elif rsc.running_on:
         # It runs somewhere, so there is nothing to hold.
         rsc.lock_node = None
-    if rsc.parent is None or rsc.parent.variant != 2:
+    if rsc.parent is None or rsc.parent.variant != Variant.GROUP:
         _apply_lock(work, rsc)
 
 

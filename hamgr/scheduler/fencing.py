@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from hamgr.scheduler import actions
 from hamgr.scheduler.state import (
-    IMPLIED_BY_STONITH,
     O_OPTIONAL,
     O_PRESERVE,
     O_RUNNABLE_LEFT,
@@ -179,7 +178,6 @@ def _order_stops(work: Work, rsc: Rsc, fence: Act) -> None:
     for stop in actions.all_of(rsc, "stop", target):
         stop.flags |= PSEUDO | RUNNABLE
         if implicit:
-            stop.flags |= IMPLIED_BY_STONITH
             if not rsc.in_bundle():
                 actions.order(fence, stop, O_PRESERVE)
             actions.order(fence, next(reversed(actions.all_of(top, "stop")), None), O_PRESERVE)

@@ -7,6 +7,7 @@ unrunnable first makes the other unrunnable, and so on. Implements "Ordering Con
 
 from __future__ import annotations
 
+from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions
 from hamgr.scheduler.behavior import BEHAVIORS
 from hamgr.scheduler.state import (
@@ -484,7 +485,7 @@ def block_dependents(work: Work, action: Act) -> None:
         if child_action is None or child_action.flags & RUNNABLE:
             return
     for constraint in rsc.with_dependents:
-        if constraint.score < 1_000_000 or (action.task == "promote" and constraint.primary_role != PROMOTED):
+        if constraint.score < INFINITY or (action.task == "promote" and constraint.primary_role != PROMOTED):
             continue
         task = "promote" if constraint.dependent_role == PROMOTED else "start"
         _block(work, constraint.dependent, task, action.rsc)

@@ -26,6 +26,7 @@ from hamgr.scheduler.state import (
     STOPPED,
     UNKNOWN,
     UNPROMOTED,
+    Needs,
     NodeRt,
     OnFail,
     Rsc,
@@ -205,7 +206,7 @@ def _anonymous_instance(work: Work, node: NodeRt, clone: Rsc, base: str) -> Rsc 
     assert clone.clone is not None
     if (
         rsc is not None
-        and rsc.needs < 2
+        and rsc.needs < Needs.FENCING
         and (not node.online or node.unclean)
         and not node.guest
         and clone.clone.clone_max != len(work.nodes)

@@ -74,14 +74,9 @@ RUNNABLE = 0x02
 OPTIONAL = 0x04
 PRINT_ALWAYS = 0x08
 MIGRATE_RUNNABLE = 0x10
-PROCESSED = 0x20
 DC = 0x40
-HAVE_NODE_ATTRS = 0x80
-IMPLIED_BY_STONITH = 0x100
 REQUIRES_ANY = 0x200
-REREQUIRES_ANY = 0x400
 RESCHEDULE = 0x800
-TRACKING = 0x1000
 DUMPED = 0x2000
 DANGLE = 0x4000
 
@@ -98,7 +93,6 @@ O_PSEUDO_LEFT = 0x200
 O_IMPLIES_THEN_ON_NODE = 0x400
 O_PROBE = 0x800
 O_RESTART = 0x1000
-O_STONITH_STOP = 0x2000
 O_SERIALIZE_ONLY = 0x4000
 O_SAME_NODE = 0x8000
 O_IMPLIES_FIRST_PRINTED = 0x10000
@@ -109,7 +103,6 @@ O_ONE_OR_MORE = 0x400000
 O_ANTI_COLOCATION = 0x800000
 O_PRESERVE = 0x1000000
 O_THEN_CANCELS_FIRST = 0x2000000
-O_USER = 0x4000000  # from a configured rsc_order
 
 # How one resource's preferences are merged into another's scores.
 MERGE_POSITIVE = 1  # totals do not go below zero
@@ -122,7 +115,6 @@ class NodeRt:
     __slots__ = (
         "attributes",
         "bundle",
-        "digests",
         "discovery_enabled",
         "expected_up",
         "fixed",
@@ -139,7 +131,6 @@ class NodeRt:
         "permanent",
         "priority",
         "remote",
-        "remote_maintenance",
         "remote_requires_reset",
         "remote_rsc",
         "remote_was_fenced",
@@ -175,7 +166,6 @@ class NodeRt:
         self.discovery_enabled = True
         self.remote_requires_reset = False
         self.remote_was_fenced = False
-        self.remote_maintenance = False
         self.remote_rsc: Rsc | None = None
         self.unpacked = False
         self.weight = 0
@@ -186,7 +176,6 @@ class NodeRt:
         self.utilization: dict[str, int] = {}
         self.running: list[Rsc] = []
         self.num_resources = 0
-        self.digests: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"<node {self.name}>"
@@ -221,7 +210,6 @@ class Rsc:
         "actions",
         "allocating",
         "allow_migrate",
-        "allow_remote",
         "allowed",
         "assigned_to",
         "behavior",
@@ -325,7 +313,6 @@ class Rsc:
         self.promotable = False
         self.critical = True
         self.allow_migrate = False
-        self.allow_remote = True
         self.fence_device = False
         self.is_remote_node = False
         self.is_bundle_connection = False
@@ -448,17 +435,12 @@ class CloneData:
         "clone_max",
         "clone_node_max",
         "config",
-        "confirm_demote",
-        "confirm_promote",
         "interleave",
         "merged_promotion",
-        "notify_data",
         "ordered",
-        "promoted_allocated",
         "promoted_max",
         "promoted_node_max",
         "total",
-        "unnumbered",
     )
 
     def __init__(self, config: model.Clone) -> None:
@@ -471,11 +453,6 @@ class CloneData:
         self.ordered = False
         self.total = 0
         self.merged_promotion = False
-        self.promoted_allocated = 0
-        self.notify_data: dict[str, Any] = {}
-        self.unnumbered = False
-        self.confirm_demote = False
-        self.confirm_promote = False
 
 
 class Replica:
@@ -577,14 +554,12 @@ class Act:
         "after",
         "before",
         "before_index",
-        "cancel_interval_ms",
         "cancel_task",
         "fail_role",
         "flags",
         "id",
         "interval_ms",
         "key",
-        "loop_mark",
         "meta",
         "needs",
         "node",
@@ -625,9 +600,7 @@ class Act:
         self.before_index: dict[Act, list[Link]] = {}
         self.after: list[Link] = []  # what comes after this
         self.cancel_task = ""
-        self.cancel_interval_ms = 0
         self.seen = 0
-        self.loop_mark = 0
 
     def __repr__(self) -> str:
         return f"<{self.key} on {self.node.name if self.node else '-'}>"
@@ -675,7 +648,6 @@ class Options:
         self.startup_probes = True
         self.placement = "default"
         self.stonith_action = "reboot"
-        self.stonith_timeout = "60s"
         self.have_watchdog = False
         self.priority_fencing_delay_ms = 0
         self.shutdown_lock = False
@@ -699,7 +671,6 @@ class Work:
         self.resources: list[Rsc] = []
         self.by_id: dict[str, Rsc] = {}
         self.by_history: dict[str, list[Rsc]] = {}
-        self.dc_node: NodeRt | None = None
         self.have_stonith_resource = False
         self.have_remote_nodes = False
         self.tickets: dict[str, model.Ticket] = {}
@@ -709,14 +680,12 @@ class Work:
         self.actions: list[Act] = []
         self.singletons: dict[str, list[Act]] = {}  # actions that belong to no resource, by key
         self.last_action_id = 0
-        self.order_id = 0
         self.stop_needed: list[Rsc] = []
         self.param_check: list[tuple[Any, ...]] = []
         self.failed: list[Any] = []
         self.legacy_fail_counts = False  # kept by resource, not by operation
         self.histories: dict[str, dict[str, model.ResourceHistory]] = {}  # by node's name and history id
         self.expired_recurring: set[int] = set()  # id() of records to be rescheduled: their failure has expired
-        self.max_valid_nodes = 0
         self.warnings: dict[str, None] = {}  # each one once, in the order in which they were found
         self.reasons: list[Reason] = []
         self.explain = False  # whether each step of a score leaves its reason, too

@@ -37,7 +37,6 @@ def read_options(cib: model.Cib, now: int) -> Options:
     options.stonith_action = {"poweroff": "off"}.get(
         table.get("stonith-action", ""), table.get("stonith-action", "reboot")
     )
-    options.stonith_timeout = table.get("stonith-timeout", "60s")
     options.priority_fencing_delay_ms = durations.parse_ms(table.get("priority-fencing-delay"))
     options.shutdown_lock = flag("shutdown-lock", False)
     options.shutdown_lock_limit_s = durations.parse_ms(table.get("shutdown-lock-limit")) // 1000
@@ -98,8 +97,6 @@ def create_node(work: Work, name: str, node_id: str, remote: bool) -> NodeRt:
     cluster_name = work.options.values.get("cluster-name")
     if cluster_name:
         node.attributes["#cluster-name"] = cluster_name
-    if node.is_dc:
-        work.dc_node = node
     if work.nodes and name_key(name) < name_key(work.nodes[-1].name):
         insort(work.nodes, node, key=lambda other: name_key(other.name))
     else:
@@ -148,7 +145,6 @@ def _add_attributes(node: NodeRt, state: model.NodeState) -> None:
 
 def remote_attributes(work: Work, node: NodeRt, state: model.NodeState) -> None:
     """Take over what is recorded about a remote node that has been found to be up (or has to be fenced)."""
-    node.remote_maintenance = scores.leading_int(state.node_in_maintenance) > 0
     connection = node.remote_rsc
     if not node.remote_requires_reset:
         node.unclean = False

@@ -34,7 +34,6 @@ class Action:
     agent: Agent | None = None
     interval_ms: int = 0
     timeout_ms: int = 0
-    start_delay_ms: int = 0
     params: Mapping[str, str] = field(default_factory=dict)  # instance attributes as evaluated for the node
     meta: Mapping[str, str] = field(default_factory=dict)  # what Pacemaker hands over as CRM_meta_*
     target_rc: int = 0  # the expected exit code
@@ -43,8 +42,6 @@ class Action:
     op_digest: str = ""  # to be recorded with the result
     migrate_source: str = ""
     migrate_target: str = ""
-    router_node: str = ""  # the cluster node that executes for a remote node
-    can_fail: bool = False
     reason: str = ""
 
 
