@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hamgr.scheduler import health
 from hamgr.scheduler.actions import is_active
-from hamgr.scheduler.recorded import masked_probe
+from hamgr.scheduler.op_records import masked_probe
 from hamgr.scheduler.resources import target_role
 from hamgr.scheduler.simulator import Simulation
 from hamgr.scheduler.state import (

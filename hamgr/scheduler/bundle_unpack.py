@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hamgr.cib import model, scores
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import container_options, placement, remotes, resources
+from hamgr.scheduler import container_options, nodes, placement, remotes, resources
 from hamgr.scheduler.state import BundleData, NodeRt, Replica, Rsc, Work
 
 # Beyond what addresses can be counted up for, and more than one scheduler could place.
@@ -163,11 +163,9 @@ def _connect(work: Work, bundle: Rsc, config: model.Bundle, index: int, replica:
 
 def _guest_node(work: Work, name: str) -> NodeRt:
     """The guest node in a container, where nothing runs but the bundle's own primitive."""
-    from hamgr.scheduler import status
-
     node = work.nodes_by_name.get(name)
     if node is None:
-        node = status.create_node(work, name, name, True)
+        node = nodes.create_node(work, name, name, True)
         work.nodes.sort(key=lambda n: n.name)
     node.bundle = node.remote = True
     node.weight = -INFINITY

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from hamgr.cib import digest
 from hamgr.cib.model import OpRecord, ResourceHistory
-from hamgr.scheduler import actions, failures, operations, placement, recorded, resources
+from hamgr.scheduler import actions, failures, nodes, operations, placement, resources
+from hamgr.scheduler.history_owner import strip_instance
+from hamgr.scheduler.op_records import active_range, sorted_ops
 from hamgr.scheduler.state import (
     O_OPTIONAL,
     O_THEN_CANCELS_FIRST,
@@ -66,10 +68,8 @@ def _public(rsc: Rsc, params: dict[str, str], op: OpRecord) -> dict[str, str]:
 
 def check_all(work: Work) -> None:
     """Check the active operations of all resources against the configuration."""
-    from hamgr.scheduler import status
-
     for state in work.cib.node_states:
-        node = status.node_of(work, state)
+        node = nodes.node_of(work, state)
         if node is None or not (node.maintenance or placement.available(node)):
             continue
         for history in state.resources:
@@ -79,7 +79,7 @@ def check_all(work: Work) -> None:
 
 
 def _resources_for(work: Work, history_id: str) -> list[Rsc]:
-    candidates = work.by_history.get(recorded.strip_instance(history_id), ())
+    candidates = work.by_history.get(strip_instance(history_id), ())
     found = [rsc for rsc in candidates if history_id in (rsc.id, rsc.clone_name)]
     exact = work.by_id.get(history_id)
     if exact is not None and exact not in found and exact.variant == Variant.PRIMITIVE:
@@ -111,8 +111,8 @@ def _check_history(work: Work, rsc: Rsc, node: NodeRt, history: ResourceHistory)
         _clean_up(work, rsc, node)
     if not active:
         return
-    ops = recorded.sorted_ops(history.ops)
-    start, stop = recorded.active_range(ops)
+    ops = sorted_ops(history.ops)
+    start, stop = active_range(ops)
     if start < stop:
         return
     for index, op in enumerate(ops):

@@ -7,7 +7,8 @@ partial (and may be continued), without the third dangling (and the source has t
 from __future__ import annotations
 
 from hamgr.cib.model import OpRecord
-from hamgr.scheduler import recorded
+from hamgr.scheduler.op_records import PENDING, compare_age
+from hamgr.scheduler.outcome import add_running
 from hamgr.scheduler.state import STARTED, STOPPED, NodeRt, Rsc, Work
 
 _STATE_CHANGES = frozenset(("start", "stop", "promote", "demote", "migrate_to", "migrate_from"))
@@ -34,7 +35,7 @@ def _find(work: Work, rsc: Rsc, task: str, node_name: str, other: str, rc: int =
 
 def _state_change_after(work: Work, rsc: Rsc, node_name: str, op: OpRecord, same_node: bool) -> bool:
     return any(
-        other is not op and other.operation in _STATE_CHANGES and recorded.compare_age(other, op, same_node) > 0
+        other is not op and other.operation in _STATE_CHANGES and compare_age(other, op, same_node) > 0
         for other in _ops(work, rsc, node_name)
     )
 
@@ -53,10 +54,7 @@ def _newer_state(work: Work, rsc: Rsc, node_name: str, to: OpRecord | None, back
     if _state_change_after(work, rsc, node_name, event, same_node):
         return True
     return any(
-        op.operation == "monitor"
-        and op.rc == 7
-        and op.op_status == 0
-        and recorded.compare_age(op, event, same_node) > 0
+        op.operation == "monitor" and op.rc == 7 and op.op_status == 0 and compare_age(op, event, same_node) > 0
         for op in _ops(work, rsc, node_name)
     )
 
@@ -78,9 +76,9 @@ def migrate_to_succeeded(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> No
     rsc.role = STARTED
     target_node = work.node(target)
     active = not target_newer and target_node is not None and target_node.online
-    if back is not None and back.op_status != recorded.PENDING:
+    if back is not None and back.op_status != PENDING:
         if active and target_node is not None:
-            recorded.add_running(work, rsc, target_node, True)
+            add_running(work, rsc, target_node, True)
         else:
             _cannot_continue(rsc)
         return
@@ -88,7 +86,7 @@ def migrate_to_succeeded(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> No
         return
     if active and target_node is not None:
         source_node = work.node(source)
-        recorded.add_running(work, rsc, target_node, False)
+        add_running(work, rsc, target_node, False)
         if source_node is not None and source_node.online:
             rsc.partial_migration_target = target_node
             rsc.partial_migration_source = source_node
@@ -109,7 +107,7 @@ def migrate_to_failed(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> None:
     if not _unknown_on(work, rsc, target) and not _newer_state(work, rsc, target, op, back):
         target_node = work.node(target)
         if target_node is not None and target_node.online:
-            recorded.add_running(work, rsc, target_node, False)
+            add_running(work, rsc, target_node, False)
     elif not _state_change_after(work, rsc, source, op, True):
         rsc.dangling_migrations.insert(0, node)
 
@@ -122,4 +120,4 @@ def migrate_from_failed(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> Non
     if not _unknown_on(work, rsc, source) and not _newer_state(work, rsc, source, to, op):
         source_node = work.node(source)
         if source_node is not None and source_node.online:
-            recorded.add_running(work, rsc, source_node, True)
+            add_running(work, rsc, source_node, True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions, clones, colocation, placement, tickets
-from hamgr.scheduler.recorded import member_called, strip_instance
+from hamgr.scheduler.history_owner import member_called, strip_instance
 from hamgr.scheduler.state import (
     MERGE_OPTIONAL,
     O_IMPLIES_FIRST_PRINTED,

@@ -6,7 +6,7 @@ Implements "Pacemaker Remote". A connection resource has the id of its node.
 from __future__ import annotations
 
 from hamgr.cib import model
-from hamgr.scheduler import actions, fencing
+from hamgr.scheduler import actions, fencing, nodes
 from hamgr.scheduler.state import O_OPTIONAL, STOPPED, Act, NodeRt, Rsc, Work
 
 
@@ -38,8 +38,6 @@ def guest_name(primitive: model.Primitive) -> str:
 
 def unpack_nodes(work: Work) -> None:
     """Make the nodes that connection resources and guests imply."""
-    from hamgr.scheduler import status
-
     for resource in work.cib.resources:
         for primitive in _primitives(resource):
             name = primitive.id if is_remote_agent(primitive.agent) else guest_name(primitive)
@@ -47,7 +45,7 @@ def unpack_nodes(work: Work) -> None:
                 continue
             node = work.nodes_by_name.get(name)
             if node is None:
-                node = status.create_node(work, name, name, True)
+                node = nodes.create_node(work, name, name, True)
             node.remote = True
             work.have_remote_nodes = True
             node.guest = bool(guest_name(primitive))
@@ -115,11 +113,9 @@ def link_nodes(work: Work) -> None:
 
 def adopt_orphan(work: Work, rsc: Rsc) -> None:
     """A connection that is no longer configured shuts its node down."""
-    from hamgr.scheduler import status
-
     node = work.nodes_by_name.get(rsc.id)
     if node is None:
-        node = status.create_node(work, rsc.id, rsc.id, True)
+        node = nodes.create_node(work, rsc.id, rsc.id, True)
     node.remote_rsc = rsc
     node.shutdown = True
 
