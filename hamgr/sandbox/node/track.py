@@ -29,6 +29,7 @@ class Track:
     current: Container | None = None
     """The latest run: alive, or ended and seen to be so."""
     unseen_exit: Container | None = None
+    early_exit: Container | None = None  # told before the start of that run was
     """The end of the latest run that the periodic look at the runtime has not come across yet."""
     last: Terminated | None = None
     finished_at: float = 0.0
@@ -97,6 +98,21 @@ class Track:
         self.series, self.failed_probe, self.stopping = {}, "", False
         self.not_before, self.image_failures = 0.0, 0
         self.exited.clear()
+        if self.early_exit is not None:
+            self.tell_exit(self.early_exit)
+            self.early_exit = None
+
+    def tell_exit(self, run: Container) -> bool:
+        """The runtime says that a run has ended: kept for `see_exit`; whether it was the present one.
+
+        What dies at once may do so before its start has been told here: that is remembered until then.
+        """
+        if self.current is None or self.current.id != run.id:
+            self.early_exit = run
+            return False
+        self.unseen_exit = run
+        self.exited.set()
+        return True
 
     def failed_to_start(self, failure: Terminated, now: float) -> None:
         """An attempt that left no process behind counts as a run that ended at once."""

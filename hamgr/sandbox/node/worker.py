@@ -114,12 +114,8 @@ class Worker:
     def exited(self, run: Container) -> None:
         """The runtime saw a container end: acted upon at the next ``relist``, or at once when it was asked to end."""
         track = self._tracks.get(run.name)
-        if track is None or track.current is None or track.current.id != run.id:
-            return
-        track.unseen_exit = run
-        if track.stopping:
+        if track is not None and track.tell_exit(run) and track.stopping:
             self.relist()
-        track.exited.set()
 
     def relist(self) -> None:
         """The periodic comparison with the runtime, by which a kubelet learns of exits."""
