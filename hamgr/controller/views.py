@@ -47,7 +47,7 @@ class Views:
         self._began = clock()
         self.members: dict[str, MemberInfo] = members_of(snapshot)
         self._last_boot: dict[str, str] = {node: info.boot_id for node, info in self.members.items()}
-        self._ended_boots: dict[str, str] = {}  # node: the boot before the one that its hamgrd was last seen in
+        self._ended_boots: dict[str, set[str]] = {}  # node: boots before the one that its hamgrd was last seen in
         self._goodbyes = {node for node, info in self.members.items() if info.leaving}
         if goodbyes is not None:
             self._goodbyes |= {key.removeprefix(GOODBYES) for key in goodbyes.entries}
@@ -76,7 +76,7 @@ class Views:
             self.members[node] = info
             before = self._last_boot.get(node, info.boot_id)
             if before != info.boot_id:
-                self._ended_boots[node] = before
+                self._ended_boots.setdefault(node, set()).add(before)
             self._last_boot[node] = info.boot_id
             self._gone_since.pop(node, None)
             if info.leaving:
@@ -179,4 +179,4 @@ class Views:
         """
         obj = self.node_object(node)
         reported = "" if obj is None else kube_nodes.boot_id(obj)
-        return reported if reported == self._ended_boots.get(node) else ""
+        return reported if reported in self._ended_boots.get(node, ()) else ""

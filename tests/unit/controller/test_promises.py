@@ -90,3 +90,9 @@ def test_a_later_promise_stands_for_an_earlier_one_only_if_it_is_kept_as_soon() 
     assert now.is_as_good_as(8.0, 10.0)
     assert now.is_as_good_as(4.0, 5.0)
     assert not now.is_as_good_as(7.0, 10.0)
+
+
+def test_a_report_stays_outdated_however_often_the_node_restarts_before_the_next_one():
+    seen = views(Nodes(n1="boot-1"))
+    seen.note([joined("boot-1"), joined("boot-2"), joined("boot-3")])
+    assert (seen.boot_id("n1"), seen.outdated_boot_id("n1")) == ("boot-3", "boot-1")
