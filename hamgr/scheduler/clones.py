@@ -11,7 +11,7 @@ import itertools
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
 from hamgr.cib.xml import is_true
-from hamgr.scheduler import actions, colocation, constraints, ordering, placement, primitives, promotion
+from hamgr.scheduler import actions, colocation, consequences, constraints, placement, primitives, promotion
 from hamgr.scheduler.behavior import BEHAVIORS
 from hamgr.scheduler.groups import first_action, part_task
 from hamgr.scheduler.state import (
@@ -485,16 +485,16 @@ def update_ordered(work: Work, first: Act, then: Act, node: NodeRt | None, flags
         return _update_interleaved(work, first, then, node, filter_, type_)
     if then.rsc is None:
         return 0
-    changed = ordering.update_primitive(work, first, then, flags, filter_, type_)
+    changed = consequences.update_primitive(work, first, then, flags, filter_, type_)
     for child in instances(then.rsc):
         action = first_action(child, then.task, node)
         if action is None or not child.behavior.action_flags(action, node) & RUNNABLE:
             continue
         child_changed = child.behavior.update_ordered(work, first, action, node, flags, filter_, type_)
         changed |= child_changed
-        if child_changed & ordering.THEN:
+        if child_changed & consequences.THEN:
             for link in list(action.after):
-                ordering.update(work, link.action)
+                consequences.update(work, link.action)
     return changed
 
 
@@ -508,7 +508,7 @@ def _update_interleaved(work: Work, first: Act, then: Act, node: NodeRt | None, 
         if partner is None:
             if not current and type_ & (O_RUNNABLE_LEFT | O_IMPLIES_THEN):
                 # Nothing to pair with where it would run, so it must not run.
-                changed |= ordering.THEN if placement.keep_down(work, child) else 0
+                changed |= consequences.THEN if placement.keep_down(work, child) else 0
             continue
         # Of a bundle, these are its containers' actions; what is inside of them is not paired.
         first_child_action = first_action(partner, _part_action_task(partner, first), node)
@@ -516,7 +516,7 @@ def _update_interleaved(work: Work, first: Act, then: Act, node: NodeRt | None, 
         if first_child_action is None or then_action is None:
             continue
         if actions.order(first_child_action, then_action, type_):
-            changed |= ordering.FIRST | ordering.THEN
+            changed |= consequences.FIRST | consequences.THEN
         changed |= child.behavior.update_ordered(
             work,
             first_child_action,

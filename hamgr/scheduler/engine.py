@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 
 from hamgr.cib.model import Cib
-from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import (
     actions,
     bundles,
@@ -21,15 +20,15 @@ from hamgr.scheduler import (
     graph,
     groups,
     health,
+    node_criteria,
     ordering,
-    placement,
     primitives,
     probes,
     remotes,
     status,
     summary,
 )
-from hamgr.scheduler.state import O_OPTIONAL, NodeRt, Rsc, Variant, Work
+from hamgr.scheduler.state import O_OPTIONAL, Rsc, Work
 from hamgr.scheduler.transition import Transition
 
 TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
@@ -73,7 +72,7 @@ def run(cib: Cib, now: datetime | int, explain: bool = False) -> Work:
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 2000 + 20 * len(work.by_id)))
     health.apply(work)
     constraints.unpack(work)
-    _apply_node_criteria(work)
+    node_criteria.apply(work)
     for rsc in list(work.resources):
         rsc.behavior.internal_constraints(work, rsc)
     config_check.check_all(work)
@@ -83,93 +82,6 @@ def run(cib: Cib, now: datetime | int, explain: bool = False) -> Work:
     fencing.schedule(work)
     ordering.apply(work)
     return work
-
-
-def _apply_node_criteria(work: Work) -> None:
-    _shutdown_locks(work)
-    for location in work.locations:
-        location.rsc.behavior.apply_location(work, location.rsc, location)
-    for rsc in work.resources:
-        _stickiness(work, rsc)
-    for node in work.nodes:
-        for rsc in work.resources:
-            _failure_ban(work, rsc, node)
-            _exclusive_discovery(rsc, node)
-
-
-def _shutdown_locks(work: Work) -> None:
-    if not work.options.shutdown_lock:
-        return
-    for top in work.resources:
-        _shutdown_lock(work, top)
-
-
-def _shutdown_lock(work: Work, rsc: Rsc) -> None:
-    """Hold a resource on the node that was shut down cleanly with it ("shutdown-lock")."""
-    if rsc.variant > Variant.GROUP or (rsc.primitive is not None and (rsc.fence_device or rsc.is_remote_node)):
-        return
-    if rsc.children:
-        for child in rsc.children:
-            _shutdown_lock(work, child)
-        locked = [child for child in rsc.children if child.lock_node is not None]
-        if locked:
-            for child in rsc.children:
-                child.lock_node, child.lock_time = locked[0].lock_node, locked[0].lock_time
-                _apply_lock(work, child)
-        return
-    if rsc.lock_node is None:
-        node = rsc.current_node()
-        if len(rsc.running_on) == 1 and node is not None and node.online and node.shutdown and not node.unclean:
-            rsc.lock_node = node
-    elif rsc.running_on:
-        # It runs somewhere, so there is nothing to hold.
-        rsc.lock_node = None
-    if rsc.parent is None or rsc.parent.variant != Variant.GROUP:
-        _apply_lock(work, rsc)
-
-
-def _apply_lock(work: Work, rsc: Rsc) -> None:
-    held = rsc.lock_node
-    if held is None:
-        return
-    for node in work.nodes:
-        if node is not held:
-            placement.ban(work, rsc, node, "shutdown-lock")
-
-
-def _stickiness(work: Work, rsc: Rsc) -> None:
-    if rsc.children:
-        for child in rsc.children:
-            _stickiness(work, child)
-        return
-    if not rsc.managed or rsc.stickiness < 1 or len(rsc.running_on) != 1:
-        return
-    node = rsc.running_on[0]
-    if work.options.symmetric or node in rsc.allowed:
-        placement.prefer(work, rsc, node, rsc.stickiness, "stickiness")
-
-
-def _failure_ban(work: Work, rsc: Rsc, node: NodeRt) -> None:
-    if not node.has_fail_counts and not rsc.fillers:
-        return
-    if rsc.children:
-        for child in rsc.children:
-            _failure_ban(work, child, node)
-        return
-    if actions.find(rsc, f"{rsc.id}_clear_failcount_0", node) is not None:
-        # The count is about to be cleared.
-        return
-    failed = failures.threshold_reached(work, rsc, node)
-    if failed is not None:
-        placement.ban(work, failed, node, "migration-threshold")
-
-
-def _exclusive_discovery(rsc: Rsc, node: NodeRt) -> None:
-    if rsc.exclusive_discovery or rsc.top().exclusive_discovery:
-        for child in rsc.children:
-            _exclusive_discovery(child, node)
-        if node in rsc.allowed and rsc.discovery.get(node) != "exclusive":
-            rsc.allowed[node] = -INFINITY
 
 
 def _assign(work: Work) -> None:

@@ -7,7 +7,7 @@ members plus pseudo-actions (start, running, stop, stopped) that stand for the w
 from __future__ import annotations
 
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, colocation, constraints, ordering
+from hamgr.scheduler import actions, colocation, consequences, constraints
 from hamgr.scheduler.behavior import BEHAVIORS
 from hamgr.scheduler.state import (
     MERGE_OPTIONAL,
@@ -212,7 +212,7 @@ class GroupBehavior:
     def update_ordered(
         self, work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int
     ) -> int:
-        changed = ordering.update_primitive(work, first, then, flags, filter_, type_)
+        changed = consequences.update_primitive(work, first, then, flags, filter_, type_)
         for member in then.rsc.children if then.rsc else ():
             member_action = first_action(member, then.task, node)
             if member_action is not None:

@@ -10,9 +10,9 @@ from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import (
     actions,
     colocation,
+    consequences,
     constraints,
     migration,
-    ordering,
     placement,
     probes,
     recurring,
@@ -94,7 +94,7 @@ class PrimitiveBehavior:
     def update_ordered(
         self, work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int
     ) -> int:
-        return ordering.update_primitive(work, first, then, flags, filter_, type_)
+        return consequences.update_primitive(work, first, then, flags, filter_, type_)
 
     def add_to_graph(self, work: Work, rsc: Rsc) -> None:
         return
