@@ -8,7 +8,16 @@ containers: addresses and connections follow them, and what runs inside follows 
 from __future__ import annotations
 
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, clones, colocation, constraints, failures, placement, promotion
+from hamgr.scheduler import (
+    actions,
+    colocation,
+    constraints,
+    failures,
+    instance_actions,
+    instances,
+    placement,
+    promotion,
+)
 from hamgr.scheduler.behavior import BEHAVIORS
 from hamgr.scheduler.state import (
     O_IMPLIES_FIRST,
@@ -45,9 +54,9 @@ class BundleBehavior:
         # and the others are placed before it.
         data = _data(rsc)
         rsc.allocating = True
-        containers = clones.instances(rsc)
-        clones.sort_instances(containers, lambda a, b: clones.compare_instances(work, a, b))
-        clones.distribute(work, rsc, containers, len(data.replicas), data.replicas_per_host)
+        containers = instances.instances(rsc)
+        instances.sort_instances(containers, lambda a, b: instances.compare_instances(work, a, b))
+        instances.distribute(work, rsc, containers, len(data.replicas), data.replicas_per_host)
         for replica in data.replicas:
             _assign_replica(work, replica, preferred)
         if data.child is not None:
@@ -65,7 +74,7 @@ class BundleBehavior:
             for part in (replica.ip, replica.container, replica.remote):
                 if part is not None:
                     part.behavior.create_actions(work, part)
-        clones.create_pseudo_actions(work, rsc, clones.instances(rsc))
+        instance_actions.create_pseudo_actions(work, rsc, instances.instances(rsc))
         if data.child is None:
             return
         data.child.behavior.create_actions(work, data.child)
@@ -100,7 +109,7 @@ class BundleBehavior:
         if constraint.dependent.variant > Variant.GROUP:
             _pair(work, dependent, primary, constraint)
         elif constraint.score < INFINITY:
-            for container in clones.instances(primary):
+            for container in instances.instances(primary):
                 container.behavior.apply_colocation(work, dependent, container, constraint, False)
         else:
             replicas = _data(primary).replicas
@@ -129,13 +138,13 @@ class BundleBehavior:
         assert action.rsc is not None
         child = _data(action.rsc).child
         if child is not None and action.task in _TASKS_INSIDE:
-            return clones.summed_flags(action, child.children, node)
-        return clones.summed_flags(action, clones.instances(action.rsc), node)
+            return instance_actions.summed_flags(action, child.children, node)
+        return instance_actions.summed_flags(action, instances.instances(action.rsc), node)
 
     def update_ordered(
         self, work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int
     ) -> int:
-        return clones.update_ordered(work, first, then, node, flags, filter_, type_)
+        return instance_actions.update_ordered(work, first, then, node, flags, filter_, type_)
 
     def add_to_graph(self, work: Work, rsc: Rsc) -> None:
         return
@@ -176,7 +185,7 @@ def _assign_replica(work: Work, replica: Replica, preferred: NodeRt | None) -> N
 
 def _pair(work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
     """Colocate an instance of a clone or bundle with the container that will be where it can be."""
-    container = clones.compatible(dependent, primary, False)
+    container = instances.compatible(dependent, primary, False)
     if container is not None:
         dependent.behavior.apply_colocation(work, dependent, container, constraint, True)
     elif constraint.score >= INFINITY:
@@ -185,7 +194,7 @@ def _pair(work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation) -> N
 
 def _ready(replica: Replica, constraint: Colocation) -> bool:
     """Whether a mandatory dependent may go where this replica is."""
-    if replica.container.assigned_to is None or clones.blocked(replica.container):
+    if replica.container.assigned_to is None or instances.blocked(replica.container):
         return False
     if constraint.primary_role < PROMOTED:
         return True

@@ -5,7 +5,7 @@ Implements "resource discovery" of Pacemaker Explained.
 
 from __future__ import annotations
 
-from hamgr.scheduler import actions, fencing, unfencing
+from hamgr.scheduler import actions, fencing, instances, unfencing
 from hamgr.scheduler.state import (
     O_ANTI_COLOCATION,
     O_APPLY_FIRST_NON_MIGRATABLE,
@@ -154,8 +154,6 @@ def _before_dependents_of_stops(work: Work) -> None:
 
 def _restart_orderings(probe: Act, after: Act, tracked: set[Act]) -> None:
     """Whatever would be restarted because the probed resource starts is not stopped before the probe."""
-    from hamgr.scheduler import clones
-
     if probe.rsc is None:
         return
     stack = [after]
@@ -171,7 +169,7 @@ def _restart_orderings(probe: Act, after: Act, tracked: set[Act]) -> None:
                 if not then.flags & PSEUDO:
                     actions.order(probe, then, O_OPTIONAL)
         interleave = rsc is not None and rsc.clone is not None and rsc.clone.interleave
-        partner = clones.compatible(probe.rsc, rsc, current=False) if rsc is not None and interleave else None
+        partner = instances.compatible(probe.rsc, rsc, current=False) if rsc is not None and interleave else None
         for link in action.after:
             follower = link.action.rsc
             if not link.flags & O_IMPLIES_THEN:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, clones, colocation, placement, tickets
+from hamgr.scheduler import actions, colocation, instances, placement, tickets
 from hamgr.scheduler.history_owner import member_called, strip_instance
 from hamgr.scheduler.state import (
     MERGE_OPTIONAL,
@@ -107,7 +107,7 @@ def choose(work: Work, clone: Rsc) -> None:
         if child.sort_index >= 0 and (promoted < data.promoted_max or not clone.managed):
             node = _promotable_on(child, counts, data.promoted_node_max)
             freeze = not work.quorum and work.options.quorum_policy == "freeze"
-            if node is not None and freeze and clones.current_role(child) < PROMOTED:
+            if node is not None and freeze and instances.current_role(child) < PROMOTED:
                 node = None
         if node is None:
             _set_unpromoted(child)
@@ -121,14 +121,14 @@ def choose(work: Work, clone: Rsc) -> None:
 
 
 def _prioritize(work: Work, clone: Rsc, child: Rsc) -> None:
-    if clones.current_role(child) == STARTED:
+    if instances.current_role(child) == STARTED:
         for part in placement.with_descendants(child):
             if part.role == STARTED:
                 part.role = UNPROMOTED
     node = child.location(current=False)
     if node is None:
         return
-    role = clones.next_role(child)
+    role = instances.next_role(child)
     if role in (STARTED, UNKNOWN):
         score = promotion_score(child, node)
         child.priority = -1 if score is None else score
@@ -174,12 +174,12 @@ def _sort(work: Work, clone: Rsc) -> None:
     def compare(a: Rsc, b: Rsc) -> int:
         if a.sort_index != b.sort_index:
             return -1 if a.sort_index > b.sort_index else 1
-        role_a, role_b = clones.current_role(a), clones.current_role(b)
+        role_a, role_b = instances.current_role(a), instances.current_role(b)
         if role_a != role_b:
             return -1 if role_a > role_b else 1
-        return clones.compare_instances(work, a, b)
+        return instances.compare_instances(work, a, b)
 
-    clones.sort_instances(clone.children, compare)
+    instances.sort_instances(clone.children, compare)
     clone.merging = False
 
 
@@ -191,7 +191,7 @@ def _promotable_on(rsc: Rsc, counts: dict[NodeRt, int], per_node: int) -> NodeRt
     if node is None:
         return None
     if not rsc.managed:
-        return node if clones.current_role(rsc) == PROMOTED else None
+        return node if instances.current_role(rsc) == PROMOTED else None
     if rsc.priority < 0 or not placement.available(node) or counts.get(node, 0) >= per_node:
         return None
     return node if _has_host(node) else None
@@ -215,9 +215,9 @@ def _set_unpromoted(rsc: Rsc) -> None:
 def place_with(dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
     """Place a dependent with (or apart from) those instances of a clone that have a role."""
     affected: dict[NodeRt, int] = {}
-    for child in clones.instances(primary):
+    for child in instances.instances(primary):
         node = child.location(current=False)
-        if node is None or clones.next_role(child) != constraint.primary_role:
+        if node is None or instances.next_role(child) != constraint.primary_role:
             continue
         affected[node] = child.allowed.get(node, 0)
         if constraint.score < INFINITY:
@@ -236,7 +236,7 @@ def place_with(dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
 
 def prioritize_with(dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
     """Raise an instance's promotion priority where the primary has the wanted role."""
-    if clones.compatible(dependent, primary, False, constraint.primary_role) is not None:
+    if instances.compatible(dependent, primary, False, constraint.primary_role) is not None:
         dependent.priority = scores.add(dependent.priority, constraint.score)
     elif constraint.score >= INFINITY:
         dependent.priority = -INFINITY
@@ -257,7 +257,7 @@ def _changes(rsc: Rsc, found: set[str]) -> None:
 def create_actions(work: Work, clone: Rsc) -> None:
     """A promotable clone's promote, promoted, demote and demoted."""
     found: set[str] = set()
-    for child in clones.instances(clone):
+    for child in instances.instances(clone):
         _changes(child, found)
     promoting, demoting = "promote" in found, "demote" in found
     actions.rsc_pseudo(work, clone, "promote", not promoting)
