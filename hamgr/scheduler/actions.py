@@ -6,7 +6,7 @@ is missing takes its runnability away.
 
 from __future__ import annotations
 
-from hamgr.scheduler import operations
+from hamgr.scheduler import fencing, operations
 from hamgr.scheduler.state import (
     DC,
     O_APPLY_FIRST_NON_MIGRATABLE,
@@ -167,19 +167,14 @@ def update_runnable(work: Work, rsc: Rsc, action: Act) -> None:
     if not dc and not node.online and (not node.guest or node.remote_requires_reset):
         action.flags &= ~RUNNABLE
         if rsc.managed and action.task == "stop" and not node.unclean:
-            from hamgr.scheduler import fencing
-
             fencing.fence_node(work, node, "resource actions are unrunnable", priority_delay=False)
     elif not dc and node.pending:
         action.flags &= ~RUNNABLE
     elif action.needs == Needs.NOTHING:
         action.reason = ""
         action.flags |= RUNNABLE
-        if node.guest:
-            from hamgr.scheduler import fencing
-
-            if not fencing.can_fence(work, node):
-                action.flags &= ~RUNNABLE
+        if node.guest and not fencing.can_fence(work, node):
+            action.flags &= ~RUNNABLE
     else:
         policy = "ignore" if work.quorum else quorum_policy(work, rsc)
         if policy == "stop":

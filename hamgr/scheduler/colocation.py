@@ -9,7 +9,7 @@ from __future__ import annotations
 from hamgr.cib import model, scores
 from hamgr.cib.scores import INFINITY
 from hamgr.cib.xml import is_true
-from hamgr.scheduler import actions
+from hamgr.scheduler import actions, placement
 from hamgr.scheduler.state import (
     MERGE_OPTIONAL,
     MERGE_POSITIVE,
@@ -246,8 +246,6 @@ def same_value(attribute: str, node: NodeRt, other: NodeRt) -> bool:
 
 
 def _apply_to_scores(work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
-    from hamgr.scheduler import placement
-
     where = primary.assigned_to
     score = constraint.score
     if where is None and score < 0:
@@ -307,8 +305,6 @@ def add_scores(
     constraints: list[Colocation] | None = None,
 ) -> NodeScores:
     """A table of scores plus a resource's own preferences and (recursively) those of its dependents."""
-    from hamgr.scheduler import placement
-
     if rsc.merging:
         return table
     rsc.merging = True
@@ -361,8 +357,6 @@ def matching(rsc: Rsc, table: NodeScores, attribute: str, factor: float, positiv
 
 
 def _best_by_value(rsc: Rsc, attribute: str) -> dict[object, int]:
-    from hamgr.scheduler import placement
-
     best: dict[object, int] = {}
     for node, score in rsc.allowed.items():
         if placement.available(node):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hamgr.cib import digest
 from hamgr.cib.model import OpRecord, ResourceHistory
-from hamgr.scheduler import actions, failures, nodes, operations, placement, resources
+from hamgr.scheduler import actions, failures, nodes, operations, placement, primitives, resources, unfencing
 from hamgr.scheduler.history_owner import strip_instance
 from hamgr.scheduler.op_records import active_range, sorted_ops
 from hamgr.scheduler.state import (
@@ -93,8 +93,6 @@ def _agent_changed(rsc: Rsc, history: ResourceHistory) -> bool:
 
 
 def _clean_up(work: Work, rsc: Rsc, node: NodeRt) -> None:
-    from hamgr.scheduler import primitives
-
     primitives.schedule_cleanup(work, rsc, node, False)
 
 
@@ -174,8 +172,6 @@ def check_op(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> bool:
     else:
         action = actions.make(work, rsc, key, task, None, False, interval)
         action.reason = "resource definition change"
-    from hamgr.scheduler import unfencing
-
     unfencing.trigger(work, rsc, node, "Device parameters changed")
     return True
 

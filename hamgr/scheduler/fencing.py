@@ -6,7 +6,7 @@ fencer's business.
 
 from __future__ import annotations
 
-from hamgr.scheduler import actions
+from hamgr.scheduler import actions, notifications
 from hamgr.scheduler.state import (
     O_OPTIONAL,
     O_PRESERVE,
@@ -182,8 +182,6 @@ def _order_stops(work: Work, rsc: Rsc, fence: Act) -> None:
                 actions.order(fence, stop, O_PRESERVE)
             actions.order(fence, next(reversed(actions.all_of(top, "stop")), None), O_PRESERVE)
         if rsc.notify:
-            from hamgr.scheduler import notifications
-
             notifications.after_fencing(work, stop, rsc, fence)
     for demote in actions.all_of(rsc, "demote", target):
         if not target.online or target.unclean or rsc.failed:

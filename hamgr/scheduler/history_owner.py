@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hamgr.cib import model
 from hamgr.cib.model import ResourceHistory
-from hamgr.scheduler import placement, resources
+from hamgr.scheduler import placement, remotes, resources
 from hamgr.scheduler.state import (
     Needs,
     NodeRt,
@@ -112,8 +112,6 @@ def make_orphan(work: Work, node: NodeRt, history: ResourceHistory) -> Rsc:
     rsc.orphan = True
     work.resources.append(rsc)
     if rsc.is_remote_node:
-        from hamgr.scheduler import remotes
-
         remotes.adopt_orphan(work, rsc)
     if history.container:
         rsc.orphan_container_filler = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hamgr.cib.scores import INFINITY
 from hamgr.cib.xml import is_true
-from hamgr.scheduler import actions, consequences, placement
+from hamgr.scheduler import actions, consequences, notifications, placement
 from hamgr.scheduler.groups import first_action, part_task
 from hamgr.scheduler.instances import compatible, instances
 from hamgr.scheduler.state import (
@@ -41,8 +41,6 @@ def create_pseudo_actions(work: Work, rsc: Rsc, parts: list[Rsc]) -> None:
     stopped.priority = INFINITY
     stop.flags |= MIGRATE_RUNNABLE
     if rsc.notify and rsc.is_clone():
-        from hamgr.scheduler import notifications
-
         notifications.add_pseudo_actions(work, rsc, "start", "stop")
 
 

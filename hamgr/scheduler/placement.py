@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import colocation
+from hamgr.scheduler import colocation, remotes
 from hamgr.scheduler.state import (
     OPTIONAL,
     PROMOTED,
@@ -165,8 +165,6 @@ def assign(work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
         _choose(work, rsc, preferred)
     rsc.allocating = False
     if rsc.is_remote_node:
-        from hamgr.scheduler import remotes
-
         remotes.connection_assigned(work, rsc)
     return rsc.assigned_to
 

@@ -5,7 +5,7 @@ Implements "resource discovery" of Pacemaker Explained.
 
 from __future__ import annotations
 
-from hamgr.scheduler import actions, fencing, instances, unfencing
+from hamgr.scheduler import actions, fencing, instances, remotes, unfencing
 from hamgr.scheduler.state import (
     O_ANTI_COLOCATION,
     O_APPLY_FIRST_NON_MIGRATABLE,
@@ -30,8 +30,6 @@ from hamgr.scheduler.state import (
 
 def schedule(work: Work) -> None:
     """Probe each resource on each node where its state is not known."""
-    from hamgr.scheduler import remotes
-
     for node in work.nodes:
         if not node.online:
             if node.remote and not node.guest and node.remote_rsc is not None and remotes.state_of(node) == "failed":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, colocation, instances, placement, tickets
+from hamgr.scheduler import actions, colocation, instances, notifications, placement, tickets
 from hamgr.scheduler.history_owner import member_called, strip_instance
 from hamgr.scheduler.state import (
     MERGE_OPTIONAL,
@@ -267,8 +267,6 @@ def create_actions(work: Work, clone: Rsc) -> None:
     demoted = actions.rsc_pseudo(work, clone, "demoted", not demoting)
     demoted.priority = INFINITY
     if clone.notify:
-        from hamgr.scheduler import notifications
-
         notifications.add_pseudo_actions(work, clone, "promote", "demote")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hamgr.cib.model import OpRecord
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, config_check, failures, fencing, migration_history, operations, placement
+from hamgr.scheduler import actions, config_check, failures, fencing, migration_history, operations, placement, remotes
 from hamgr.scheduler.op_records import (
     DEGRADED,
     DEGRADED_PROMOTED,
@@ -182,8 +182,6 @@ def _check_expiry(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> bool:
     if reason:
         action = failures.clear(work, rsc, node, reason)
         if work.options.fencing and rsc.remote_reconnect_ms:
-            from hamgr.scheduler import remotes
-
             remotes.order_after_fencing(work, action, rsc)
     if expired and is_probe(op) and op.rc in (OK, NOT_RUNNING, RUNNING_PROMOTED, DEGRADED, DEGRADED_PROMOTED):
         return False

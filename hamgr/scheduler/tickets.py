@@ -6,7 +6,7 @@ Implements "Multi-Site Clusters and Tickets" of Pacemaker Explained.
 from __future__ import annotations
 
 from hamgr.cib import model
-from hamgr.scheduler import fencing
+from hamgr.scheduler import fencing, placement
 from hamgr.scheduler.state import (
     PROMOTED,
     ROLES_BY_NAME,
@@ -59,8 +59,6 @@ def forbid(work: Work, rsc: Rsc, constraint: TicketRt) -> None:
 
 
 def _ban(work: Work, rsc: Rsc, constraint: TicketRt) -> None:
-    from hamgr.scheduler import placement
-
     placement.ban_everywhere(work, rsc, "ticket")
     work.because("ticket", rsc, ticket=constraint.ticket.id, policy=constraint.loss_policy)
 

@@ -1,4 +1,4 @@
-"""Pass rates against Pacemaker's own regression corpus, where it lies beside the project (it is not part of it)."""
+"""Pacemaker's own regression corpus, where it lies beside the project (it is no part of it): all is answered alike."""
 
 from __future__ import annotations
 
@@ -47,14 +47,10 @@ def _gates(score: Any, name: str) -> dict[str, bool]:
     }
 
 
-@pytest.mark.parametrize(("cases", "each", "together"), [("core.txt", 0.97, 0.95), ("extended.txt", 0.75, 0.75)])
-def test_pass_rates(cases: str, each: float, together: float) -> None:
+@pytest.mark.parametrize("cases", ["core.txt", "extended.txt"])
+def test_answered_as_pacemaker_does(cases: str) -> None:
     score = _score()
     names = [n for n in (CORPUS / cases).read_text().split() if n not in score.CLOCK | score.UPSTREAM_CHANGED]
-    results = {name: _gates(score, name) for name in names}
-    failing = {name: [g for g, ok in gates.items() if not ok] for name, gates in results.items()}
-    for gate in ("summary", "actions", "revised", "order"):
-        passed = sum(gates[gate] for gates in results.values())
-        assert passed >= each * len(names), f"{gate}: {passed} of {len(names)}; {failing}"
-    passed = sum(not gates for gates in failing.values())
-    assert passed >= together * len(names), f"all gates: {passed} of {len(names)}; {failing}"
+    assert names
+    failing = {name: [gate for gate, passed in _gates(score, name).items() if not passed] for name in names}
+    assert {name: gates for name, gates in failing.items() if gates} == {}
