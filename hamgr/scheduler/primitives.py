@@ -164,6 +164,29 @@ def active_node(rsc: Rsc) -> tuple[NodeRt | None, int, int]:
     return rsc.current_node(), len(rsc.running_on), clean
 
 
+def _halfway(rsc: Rsc, current: NodeRt | None) -> bool:
+    """Whether a migration has come so far that the resource is active at its source and target, and can go on."""
+    source, target = rsc.partial_migration_source, rsc.partial_migration_target
+    return (
+        source is not None
+        and target is not None
+        and len(rsc.running_on) == 2
+        and current is source
+        and rsc.assigned_to is target
+    )
+
+
+def _needs_restart(work: Work, rsc: Rsc, current: NodeRt | None) -> tuple[bool, bool]:
+    """Whether a resource that stays where it is has to be stopped and started, or else to be promoted again."""
+    if rsc.failed:
+        return rsc.stop_required, not rsc.stop_required and rsc.next_role == PROMOTED
+    if rsc.blocked:
+        return True, False
+    if rsc.role > STARTED and current is not None and rsc.assigned_to is not None:
+        return not actions.start(work, rsc, rsc.assigned_to, True).flags & OPTIONAL, False
+    return False, False
+
+
 def create_actions(work: Work, rsc: Rsc) -> None:
     """Make a primitive's actions (Pacemaker's pcmk__primitive_create_actions)."""
     if rsc.next_role == UNKNOWN:
@@ -174,53 +197,24 @@ def create_actions(work: Work, rsc: Rsc) -> None:
         stop.flags |= DANGLE
         if work.options.remove_after_stop:
             schedule_cleanup(work, rsc, source, False)
-    target = rsc.assigned_to
-    moving = current is not None and target is not None and current is not target and rsc.next_role >= STARTED
+    moving = current is not None and rsc.assigned_to not in (None, current) and rsc.next_role >= STARTED
     migrate = moving and migration.possible(rsc, current)
-    multiply_active = False
-    if (
-        rsc.partial_migration_source is not None
-        and rsc.partial_migration_target is not None
-        and migrate
-        and all_active == 2
-        and current is rsc.partial_migration_source
-        and target is rsc.partial_migration_target
-    ):
-        pass
-    elif rsc.partial_migration_source is not None or rsc.partial_migration_target is not None:
+    continues = migrate and _halfway(rsc, current)
+    interrupted = not continues and not (rsc.partial_migration_source is None and rsc.partial_migration_target is None)
+    everywhere = interrupted or rsc.needs == Needs.FENCING
+    multiply_active = not continues and (all_active if everywhere else clean_active) > 1
+    if interrupted or multiply_active:
         rsc.partial_migration_source = rsc.partial_migration_target = None
         migrate = False
-        multiply_active = all_active > 1
-    elif rsc.needs == Needs.FENCING:
-        multiply_active = all_active > 1
-    else:
-        multiply_active = clean_active > 1
-    need_stop = need_promote = False
-    if multiply_active:
-        if rsc.multiple_active == "stop_start":
-            need_stop = True
-        elif rsc.multiple_active == "stop_unexpected":
-            need_stop = True
-            rsc.stop_unexpected = True
-        rsc.partial_migration_source = rsc.partial_migration_target = None
-        migrate = False
-    else:
-        rsc.stop_unexpected = False
+    rsc.stop_unexpected = multiply_active and rsc.multiple_active == "stop_unexpected"
+    need_stop = moving or (multiply_active and rsc.multiple_active in ("stop_start", "stop_unexpected"))
+    need_promote = False
     if rsc.start_pending:
-        start = actions.start(work, rsc, target, True)
-        start.flags |= PRINT_ALWAYS
-    if moving:
-        pass
-    elif rsc.failed:
-        need_stop = need_stop or rsc.stop_required
-        need_promote = not rsc.stop_required and rsc.next_role == PROMOTED
-    elif rsc.blocked:
-        need_stop = True
-    elif rsc.role > STARTED and current is not None and target is not None:
-        start = actions.start(work, rsc, target, True)
-        if not start.flags & OPTIONAL:
-            need_stop = True
-    _restart(work, rsc, current, need_stop or moving, need_promote)
+        actions.start(work, rsc, rsc.assigned_to, True).flags |= PRINT_ALWAYS
+    if not moving:
+        restart, need_promote = _needs_restart(work, rsc, current)
+        need_stop = need_stop or restart
+    _restart(work, rsc, current, need_stop, need_promote)
     _transition(work, rsc)
     recurring.create(work, rsc)
     if migrate:
