@@ -56,7 +56,6 @@ DEVIATIONS: dict[tuple[str, int], dict[str, str]] = {
         "body.resources.pods/portforward": NO_STREAMS,
         "body.resources.pods/proxy": NO_STREAMS,
         "body.resources.pods/resize": "the node agents do not resize",
-        "body.resources.serviceaccounts/token": "no tokens are issued",
         "body.resources.services/proxy": NO_STREAMS,
     },
     ("patch-types", 9): {"body.details.causes[0].message": GO_DIFF, "body.message": GO_DIFF},

@@ -68,9 +68,9 @@ def test_an_init_starts_again_what_died_unless_it_is_held(tmp_path: Path, isolat
     machine = Machine("m", tmp_path)
     sleeper = [sys.executable, "-S", "-c", "import time; time.sleep(1000)"]
     services = [
+        Service("broken", ["/nowhere"], str(tmp_path / "broken.log"), restart_s=None),
         Service("again", sleeper, str(tmp_path / "again.log"), restart_s=0.1),
         Service("once", sleeper, str(tmp_path / "once.log"), restart_s=None),
-        Service("broken", ["/nowhere"], str(tmp_path / "broken.log"), restart_s=None),
     ]
     machine.boot(Spec(services, str(tmp_path / "init.log"), str(machine.held_file), isolate, hostname="m"))
     try:
