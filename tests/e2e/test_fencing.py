@@ -74,7 +74,7 @@ def test_a_hamgrd_killed_in_the_middle_of_a_fence_leaves_it_to_the_next_leader(l
             wait_until(lambda: [r.phase for r in live.fences()[fences:]] == [Phase.DETACH], _PATIENCE_S)
             first = live.store.get("leader").create_revision
             live.sandbox.kill_hamgrd(live.leader())
-            wait_until(lambda: live.leader() and live.store.get("leader").create_revision > first, _PATIENCE_S)
+            wait_until(lambda: (key := live.store.get("leader")) and key.create_revision > first, _PATIENCE_S)
             second = live.store.get("leader").create_revision
             wait_until(lambda: second in live.fences()[-1].tokens, _PATIENCE_S)  # taken over
             # Nothing starts before the proof, whoever leads.
