@@ -38,7 +38,7 @@ def test_leading_hamgrd_killed(live):
     token = live.store.get("leader").create_revision
     with live.writing("leader"):
         live.sandbox.kill_hamgrd(leader)
-        wait_until(lambda: live.leader() and live.store.get("leader").create_revision > token, _PATIENCE_S)
+        wait_until(lambda: (key := live.store.get("leader")) and key.create_revision > token, _PATIENCE_S)
     live.await_whole()
     assert live.identity() == identity  # nothing was touched
     assert len(live.fences()) == fences
