@@ -52,10 +52,7 @@ def history(ctx: click.Context, node: str, number: int, output: str) -> int:
 def devices(ctx: click.Context, output: str) -> int:
     """Show the fence devices, and what is wrong with them."""
     answer = ask(target(ctx), "fence-devices", {})
-    if output == "json":
-        click.echo(json.dumps(dict(answer), indent=2, ensure_ascii=False))
-        return Exit.OK
-    click.echo("\n".join(render_devices(answer)))
+    _show(answer, render_devices(answer), output)
     return Exit.OK
 
 
@@ -65,11 +62,7 @@ def devices(ctx: click.Context, output: str) -> int:
 def topology(ctx: click.Context, output: str) -> int:
     """Show each node's fencing levels, in order."""
     answer = ask(target(ctx), "fence-topology", {})
-    if output == "json":
-        click.echo(json.dumps(dict(answer), indent=2, ensure_ascii=False))
-        return Exit.OK
-    for line in render_topology(answer.get("nodes", ())):
-        click.echo(line)
+    _show(answer, render_topology(answer.get("nodes", ())), output)
     return Exit.OK
 
 
@@ -108,6 +101,12 @@ def render_fence(fence: FenceStatus, zone: tzinfo | None = None) -> Iterator[str
         yield f"  proof: {fence.proof}"
     if fence.error:
         yield f"  error: {fence.error}"
+
+
+def _show(answer: Mapping[str, Any], lines: Iterator[str], output: str) -> None:
+    """An answer of the leader's, as it came or as lines for people."""
+    for line in (json.dumps(dict(answer), indent=2, ensure_ascii=False),) if output == "json" else lines:
+        click.echo(line)
 
 
 def render_devices(answer: Mapping[str, Any]) -> Iterator[str]:
