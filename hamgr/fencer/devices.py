@@ -8,16 +8,14 @@ on the command line, where every user of the machine could read it.
 from __future__ import annotations
 
 import base64
-import contextlib
-import os
 import re
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+from hamgr.fencer.agentcall import always, call_agent
 from hamgr.fencer.levels.node import Device, DeviceError
 from hamgr.fencer.metadata import (
     PLUGS,
@@ -54,13 +52,13 @@ class AgentDevice:
         self._read_more = read_more
         self._metadata: Metadata | None = None
 
-    def off(self, node: str) -> None:
-        """The agent's `off`. Raises DeviceError."""
-        self._succeed("off", node)
+    def off(self, node: str, allowed: Callable[[], None] = always) -> None:
+        """The agent's `off`. Raises DeviceError, and what `allowed` raises."""
+        self._succeed("off", node, allowed)
 
-    def on(self, node: str) -> None:
-        """The agent's `on`. Raises DeviceError."""
-        self._succeed("on", node)
+    def on(self, node: str, allowed: Callable[[], None] = always) -> None:
+        """The agent's `on`. Raises DeviceError, and what `allowed` raises."""
+        self._succeed("on", node, allowed)
 
     def state(self, node: str) -> str:
         """The agent's `status`: `off`, `on`. Raises DeviceError."""
@@ -93,8 +91,8 @@ class AgentDevice:
         more = self._read_more(self.config.params_from) if self.config.params_from else {}
         return {**self.config.params, **more}
 
-    def _succeed(self, action: str, node: str) -> None:
-        code, told = self._ask(action, self._for_node(node))
+    def _succeed(self, action: str, node: str, allowed: Callable[[], None]) -> None:
+        code, told = self._ask(action, self._for_node(node), allowed)
         if code != 0:
             raise DeviceError(told)
 
@@ -125,7 +123,7 @@ class AgentDevice:
                     raise DeviceError(f"{text} ({error})") from None
         return self._metadata
 
-    def _ask(self, action: str, given: Mapping[str, str]) -> tuple[int, str]:
+    def _ask(self, action: str, given: Mapping[str, str], allowed: Callable[[], None] = always) -> tuple[int, str]:
         """Exit code and output, or, when it is not 0, the agent's complaint. Raises DeviceError."""
         program = shutil.which(self.config.agent) or shutil.which(self.config.agent, path="/usr/sbin:/sbin")
         if program is None:
@@ -135,7 +133,7 @@ class AgentDevice:
                 raise DeviceError(f"parameter {name} holds a line break, which fence agents cannot take")
         text = "".join(f"{name}={value}\n" for name, value in {**given, "action": action}.items())
         try:
-            code, out, err = _run(program, text, self.config.timeout_s)
+            code, out, err = call_agent(program, text, self.config.timeout_s, allowed)
         except subprocess.TimeoutExpired:
             raise DeviceError(f"{action} was not over after {self.config.timeout_s:g} s") from None
         except OSError as error:
@@ -146,26 +144,6 @@ class AgentDevice:
         """Values that no log may show: all that are kept elsewhere, and whatever is called a password or a key."""
         known = {*self.config.params, *PLUGS, self.config.plug_param}
         return {value for name, value in given.items() if name not in known or _SECRET.search(name)}
-
-
-def _run(program: str, text: str, timeout_s: float) -> tuple[int, str, str]:
-    """Run a program to its end. Raises OSError; subprocess.TimeoutExpired when it and all its children were killed.
-
-    The children of an agent (ssh, ipmitool) must not go on when hamgr has given it up: what they do would come late.
-    """
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(
-        [program], stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", start_new_session=True
-    )
-    with process:
-        try:
-            out, err = process.communicate(text, timeout=timeout_s)
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
-            raise
-    return process.returncode, out, err
 
 
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [A-Z]+: ")  # of the fence-agents library
@@ -195,10 +173,10 @@ class CloudDevice:
         self.name = config.name
         self._kube = kube
 
-    def off(self, node: str) -> None:
+    def off(self, node: str, allowed: Callable[[], None] = always) -> None:
         """Nothing: the cloud controller acts by itself."""
 
-    def on(self, node: str) -> None:
+    def on(self, node: str, allowed: Callable[[], None] = always) -> None:
         """Nothing."""
 
     def state(self, node: str) -> str:

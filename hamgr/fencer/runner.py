@@ -132,7 +132,7 @@ class Run:
     def _make_means(self) -> Means | None:
         match self.record.level.level:
             case Level.NODE:
-                return NodeMeans(self._around.devices)
+                return NodeMeans(self._around.devices, self._check_still_ours)
             case Level.WATCHDOG:
                 around = self._around
                 return WatchdogMeans(

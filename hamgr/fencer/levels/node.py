@@ -6,9 +6,10 @@ A device that only proves (the cloud controller's shutdown taint) is asked until
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from hamgr.fencer.agentcall import always
 from hamgr.fencer.machine import Isolation
 from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import FenceRecord, Proof
@@ -19,15 +20,18 @@ class DeviceError(Exception):
 
 
 class Device(Protocol):
-    """A fence device. Methods block; they raise DeviceError."""
+    """A fence device. Methods block; they raise DeviceError.
+
+    `allowed` raises when the caller may not act any more: it is asked at the last moment before the device is told.
+    """
 
     name: str
     acts: bool
 
-    def off(self, node: str) -> None:
+    def off(self, node: str, allowed: Callable[[], None] = always) -> None:
         """Switch the node off; a device that only proves does nothing."""
 
-    def on(self, node: str) -> None:
+    def on(self, node: str, allowed: Callable[[], None] = always) -> None:
         """Switch it on again."""
 
     def state(self, node: str) -> str:
@@ -40,8 +44,10 @@ class Device(Protocol):
 class NodeMeans:
     """The devices of one level."""
 
-    def __init__(self, devices: Mapping[str, Device]) -> None:
+    def __init__(self, devices: Mapping[str, Device], allowed: Callable[[], None]) -> None:
+        """allowed: raises when this process may not act any more."""
         self._devices = devices
+        self._allowed = allowed
         self._acted = False
         self._off: dict[str, str] = {}
         self._failure: Reason | None = None
@@ -71,7 +77,7 @@ class NodeMeans:
     def power_on(self, record: FenceRecord) -> None:
         """Switch the node on by every device that acts. Raises DeviceError."""
         for name in reversed(record.level.devices):
-            self._devices[name].on(record.target.node)
+            self._devices[name].on(record.target.node, self._allowed)
 
     def _missing(self, record: FenceRecord) -> Reason | None:
         if not record.level.devices:
@@ -84,7 +90,7 @@ class NodeMeans:
         if not device.acts:
             return None
         try:
-            device.off(node)
+            device.off(node, self._allowed)
             state = device.state(node)
         except DeviceError as error:
             return reason("device-failed", device=name, node=node, error=str(error))

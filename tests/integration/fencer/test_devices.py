@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import stat
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fixtures.fence_world import MemoryRecords, World
+from fixtures.pdu import METADATA, agent, calls, device
 from fixtures.waiting import wait_until
 
 from hamgr.fencer import (
@@ -26,77 +23,11 @@ from hamgr.fencer import (
     Target,
     reason,
 )
-from hamgr.fencer.devices import AgentDevice, CloudDevice, make_devices, verify_devices
+from hamgr.fencer.devices import CloudDevice, make_devices, verify_devices
 from hamgr.fencer.levels.node import DeviceError
 from hamgr.fencer.metadata import parse_metadata
 from hamgr.fencer.topology import DeviceConfig
 from hamgr.kube.objects import NODE
-
-AGENT = """#!{python}
-import json, pathlib, sys
-here = pathlib.Path(__file__).parent
-given = dict(line.rstrip("\\n").split("=", 1) for line in sys.stdin if "=" in line)
-with (here / "calls.jsonl").open("a") as log:
-    log.write(json.dumps({{"argv": sys.argv[1:], "given": given}}) + "\\n")
-plugs = here / "plugs.json"
-state = json.loads(plugs.read_text()) if plugs.exists() else {{}}
-action, plug = given.get("action", "reboot"), given.get("port", "")
-if action == "metadata":
-    print((here / "metadata.xml").read_text())
-    sys.exit(0)
-if given.get("passwd") != "open sesame":
-    print("Unable to connect/login with password " + given.get("passwd", ""), file=sys.stderr)
-    sys.exit(1)
-if action in ("off", "on"):
-    if not (here / "jammed").exists():
-        state[plug] = action
-        plugs.write_text(json.dumps(state))
-elif action == "status":
-    sys.exit(2 if state.get(plug) == "off" else 0)
-elif action != "monitor":
-    sys.exit(1)
-"""
-
-METADATA = """<?xml version="1.0" ?>
-<resource-agent name="fence_testpdu" shortdesc="Power switch for tests">
-<parameters>
-<parameter name="action" unique="0" required="1"><content type="string" default="reboot"/></parameter>
-<parameter name="ip" required="1"><content type="string"/><shortdesc lang="en">Address</shortdesc></parameter>
-<parameter name="passwd" unique="0" required="0"><content type="string"/></parameter>
-<parameter name="port" unique="0" required="1"><content type="string"/></parameter>
-</parameters>
-<actions><action name="on"/><action name="off"/><action name="status"/><action name="monitor"/></actions>
-</resource-agent>
-"""
-
-
-@pytest.fixture
-def pdu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fence agent on the PATH; its folder holds the state of the plugs and what it was called with."""
-    folder = tmp_path / "pdu"
-    folder.mkdir()
-    agent = folder / "fence_testpdu"
-    agent.write_text(AGENT.format(python=sys.executable))
-    agent.chmod(agent.stat().st_mode | stat.S_IXUSR)
-    (folder / "metadata.xml").write_text(METADATA)
-    (folder / "secret").write_text("# of the rack\npasswd=open sesame\n\n")
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    return folder
-
-
-def device(pdu: Path, **fields: Any) -> DeviceConfig:
-    base = DeviceConfig("pdu", "fence_testpdu", {"ip": "10.0.0.9"}, f"file:{pdu / 'secret'}")
-    return replace(base, **fields)
-
-
-def agent(config: DeviceConfig, kube: Any = None) -> AgentDevice:
-    made = make_devices(FencingConfig(devices={config.name: config}), kube, "default")[config.name]
-    assert isinstance(made, AgentDevice)
-    return made
-
-
-def calls(pdu: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (pdu / "calls.jsonl").read_text().splitlines()]
 
 
 def test_off_status_on_monitor(pdu: Path) -> None:
