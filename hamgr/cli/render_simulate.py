@@ -10,19 +10,10 @@ from hamgr.scheduler.actions import is_active
 from hamgr.scheduler.op_records import masked_probe
 from hamgr.scheduler.resources import target_role
 from hamgr.scheduler.simulator import Simulation
-from hamgr.scheduler.state import (
-    PROMOTED,
-    ROLE_NAMES,
-    STARTED,
-    STOPPED,
-    UNKNOWN,
-    UNPROMOTED,
-    NodeRt,
-    Rsc,
-    Variant,
-    Work,
-    name_key,
-)
+from hamgr.scheduler.state.node import NodeRt, name_key
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, Variant
+from hamgr.scheduler.state.work import Work
 from hamgr.scheduler.transition import Action, SummaryLine, Transition
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import

@@ -37,7 +37,7 @@ from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import Confirmation, FenceRecord, Target
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.scheduler import schedule
-from hamgr.scheduler.state import Options
+from hamgr.scheduler.state.work import Options
 from hamgr.scheduler.status import read_options
 from hamgr.scheduler.transition import Action, Transition
 

@@ -7,25 +7,22 @@ is missing takes its runnability away.
 from __future__ import annotations
 
 from hamgr.scheduler import fencing, operations
-from hamgr.scheduler.state import (
+from hamgr.scheduler.state.action import (
     DC,
     O_APPLY_FIRST_NON_MIGRATABLE,
     O_NONE,
     O_OPTIONAL,
     OPTIONAL,
-    PROMOTED,
     PSEUDO,
     RUNNABLE,
-    UNPROMOTED,
     Act,
     Link,
-    Needs,
-    NodeRt,
     Ordering,
-    Rsc,
-    Variant,
-    Work,
 )
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, UNPROMOTED, Needs, Variant
+from hamgr.scheduler.state.work import Work
 
 INVERSE_TASK = {
     "start": "stop",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from hamgr.scheduler.state import Act, Colocation, LocationRt, NodeRt, NodeScores, Rsc, Work
+from hamgr.scheduler.state.action import Act
+from hamgr.scheduler.state.constraint import Colocation, LocationRt
+from hamgr.scheduler.state.node import NodeRt, NodeScores
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.work import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from hamgr.cib import model, scores
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import container_options, nodes, placement, remotes, resources
-from hamgr.scheduler.state import BundleData, NodeRt, Replica, Rsc, Work
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import BundleData, Replica, Rsc
+from hamgr.scheduler.state.work import Work
 
 # Beyond what addresses can be counted up for, and more than one scheduler could place.
 MAX_REPLICAS = 1000

@@ -19,7 +19,7 @@ from hamgr.scheduler import (
     promotion,
 )
 from hamgr.scheduler.behavior import BEHAVIORS
-from hamgr.scheduler.state import (
+from hamgr.scheduler.state.action import (
     O_IMPLIES_FIRST,
     O_IMPLIES_FIRST_PRINTED,
     O_IMPLIES_THEN_PRINTED,
@@ -28,19 +28,13 @@ from hamgr.scheduler.state import (
     O_PROBE,
     O_RUNNABLE_LEFT,
     O_SAME_NODE,
-    PROMOTED,
-    UNPROMOTED,
     Act,
-    BundleData,
-    Colocation,
-    LocationRt,
-    NodeRt,
-    NodeScores,
-    Replica,
-    Rsc,
-    Variant,
-    Work,
 )
+from hamgr.scheduler.state.constraint import Colocation, LocationRt
+from hamgr.scheduler.state.node import NodeRt, NodeScores
+from hamgr.scheduler.state.resource import BundleData, Replica, Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, UNPROMOTED, Variant
+from hamgr.scheduler.state.work import Work
 
 
 def _data(rsc: Rsc) -> BundleData:

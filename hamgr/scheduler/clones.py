@@ -23,23 +23,19 @@ from hamgr.scheduler.instances import (
     number,
     sort_instances,
 )
-from hamgr.scheduler.state import (
+from hamgr.scheduler.state.action import (
     O_IMPLIES_FIRST_PRINTED,
     O_IMPLIES_THEN_PRINTED,
     O_OPTIONAL,
     O_RUNNABLE_LEFT,
     OPTIONAL,
-    PROMOTED,
-    UNKNOWN,
     Act,
-    Colocation,
-    LocationRt,
-    NodeRt,
-    NodeScores,
-    Rsc,
-    Variant,
-    Work,
 )
+from hamgr.scheduler.state.constraint import Colocation, LocationRt
+from hamgr.scheduler.state.node import NodeRt, NodeScores
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, UNKNOWN, Variant
+from hamgr.scheduler.state.work import Work
 
 
 class CloneBehavior:

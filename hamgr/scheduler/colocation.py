@@ -10,22 +10,12 @@ from hamgr.cib import model, scores
 from hamgr.cib.scores import INFINITY
 from hamgr.cib.xml import is_true
 from hamgr.scheduler import actions, placement
-from hamgr.scheduler.state import (
-    MERGE_OPTIONAL,
-    MERGE_POSITIVE,
-    O_ANTI_COLOCATION,
-    PROMOTED,
-    ROLES_BY_NAME,
-    STARTED,
-    UNKNOWN,
-    UNPROMOTED,
-    Colocation,
-    NodeRt,
-    NodeScores,
-    Rsc,
-    Variant,
-    Work,
-)
+from hamgr.scheduler.state.action import O_ANTI_COLOCATION
+from hamgr.scheduler.state.constraint import MERGE_OPTIONAL, MERGE_POSITIVE, Colocation
+from hamgr.scheduler.state.node import NodeRt, NodeScores
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, ROLES_BY_NAME, STARTED, UNKNOWN, UNPROMOTED, Variant
+from hamgr.scheduler.state.work import Work
 
 # Marks a node whose score would have become negative while only non-negative results are wanted.
 _SPENT = -100 * INFINITY

@@ -11,16 +11,11 @@ from hamgr.cib.model import OpRecord, ResourceHistory
 from hamgr.scheduler import actions, failures, nodes, operations, placement, primitives, resources, unfencing
 from hamgr.scheduler.history_owner import strip_instance
 from hamgr.scheduler.op_records import active_range, sorted_ops
-from hamgr.scheduler.state import (
-    O_OPTIONAL,
-    O_THEN_CANCELS_FIRST,
-    RESCHEDULE,
-    Act,
-    NodeRt,
-    Rsc,
-    Variant,
-    Work,
-)
+from hamgr.scheduler.state.action import O_OPTIONAL, O_THEN_CANCELS_FIRST, RESCHEDULE, Act
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import Variant
+from hamgr.scheduler.state.work import Work
 
 MATCH, ALL, RESTART, UNKNOWN = range(4)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions
 from hamgr.scheduler.behavior import BEHAVIORS
-from hamgr.scheduler.state import (
+from hamgr.scheduler.state.action import (
     MIGRATE_RUNNABLE,
     O_ASYMMETRICAL,
     O_IMPLIES_FIRST,
@@ -30,20 +30,16 @@ from hamgr.scheduler.state import (
     O_THEN_CANCELS_FIRST,
     OPTIONAL,
     PRINT_ALWAYS,
-    PROMOTED,
     PSEUDO,
     REQUIRES_ANY,
     RUNNABLE,
-    STARTED,
-    STOPPED,
-    UNKNOWN,
     Act,
     Link,
-    NodeRt,
-    Rsc,
-    Variant,
-    Work,
 )
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, STARTED, STOPPED, UNKNOWN, Variant
+from hamgr.scheduler.state.work import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:

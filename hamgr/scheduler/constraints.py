@@ -11,7 +11,7 @@ from hamgr.cib import model, rules, scores
 from hamgr.cib.model import ResourceSet
 from hamgr.cib.records import replace
 from hamgr.scheduler import actions, colocation, tickets
-from hamgr.scheduler.state import (
+from hamgr.scheduler.state.action import (
     O_ASYMMETRICAL,
     O_IMPLIES_FIRST,
     O_IMPLIES_THEN,
@@ -21,15 +21,12 @@ from hamgr.scheduler.state import (
     O_RUNNABLE_LEFT,
     O_SERIALIZE_ONLY,
     REQUIRES_ANY,
-    ROLES_BY_NAME,
-    STARTED,
-    UNKNOWN,
-    UNPROMOTED,
-    LocationRt,
-    NodeRt,
-    Rsc,
-    Work,
 )
+from hamgr.scheduler.state.constraint import LocationRt
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import ROLES_BY_NAME, STARTED, UNKNOWN, UNPROMOTED
+from hamgr.scheduler.state.work import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:

@@ -28,7 +28,9 @@ from hamgr.scheduler import (
     status,
     summary,
 )
-from hamgr.scheduler.state import O_OPTIONAL, Rsc, Work
+from hamgr.scheduler.state.action import O_OPTIONAL
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.work import Work
 from hamgr.scheduler.transition import Transition
 
 TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation

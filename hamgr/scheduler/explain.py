@@ -9,17 +9,10 @@ from hamgr.cib.records import dataclass
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import graph, summary
 from hamgr.scheduler.resources import target_role
-from hamgr.scheduler.state import (
-    ROLE_NAMES,
-    STARTED,
-    STOPPED,
-    UNKNOWN,
-    UNPROMOTED,
-    NodeRt,
-    Rsc,
-    Variant,
-    Work,
-)
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, Variant
+from hamgr.scheduler.state.work import Work
 from hamgr.scheduler.transition import Reason, SummaryLine
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import

@@ -8,7 +8,10 @@ from __future__ import annotations
 from hamgr.cib import scores
 from hamgr.cib.model import OpRecord, ResourceHistory
 from hamgr.scheduler import actions, operations
-from hamgr.scheduler.state import OPTIONAL, Act, NodeRt, Rsc, Work
+from hamgr.scheduler.state.action import OPTIONAL, Act
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.work import Work
 
 
 def _strip(name: str) -> str:

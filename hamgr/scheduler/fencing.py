@@ -7,19 +7,11 @@ fencer's business.
 from __future__ import annotations
 
 from hamgr.scheduler import actions, notifications
-from hamgr.scheduler.state import (
-    O_OPTIONAL,
-    O_PRESERVE,
-    O_RUNNABLE_LEFT,
-    OPTIONAL,
-    PSEUDO,
-    RUNNABLE,
-    Act,
-    Needs,
-    NodeRt,
-    Rsc,
-    Work,
-)
+from hamgr.scheduler.state.action import O_OPTIONAL, O_PRESERVE, O_RUNNABLE_LEFT, OPTIONAL, PSEUDO, RUNNABLE, Act
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import Needs
+from hamgr.scheduler.state.work import Work
 
 
 def can_fence(work: Work, node: NodeRt | None) -> bool:

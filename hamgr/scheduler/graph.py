@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hamgr.cib import digest
 from hamgr.scheduler import config_check, notifications, operations, resources
-from hamgr.scheduler.state import (
+from hamgr.scheduler.state.action import (
     DUMPED,
     MIGRATE_RUNNABLE,
     O_ANTI_COLOCATION,
@@ -25,9 +25,9 @@ from hamgr.scheduler.state import (
     PSEUDO,
     RUNNABLE,
     Act,
-    Rsc,
-    Work,
 )
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.work import Work
 from hamgr.scheduler.transition import Action
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import

@@ -9,8 +9,7 @@ from __future__ import annotations
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions, colocation, consequences, constraints
 from hamgr.scheduler.behavior import BEHAVIORS
-from hamgr.scheduler.state import (
-    MERGE_OPTIONAL,
+from hamgr.scheduler.state.action import (
     O_IMPLIES_FIRST_PRINTED,
     O_IMPLIES_THEN,
     O_IMPLIES_THEN_PRINTED,
@@ -22,14 +21,12 @@ from hamgr.scheduler.state import (
     PSEUDO,
     RUNNABLE,
     Act,
-    Colocation,
-    LocationRt,
-    NodeRt,
-    NodeScores,
-    Rsc,
-    Variant,
-    Work,
 )
+from hamgr.scheduler.state.constraint import MERGE_OPTIONAL, Colocation, LocationRt
+from hamgr.scheduler.state.node import NodeRt, NodeScores
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import Variant
+from hamgr.scheduler.state.work import Work
 
 _ATOMIC = {"running": "start", "stopped": "stop", "promoted": "promote", "demoted": "demote"}
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from hamgr.cib import scores
 from hamgr.scheduler import constraints
-from hamgr.scheduler.state import NodeRt, Work
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.work import Work
 
 _STRATEGIES = ("migrate-on-red", "only-green", "progressive", "custom")
 

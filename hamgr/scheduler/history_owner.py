@@ -9,13 +9,10 @@ from __future__ import annotations
 from hamgr.cib import model
 from hamgr.cib.model import ResourceHistory
 from hamgr.scheduler import placement, remotes, resources
-from hamgr.scheduler.state import (
-    Needs,
-    NodeRt,
-    Rsc,
-    Variant,
-    Work,
-)
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import Needs, Variant
+from hamgr.scheduler.state.work import Work
 
 
 def strip_instance(name: str) -> str:

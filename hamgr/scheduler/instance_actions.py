@@ -11,7 +11,7 @@ from hamgr.cib.xml import is_true
 from hamgr.scheduler import actions, consequences, notifications, placement
 from hamgr.scheduler.groups import first_action, part_task
 from hamgr.scheduler.instances import compatible, instances
-from hamgr.scheduler.state import (
+from hamgr.scheduler.state.action import (
     MIGRATE_RUNNABLE,
     O_IMPLIES_THEN,
     O_RUNNABLE_LEFT,
@@ -19,11 +19,11 @@ from hamgr.scheduler.state import (
     PSEUDO,
     RUNNABLE,
     Act,
-    NodeRt,
-    Rsc,
-    Variant,
-    Work,
 )
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import Variant
+from hamgr.scheduler.state.work import Work
 
 
 def create_pseudo_actions(work: Work, rsc: Rsc, parts: list[Rsc]) -> None:

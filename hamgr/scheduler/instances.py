@@ -8,15 +8,11 @@ from __future__ import annotations
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import colocation, placement, primitives
-from hamgr.scheduler.state import (
-    MERGE_POSITIVE,
-    UNKNOWN,
-    NodeRt,
-    NodeScores,
-    Rsc,
-    Variant,
-    Work,
-)
+from hamgr.scheduler.state.constraint import MERGE_POSITIVE
+from hamgr.scheduler.state.node import NodeRt, NodeScores
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import UNKNOWN, Variant
+from hamgr.scheduler.state.work import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:

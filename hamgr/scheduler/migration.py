@@ -7,16 +7,10 @@ stop on the source; the start becomes a pseudo-action.
 from __future__ import annotations
 
 from hamgr.scheduler import actions
-from hamgr.scheduler.state import (
-    MIGRATE_RUNNABLE,
-    O_IMPLIES_FIRST_MIGRATABLE,
-    O_OPTIONAL,
-    O_PSEUDO_LEFT,
-    PSEUDO,
-    NodeRt,
-    Rsc,
-    Work,
-)
+from hamgr.scheduler.state.action import MIGRATE_RUNNABLE, O_IMPLIES_FIRST_MIGRATABLE, O_OPTIONAL, O_PSEUDO_LEFT, PSEUDO
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.work import Work
 
 
 def possible(rsc: Rsc, current: NodeRt | None) -> bool:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions, failures, placement
-from hamgr.scheduler.state import NodeRt, Rsc, Variant, Work
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import Variant
+from hamgr.scheduler.state.work import Work
 
 
 def apply(work: Work) -> None:

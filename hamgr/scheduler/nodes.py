@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import insort
-
 from hamgr.cib import model, scores
 from hamgr.cib.xml import is_true
 from hamgr.scheduler import fencing
-from hamgr.scheduler.state import STARTED, STOPPED, NodeRt, Work, name_key
+from hamgr.scheduler.state.node import NodeRt, name_key
+from hamgr.scheduler.state.vocabulary import STARTED, STOPPED
+from hamgr.scheduler.state.work import Work
 
 
 def create_node(work: Work, name: str, node_id: str, remote: bool) -> NodeRt:
@@ -23,6 +23,8 @@ def create_node(work: Work, name: str, node_id: str, remote: bool) -> NodeRt:
     if cluster_name:
         node.attributes["#cluster-name"] = cluster_name
     if work.nodes and name_key(name) < name_key(work.nodes[-1].name):
+        from bisect import insort  # most configurations name their nodes in order
+
         insort(work.nodes, node, key=lambda other: name_key(other.name))
     else:
         work.nodes.append(node)

@@ -8,18 +8,11 @@ from __future__ import annotations
 
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions
-from hamgr.scheduler.state import (
-    O_IMPLIES_THEN,
-    O_OPTIONAL,
-    OPTIONAL,
-    PSEUDO,
-    RUNNABLE,
-    STOPPED,
-    Act,
-    NodeRt,
-    Rsc,
-    Work,
-)
+from hamgr.scheduler.state.action import O_IMPLIES_THEN, O_OPTIONAL, OPTIONAL, PSEUDO, RUNNABLE, Act
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import STOPPED
+from hamgr.scheduler.state.work import Work
 
 _DONE = {"start": "running", "stop": "stopped", "promote": "promoted", "demote": "demoted"}
 

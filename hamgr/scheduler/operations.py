@@ -8,7 +8,10 @@ from __future__ import annotations
 from hamgr.cib import durations, model, rules
 from hamgr.cib.xml import is_true
 from hamgr.scheduler import resources
-from hamgr.scheduler.state import STARTED, STOPPED, UNKNOWN, UNPROMOTED, NodeRt, OnFail, Rsc, Work
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import STARTED, STOPPED, UNKNOWN, UNPROMOTED, OnFail
+from hamgr.scheduler.state.work import Work
 
 DEFAULT_TIMEOUT_MS = 20_000
 

@@ -6,21 +6,20 @@ Implements "Ordering Constraints" of Pacemaker Explained; what a link implies is
 from __future__ import annotations
 
 from hamgr.scheduler import actions, consequences, graph, probes
-from hamgr.scheduler.state import (
+from hamgr.scheduler.state.action import (
     DANGLE,
     O_IMPLIES_THEN,
     O_LOAD,
     O_NONE,
     O_PRESERVE,
     RUNNABLE,
-    STOPPED,
-    UNPROMOTED,
     Act,
     Link,
     Ordering,
-    Rsc,
-    Work,
 )
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import STOPPED, UNPROMOTED
+from hamgr.scheduler.state.work import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:

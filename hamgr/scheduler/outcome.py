@@ -5,18 +5,11 @@ from __future__ import annotations
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions, fencing, placement
 from hamgr.scheduler.history_owner import strip_instance
-from hamgr.scheduler.state import (
-    OPTIONAL,
-    PROMOTED,
-    STARTED,
-    STOPPED,
-    UNKNOWN,
-    NodeRt,
-    OnFail,
-    Rsc,
-    Variant,
-    Work,
-)
+from hamgr.scheduler.state.action import OPTIONAL
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, STARTED, STOPPED, UNKNOWN, OnFail, Variant
+from hamgr.scheduler.state.work import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:

@@ -9,17 +9,12 @@ from __future__ import annotations
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import colocation, remotes
-from hamgr.scheduler.state import (
-    OPTIONAL,
-    PROMOTED,
-    RUNNABLE,
-    STOPPED,
-    Colocation,
-    NodeRt,
-    NodeScores,
-    Rsc,
-    Work,
-)
+from hamgr.scheduler.state.action import OPTIONAL, RUNNABLE
+from hamgr.scheduler.state.constraint import Colocation
+from hamgr.scheduler.state.node import NodeRt, NodeScores
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, STOPPED
+from hamgr.scheduler.state.work import Work
 
 
 def prefer(work: Work, rsc: Rsc, node: NodeRt, score: int, code: str) -> None:

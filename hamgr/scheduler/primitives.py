@@ -19,7 +19,7 @@ from hamgr.scheduler import (
     unfencing,
 )
 from hamgr.scheduler.behavior import BEHAVIORS
-from hamgr.scheduler.state import (
+from hamgr.scheduler.state.action import (
     DANGLE,
     O_IMPLIES_FIRST,
     O_IMPLIES_THEN,
@@ -31,23 +31,15 @@ from hamgr.scheduler.state import (
     O_THEN_CANCELS_FIRST,
     OPTIONAL,
     PRINT_ALWAYS,
-    PROMOTED,
     PSEUDO,
     RUNNABLE,
-    STARTED,
-    STOPPED,
-    UNKNOWN,
-    UNPROMOTED,
     Act,
-    Colocation,
-    LocationRt,
-    Needs,
-    NodeRt,
-    NodeScores,
-    Rsc,
-    Variant,
-    Work,
 )
+from hamgr.scheduler.state.constraint import Colocation, LocationRt
+from hamgr.scheduler.state.node import NodeRt, NodeScores
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, STARTED, STOPPED, UNKNOWN, UNPROMOTED, Needs, Variant
+from hamgr.scheduler.state.work import Work
 
 # From a role towards another: the role that comes next on the way.
 _NEXT = (

@@ -6,7 +6,7 @@ Implements "resource discovery" of Pacemaker Explained.
 from __future__ import annotations
 
 from hamgr.scheduler import actions, fencing, instances, remotes, unfencing
-from hamgr.scheduler.state import (
+from hamgr.scheduler.state.action import (
     O_ANTI_COLOCATION,
     O_APPLY_FIRST_NON_MIGRATABLE,
     O_IMPLIES_THEN,
@@ -16,16 +16,14 @@ from hamgr.scheduler.state import (
     O_RUNNABLE_LEFT,
     O_SAME_NODE,
     OPTIONAL,
-    PROMOTED,
     PSEUDO,
     RUNNABLE,
-    STOPPED,
     Act,
-    NodeRt,
-    Rsc,
-    Variant,
-    Work,
 )
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, STOPPED, Variant
+from hamgr.scheduler.state.work import Work
 
 
 def schedule(work: Work) -> None:

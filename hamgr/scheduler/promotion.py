@@ -9,22 +9,12 @@ from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions, colocation, instances, notifications, placement, tickets
 from hamgr.scheduler.history_owner import member_called, strip_instance
-from hamgr.scheduler.state import (
-    MERGE_OPTIONAL,
-    O_IMPLIES_FIRST_PRINTED,
-    O_IMPLIES_THEN_PRINTED,
-    O_OPTIONAL,
-    OPTIONAL,
-    PROMOTED,
-    STARTED,
-    STOPPED,
-    UNKNOWN,
-    UNPROMOTED,
-    Colocation,
-    NodeRt,
-    Rsc,
-    Work,
-)
+from hamgr.scheduler.state.action import O_IMPLIES_FIRST_PRINTED, O_IMPLIES_THEN_PRINTED, O_OPTIONAL, OPTIONAL
+from hamgr.scheduler.state.constraint import MERGE_OPTIONAL, Colocation
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, STARTED, STOPPED, UNKNOWN, UNPROMOTED
+from hamgr.scheduler.state.work import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:

@@ -11,14 +11,10 @@ from hamgr.cib.model import OpRecord, ResourceHistory
 from hamgr.scheduler import actions, history_owner, nodes, operations, outcome, resources
 from hamgr.scheduler.op_records import PENDING, active_range, sorted_ops
 from hamgr.scheduler.replay import Replay, replay_op
-from hamgr.scheduler.state import (
-    STARTED,
-    UNKNOWN,
-    NodeRt,
-    Rsc,
-    Variant,
-    Work,
-)
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import STARTED, UNKNOWN, Variant
+from hamgr.scheduler.state.work import Work
 
 
 def unpack(work: Work) -> None:

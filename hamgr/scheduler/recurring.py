@@ -7,24 +7,19 @@ from __future__ import annotations
 
 from hamgr.cib import model
 from hamgr.scheduler import actions, config_check, operations
-from hamgr.scheduler.state import (
+from hamgr.scheduler.state.action import (
     O_IMPLIES_THEN,
     O_OPTIONAL,
     O_RUNNABLE_LEFT,
     OPTIONAL,
-    PROMOTED,
     RESCHEDULE,
-    ROLES_BY_NAME,
     RUNNABLE,
-    STARTED,
-    STOPPED,
-    UNKNOWN,
-    UNPROMOTED,
     Act,
-    NodeRt,
-    Rsc,
-    Work,
 )
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, ROLES_BY_NAME, STARTED, STOPPED, UNKNOWN, UNPROMOTED
+from hamgr.scheduler.state.work import Work
 
 _NOT_RECURRING = frozenset(("start", "stop", "promote", "demote"))
 

@@ -7,7 +7,7 @@ and starts after ("Pacemaker Remote").
 from __future__ import annotations
 
 from hamgr.scheduler import actions, fencing, remotes
-from hamgr.scheduler.state import (
+from hamgr.scheduler.state.action import (
     O_IMPLIES_FIRST,
     O_IMPLIES_THEN,
     O_OPTIONAL,
@@ -15,12 +15,12 @@ from hamgr.scheduler.state import (
     O_RUNNABLE_LEFT,
     PSEUDO,
     RUNNABLE,
-    STOPPED,
     Act,
-    NodeRt,
-    Rsc,
-    Work,
 )
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import STOPPED
+from hamgr.scheduler.state.work import Work
 
 
 def apply(work: Work) -> None:

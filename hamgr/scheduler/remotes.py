@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from hamgr.cib import model
 from hamgr.scheduler import actions, fencing, nodes
-from hamgr.scheduler.state import O_OPTIONAL, STOPPED, Act, NodeRt, Rsc, Work
+from hamgr.scheduler.state.action import O_OPTIONAL, Act
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import STOPPED
+from hamgr.scheduler.state.work import Work
 
 
 def _primitives(resource: model.Resource | None) -> list[model.Primitive]:

@@ -36,17 +36,10 @@ from hamgr.scheduler.op_records import (
     is_probe,
     masked_probe,
 )
-from hamgr.scheduler.state import (
-    PROMOTED,
-    STARTED,
-    STOPPED,
-    UNKNOWN,
-    UNPROMOTED,
-    NodeRt,
-    OnFail,
-    Rsc,
-    Work,
-)
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, STARTED, STOPPED, UNKNOWN, UNPROMOTED, OnFail
+from hamgr.scheduler.state.work import Work
 
 
 class Replay:

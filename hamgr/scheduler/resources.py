@@ -9,18 +9,10 @@ from hamgr.cib import durations, model, rules, scores
 from hamgr.cib.scores import INFINITY
 from hamgr.cib.xml import is_true
 from hamgr.scheduler import behavior, remotes
-from hamgr.scheduler.state import (
-    PROMOTED,
-    ROLES_BY_NAME,
-    STARTED,
-    UNKNOWN,
-    CloneData,
-    Needs,
-    NodeRt,
-    Rsc,
-    Variant,
-    Work,
-)
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import CloneData, Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, ROLES_BY_NAME, STARTED, UNKNOWN, Needs, Variant
+from hamgr.scheduler.state.work import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:

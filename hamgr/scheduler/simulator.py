@@ -11,7 +11,10 @@ from hamgr.cib.model import Cib, NodeState
 from hamgr.cib.records import dataclass, replace
 from hamgr.scheduler import actions, status
 from hamgr.scheduler.engine import effective_time
-from hamgr.scheduler.state import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, NodeRt, Rsc, Work
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED
+from hamgr.scheduler.state.work import Work
 from hamgr.scheduler.transition import Action, Transition
 
 TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation

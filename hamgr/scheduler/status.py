@@ -9,7 +9,7 @@ from __future__ import annotations
 from hamgr.cib import durations, model, rules
 from hamgr.cib.xml import is_true
 from hamgr.scheduler import failures, nodes, recorded, remotes, resources
-from hamgr.scheduler.state import Options, Work
+from hamgr.scheduler.state.work import Options, Work
 
 
 def read_options(cib: model.Cib, now: int) -> Options:

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from hamgr.scheduler import actions
-from hamgr.scheduler.state import (
-    OPTIONAL,
-    PROMOTED,
-    ROLE_NAMES,
-    RUNNABLE,
-    STARTED,
-    STOPPED,
-    UNPROMOTED,
-    Act,
-    NodeRt,
-    Rsc,
-    Variant,
-    Work,
-)
+from hamgr.scheduler.state.action import OPTIONAL, RUNNABLE, Act
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, ROLE_NAMES, STARTED, STOPPED, UNPROMOTED, Variant
+from hamgr.scheduler.state.work import Work
 from hamgr.scheduler.transition import SummaryLine
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import

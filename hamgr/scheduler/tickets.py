@@ -7,15 +7,10 @@ from __future__ import annotations
 
 from hamgr.cib import model
 from hamgr.scheduler import fencing, placement
-from hamgr.scheduler.state import (
-    PROMOTED,
-    ROLES_BY_NAME,
-    STARTED,
-    UNKNOWN,
-    Rsc,
-    TicketRt,
-    Work,
-)
+from hamgr.scheduler.state.constraint import TicketRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import PROMOTED, ROLES_BY_NAME, STARTED, UNKNOWN
+from hamgr.scheduler.state.work import Work
 
 
 def unpack_constraint(work: Work, constraint: model.TicketConstraint, sets: tuple[model.ResourceSet, ...]) -> None:

@@ -6,16 +6,10 @@ Implements "Unfencing" of Pacemaker Explained, for fence devices that provide it
 from __future__ import annotations
 
 from hamgr.scheduler import actions, fencing
-from hamgr.scheduler.state import (
-    O_IMPLIES_FIRST,
-    O_IMPLIES_THEN_ON_NODE,
-    O_OPTIONAL,
-    O_SAME_NODE,
-    Act,
-    NodeRt,
-    Rsc,
-    Work,
-)
+from hamgr.scheduler.state.action import O_IMPLIES_FIRST, O_IMPLIES_THEN_ON_NODE, O_OPTIONAL, O_SAME_NODE, Act
+from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.work import Work
 
 
 def unfenced(node: NodeRt) -> bool:

@@ -9,17 +9,12 @@ from functools import cmp_to_key
 
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import actions, colocation, placement
-from hamgr.scheduler.state import (
-    O_LOAD,
-    OPTIONAL,
-    Act,
-    Colocation,
-    NodeRt,
-    NodeScores,
-    Rsc,
-    Variant,
-    Work,
-)
+from hamgr.scheduler.state.action import O_LOAD, OPTIONAL, Act
+from hamgr.scheduler.state.constraint import Colocation
+from hamgr.scheduler.state.node import NodeRt, NodeScores
+from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.vocabulary import Variant
+from hamgr.scheduler.state.work import Work
 
 
 def compare_capacities(a: NodeRt, b: NodeRt) -> int:

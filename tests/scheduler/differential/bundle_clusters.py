@@ -18,7 +18,8 @@ from scheduler.differential.plan import FENCE_AGENT
 from hamgr.cib.digest import op_digest
 from hamgr.cib.xml import load_xml
 from hamgr.scheduler import engine, resources
-from hamgr.scheduler.state import Replica, Rsc, Work
+from hamgr.scheduler.state.resource import Replica, Rsc
+from hamgr.scheduler.state.work import Work
 
 UUID = "6a5ce7d4-0000-4000-8000-000000000001"
 OK, ERROR, NOT_INSTALLED, NOT_RUNNING, PROMOTED = 0, 1, 5, 7, 8

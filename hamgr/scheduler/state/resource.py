@@ -1,0 +1,300 @@
+"""A resource during one run of the scheduler; what only clones have, and what only bundles have."""
+
+from __future__ import annotations
+
+from hamgr.cib.scores import INFINITY
+from hamgr.scheduler.state.vocabulary import STOPPED, UNKNOWN, Needs, Variant
+
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from hamgr.cib import model
+    from hamgr.scheduler.behavior import Behavior
+    from hamgr.scheduler.state.action import Act
+    from hamgr.scheduler.state.constraint import Colocation, LocationRt, TicketRt
+    from hamgr.scheduler.state.node import NodeRt, NodeScores
+
+
+class Rsc:
+    """A resource (or instance, or collection) during one run of the scheduler."""
+
+    __slots__ = (
+        "action_list",
+        "actions",
+        "allocating",
+        "allow_migrate",
+        "allowed",
+        "assigned_to",
+        "behavior",
+        "blocked",
+        "bundle",
+        "children",
+        "clone",
+        "clone_name",
+        "colocated",
+        "container",
+        "counts",
+        "critical",
+        "dangling_migrations",
+        "discovery",
+        "exclusive_discovery",
+        "failed",
+        "failure_ignored",
+        "failure_timeout_ms",
+        "fence_device",
+        "fillers",
+        "history_id",
+        "id",
+        "is_bundle_connection",
+        "is_remote_node",
+        "known_on",
+        "locations",
+        "lock_node",
+        "lock_time",
+        "maintenance",
+        "managed",
+        "merging",
+        "meta",
+        "meta_sets",
+        "migration_threshold",
+        "multiple_active",
+        "needs",
+        "needs_unfencing",
+        "next_role",
+        "notify",
+        "notify_phases",
+        "ordered",
+        "orphan",
+        "orphan_container_filler",
+        "own_params",
+        "params_cache",
+        "parent",
+        "partial_migration_source",
+        "partial_migration_target",
+        "pending_node",
+        "pending_task",
+        "primitive",
+        "priority",
+        "promotable",
+        "provisional",
+        "reload",
+        "remote_reconnect_ms",
+        "restart_type_restart",
+        "role",
+        "running_on",
+        "sort_index",
+        "start_pending",
+        "starting",
+        "stickiness",
+        "stop_required",
+        "stop_unexpected",
+        "stopping",
+        "tickets",
+        "unique",
+        "utilization",
+        "variant",
+        "with_dependents",
+        "with_primaries",
+    )
+
+    def __init__(self, rsc_id: str, variant: int, parent: Rsc | None) -> None:
+        self.id = rsc_id
+        self.history_id = rsc_id  # the name that histories use: without ":N" for anonymous instances
+        self.clone_name = ""  # the name that a history gave to an instance of an anonymous clone
+        self.variant = variant
+        self.parent = parent
+        self.children: list[Rsc] = []
+        self.notify_phases: dict[str, Any] = {}
+        self.primitive: model.Primitive | None = None
+        self.behavior: Behavior
+        self.meta: dict[str, str] = {}
+        self.meta_sets: tuple[model.NvSet, ...] = ()
+        self.own_params: tuple[model.NvSet, ...] = ()
+        self.params_cache: dict[NodeRt | None, dict[str, str]] = {}
+        self.utilization: dict[str, int] = {}
+        # configuration
+        self.priority = 0
+        self.stickiness = 0
+        self.migration_threshold = INFINITY
+        self.failure_timeout_ms = 0
+        self.multiple_active = "stop_start"
+        self.restart_type_restart = False
+        self.needs = Needs.NOTHING
+        self.needs_unfencing = False
+        self.unique = True
+        self.notify = False
+        self.promotable = False
+        self.critical = True
+        self.allow_migrate = False
+        self.fence_device = False
+        self.is_remote_node = False
+        self.is_bundle_connection = False
+        self.remote_reconnect_ms = 0
+        self.container: Rsc | None = None
+        self.fillers: list[Rsc] = []
+        # state
+        self.managed = True
+        self.blocked = False
+        self.maintenance = False
+        self.orphan = False
+        self.orphan_container_filler = False
+        self.failed = False
+        self.stop_required = False  # failed in a way that needs a stop (Pacemaker's pe_rsc_stop)
+        self.failure_ignored = False
+        self.start_pending = False
+        self.stopping = False
+        self.starting = False
+        self.reload = False
+        self.stop_unexpected = False
+        self.role = STOPPED
+        self.next_role = UNKNOWN
+        self.running_on: list[NodeRt] = []
+        self.known_on: dict[NodeRt, bool] = {}
+        self.pending_task = ""
+        self.pending_node: NodeRt | None = None
+        self.partial_migration_source: NodeRt | None = None
+        self.partial_migration_target: NodeRt | None = None
+        self.dangling_migrations: list[NodeRt] = []
+        self.lock_node: NodeRt | None = None
+        self.lock_time = 0
+        # placement
+        self.allowed: NodeScores = {}
+        self.discovery: dict[NodeRt, str] = {}  # never or exclusive, by node
+        self.exclusive_discovery = False
+        self.provisional = True
+        self.allocating = False
+        self.merging = False
+        self.assigned_to: NodeRt | None = None
+        self.sort_index = 0
+        self.with_primaries: list[Colocation] = []  # colocations of which this is the dependent
+        self.with_dependents: list[Colocation] = []  # colocations of which this is the primary
+        self.locations: list[LocationRt] = []
+        self.tickets: list[TicketRt] = []
+        # clones
+        self.clone: CloneData | None = None
+        self.bundle: BundleData | None = None
+        self.counts: dict[NodeRt, int] = {}  # instances of this clone assigned to each node
+        # groups
+        self.ordered = True
+        self.colocated = True
+        # actions
+        self.actions: dict[str, list[Act]] = {}  # by operation key
+        self.action_list: list[Act] = []
+
+    def __repr__(self) -> str:
+        return f"<rsc {self.id}>"
+
+    def top(self) -> Rsc:
+        """The outermost collection that holds this resource (Pacemaker's uber parent; a bundle counts as the top)."""
+        rsc = self
+        while rsc.parent is not None and rsc.parent.variant != Variant.BUNDLE:
+            rsc = rsc.parent
+        return rsc
+
+    def top_with_bundle(self) -> Rsc:
+        """The outermost collection, a bundle included."""
+        rsc = self
+        while rsc.parent is not None:
+            rsc = rsc.parent
+        return rsc
+
+    def is_clone(self) -> bool:
+        return self.variant == Variant.CLONE
+
+    def in_bundle(self) -> bool:
+        """Whether this is a part of a bundle (the bundle itself is not)."""
+        return self.variant != Variant.BUNDLE and self.top_with_bundle().variant == Variant.BUNDLE
+
+    def leaves(self) -> Iterator[Rsc]:
+        """The primitives in this resource."""
+        if not self.children:
+            if self.variant == Variant.PRIMITIVE:
+                yield self
+            return
+        for child in self.children:
+            yield from child.leaves()
+
+    def location(self, current: bool) -> NodeRt | None:
+        """Where a resource is (``current``) or will be; None also when that is more than one node."""
+        if self.variant == Variant.PRIMITIVE:
+            if not current:
+                return self.assigned_to
+            return self.running_on[0] if len(self.running_on) == 1 else None
+        nodes = dict.fromkeys(
+            node
+            for leaf in self.leaves()
+            for node in (leaf.running_on if current else (leaf.assigned_to,))
+            if node is not None
+        )
+        return next(iter(nodes)) if len(nodes) == 1 else None
+
+    def current_node(self) -> NodeRt | None:
+        """The node to regard a resource as active on: the source of a partial migration, or else one that is well."""
+        if len(self.running_on) < 2 or self.variant != Variant.PRIMITIVE:
+            return self.running_on[0] if self.running_on else None
+        if self.partial_migration_source in self.running_on:
+            return self.partial_migration_source
+        if self.partial_migration_source is None and self.needs != Needs.FENCING:
+            for node in self.running_on:
+                if node.online and not node.unclean:
+                    return node
+        return self.running_on[0]
+
+
+class CloneData:
+    """What only clones have."""
+
+    __slots__ = (
+        "clone_max",
+        "clone_node_max",
+        "config",
+        "interleave",
+        "merged_promotion",
+        "ordered",
+        "promoted_max",
+        "promoted_node_max",
+        "total",
+    )
+
+    def __init__(self, config: model.Clone) -> None:
+        self.config = config
+        self.clone_max = 0
+        self.clone_node_max = 1
+        self.promoted_max = 0
+        self.promoted_node_max = 0
+        self.interleave = False
+        self.ordered = False
+        self.total = 0
+        self.merged_promotion = False
+
+
+class Replica:
+    """One container of a bundle with what belongs to it."""
+
+    __slots__ = ("address", "child", "container", "ip", "node", "remote")
+
+    def __init__(self, container: Rsc, address: str, child: Rsc | None) -> None:
+        self.container = container
+        self.address = address
+        self.child = child  # the instance of the contained primitive
+        self.ip: Rsc | None = None
+        self.remote: Rsc | None = None  # the connection to the guest node in the container
+        self.node: NodeRt | None = None  # that guest node
+
+    def parts(self) -> list[Rsc]:
+        """All resources of the replica, in the order in which people are told about them."""
+        return [part for part in (self.ip, self.container, self.remote, self.child) if part is not None]
+
+
+class BundleData:
+    """What only bundles have."""
+
+    __slots__ = ("child", "config", "replicas", "replicas_per_host")
+
+    def __init__(self, config: model.Bundle, replicas_per_host: int) -> None:
+        self.config = config
+        self.replicas_per_host = replicas_per_host
+        self.replicas: list[Replica] = []
+        self.child: Rsc | None = None  # the clone of the contained primitive

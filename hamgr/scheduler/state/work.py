@@ -1,0 +1,110 @@
+"""The whole working state of one run, and the cluster options it goes by."""
+
+from __future__ import annotations
+
+from hamgr.scheduler.transition import Reason
+
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from hamgr.cib import model
+    from hamgr.scheduler.state.action import Act, Ordering
+    from hamgr.scheduler.state.constraint import Colocation, LocationRt
+    from hamgr.scheduler.state.node import NodeRt, NodeScores
+    from hamgr.scheduler.state.resource import Rsc
+
+
+class Options:
+    """Cluster options, with Pacemaker's defaults."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.values = values
+        self.fencing = True
+        self.startup_fencing = True
+        self.symmetric = True
+        self.quorum_policy = "stop"
+        self.stop_orphans = True
+        self.stop_orphan_actions = True
+        self.stop_all = False
+        self.maintenance = False
+        self.concurrent_fencing = False
+        self.remove_after_stop = False
+        self.startup_probes = True
+        self.placement = "default"
+        self.stonith_action = "reboot"
+        self.have_watchdog = False
+        self.priority_fencing_delay_ms = 0
+        self.shutdown_lock = False
+        self.shutdown_lock_limit_s = 0
+        self.enable_unfencing = False
+        self.start_failure_is_fatal = True
+        self.health_strategy = "none"
+
+
+class Work:
+    """The whole working state of one run."""
+
+    def __init__(self, cib: model.Cib, now: int, options: Options) -> None:
+        self.cib = cib
+        self.now = now  # seconds since the epoch
+        self.options = options
+        self.quorum = cib.have_quorum
+        self.nodes: list[NodeRt] = []
+        self.nodes_by_name: dict[str, NodeRt] = {}
+        self.nodes_by_id: dict[str, NodeRt] = {}
+        self.resources: list[Rsc] = []
+        self.by_id: dict[str, Rsc] = {}
+        self.by_history: dict[str, list[Rsc]] = {}
+        self.have_stonith_resource = False
+        self.have_remote_nodes = False
+        self.tickets: dict[str, model.Ticket] = {}
+        self.colocations: list[Colocation] = []
+        self.locations: list[LocationRt] = []
+        self.orderings: list[Ordering] = []
+        self.actions: list[Act] = []
+        self.singletons: dict[str, list[Act]] = {}  # actions that belong to no resource, by key
+        self.last_action_id = 0
+        self.stop_needed: list[Rsc] = []
+        self.param_check: list[tuple[Any, ...]] = []
+        self.failed: list[Any] = []
+        self.legacy_fail_counts = False  # kept by resource, not by operation
+        self.histories: dict[str, dict[str, model.ResourceHistory]] = {}  # by node's name and history id
+        self.expired_recurring: set[int] = set()  # id() of records to be rescheduled: their failure has expired
+        self.warnings: dict[str, None] = {}  # each one once, in the order in which they were found
+        self.reasons: list[Reason] = []
+        self.explain = False  # whether each step of a score leaves its reason, too
+
+    def next_id(self) -> int:
+        self.last_action_id += 1
+        return self.last_action_id
+
+    def warn(self, text: str) -> None:
+        self.warnings[text] = None
+
+    def because(self, code: str, rsc: Rsc | None = None, node: NodeRt | None = None, **data: str | int) -> None:
+        """Leave the reason for a decision."""
+        self.reasons.append(Reason(code, rsc.id if rsc else "", node.name if node else "", data))
+
+    def constrained(self, name: str) -> Rsc | None:
+        """The resource that a constraint names.
+
+        The name of a clone's member stands for the clone, once a history has tied it to an instance; before that, it
+        stands for nothing.
+        """
+        rsc = self.by_id.get(name)
+        if rsc is None:
+            tied = (leaf for top in self.resources for leaf in top.leaves() if leaf.clone_name == name)
+            rsc = next((leaf.top() for leaf in tied), None)
+        return rsc
+
+    def scores_changed(self, code: str, rsc: Rsc, before: NodeScores, **data: str | int) -> None:
+        """Leave the reason for which a resource's scores are no longer as they were."""
+        for node, score in rsc.allowed.items():
+            if before.get(node) != score:
+                self.because(code, rsc, node, before=before.get(node, node.weight), score=score, **data)
+
+    def node(self, name: str) -> NodeRt | None:
+        """A node by its name or id."""
+        return self.nodes_by_name.get(name) or self.nodes_by_id.get(name)
