@@ -249,7 +249,7 @@ def _intent(record: FenceRecord, seen: Seen) -> Step:
 
 
 def _cut(record: FenceRecord, seen: Seen) -> Step:
-    reachable = tuple(pod for pod in record.pods if _pod(seen, pod).present and _pod(seen, pod).active)
+    reachable = tuple(pod for pod in record.pods if _pod(seen, pod).active)
     return Act(Effect.CUT_CLIENTS, pods=reachable) if reachable else _advance(record)
 
 
@@ -292,11 +292,11 @@ def _in_another_boot(record: FenceRecord, seen: Seen) -> bool:
 
 
 def _delete(record: FenceRecord, seen: Seen) -> Step:
-    back = tuple(_pod(seen, pod) for pod in record.pods if _pod(seen, pod).replaced_by is not None)
-    for pod in back:
+    found = tuple(_pod(seen, pod) for pod in record.pods)
+    for pod in found:
         if pod.foreign and not record.proofs:
             return Fail(reason("foreign-pod", pod=str(pod.replaced_by), pv="", node=record.target.node))
-    new = tuple(pod.replaced_by for pod in back if pod.replaced_by is not None and not pod.foreign)
+    new = tuple(pod.replaced_by for pod in found if pod.replaced_by is not None and not pod.foreign)
     new = tuple(pod for pod in new if pod.uid not in {known.uid for known in record.pods})
     if new:
         return Adopt(pods=new)
@@ -383,7 +383,7 @@ def _taint(record: FenceRecord, seen: Seen) -> Step:
 
 def _release(record: FenceRecord, seen: Seen) -> Step:
     held = tuple(volume for volume in record.volumes if volume.volume.unique_name in seen.node.in_use)
-    if not held or not seen.node.exists:
+    if not held:
         return _advance(record)
     let_go = tuple(volume for volume in held if volume.pv in seen.unmounted)
     if let_go:
@@ -399,11 +399,6 @@ def _recover(record: FenceRecord, seen: Seen) -> Step:
     if record.level.action != "reboot" or seen.powered_on:
         return _advance(record)
     return Act(Effect.POWER_ON)
-
-
-def _done(record: FenceRecord, seen: Seen) -> Step:
-    del seen
-    return Advance(Phase.DONE)
 
 
 def _pod(seen: Seen, pod: PodRef) -> PodSeen:
@@ -425,5 +420,4 @@ _RULES: Mapping[Phase, Rule] = {
     Phase.PROVED: _proved,
     Phase.RELEASE: _release,
     Phase.RECOVER: _recover,
-    Phase.DONE: _done,
 }

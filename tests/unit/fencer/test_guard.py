@@ -47,14 +47,25 @@ def test_doubt_about_ourselves_is_all_that_holds_an_operators_order_back() -> No
 
 
 def test_a_storm_counts_other_nodes_within_the_interval_once() -> None:
-    past = (PastFence("n2", 10.0), PastFence("n2", 20.0), PastFence("n3", 301.0), PastFence("n1", 5.0))
+    past = (PastFence("n2", 10.0), PastFence("n2", 20.0), PastFence("n3", 300.0), PastFence("n1", 5.0))
     assert may_fence(replace(FINE, past=past), LIMITS) is None
 
 
 def test_a_loop_backs_off_longer_each_time_and_ends() -> None:
-    three = tuple(PastFence("n1", 61.0 + number) for number in range(3))
+    three = tuple(PastFence("n1", 60.0 + number) for number in range(3))
     assert may_fence(replace(FINE, past=three), LIMITS) is None
+    early = may_fence(replace(FINE, past=(*three[1:], PastFence("n1", 59.5))), LIMITS)
+    assert early is not None
+    assert early.data["retry_in"] == pytest.approx(0.5)
     four = (*three, PastFence("n1", 90.0))
     why = may_fence(replace(FINE, past=four), LIMITS)
     assert why is not None
-    assert why.data["retry_in"] == pytest.approx(120.0 - 61.0)
+    assert why.data["retry_in"] == pytest.approx(120.0 - 60.0)
+
+
+def test_fences_of_more_than_an_hour_ago_make_no_loop() -> None:
+    past = (PastFence("n1", 10.0), PastFence("n1", 3599.0), PastFence("n1", 3600.0), PastFence("n1", 7000.0))
+    assert may_fence(replace(FINE, past=past), LIMITS) is None
+    recent = may_fence(replace(FINE, past=(*past, PastFence("n1", 3500.0))), LIMITS)
+    assert recent is not None
+    assert (recent.code, recent.data["count"]) == ("fence-loop", 3)

@@ -23,7 +23,7 @@ from hamgr.fencer.machine import (
     after_trouble,
     next_step,
 )
-from hamgr.fencer.reasons import reason
+from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import Outcome, Phase, PodRef, Proof, Target
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.fencer.unfence import not_back
@@ -97,11 +97,11 @@ def test_detach_ends_with_a_proof_only_when_the_attachment_is_gone() -> None:
 
 def test_an_attachment_that_came_back_is_deleted_as_well() -> None:
     record = a_record(phase=Phase.DETACH)
-    again = AttachmentSeen("va-uid-2", "csi-va", attached=True)
-    step = next_step(record, seen(None, again))
-    assert step == Adopt(volumes=(replace(DISK, attachment_uid="va-uid-2"),))
-    adopted = replace(record, volumes=(replace(DISK, attachment_uid="va-uid-2"),))
-    assert isinstance(next_step(adopted, seen(None, again)), Act)
+    again = AttachmentSeen("va-uid-2", "csi-other", attached=True)
+    disk = replace(DISK, attachment="csi-other", attachment_uid="va-uid-2")
+    assert next_step(record, seen(None, again)) == Adopt(volumes=(disk,))
+    adopted = replace(record, volumes=(disk,))
+    assert next_step(adopted, seen(None, again)) == Act(Effect.DELETE_ATTACHMENT, volumes=(disk,))
 
 
 def test_no_detach_while_a_pod_that_came_back_would_have_it_attached_again() -> None:
@@ -117,6 +117,8 @@ def test_an_attachment_without_the_attachers_finalizer_proves_nothing() -> None:
     assert step.why.code == "attachment-unguarded"
     never_attached = next_step(record, seen(None, replace(ATTACHED, guarded=False, attached=False)))
     assert isinstance(never_attached, Act)
+    proved_off = a_record(Level.NODE, phase=Phase.DETACH, proofs=(PROOF,))
+    assert isinstance(next_step(proved_off, seen(None, replace(ATTACHED, guarded=False))), Act)
 
 
 def test_what_was_never_attached_is_proved_as_such() -> None:
@@ -126,7 +128,10 @@ def test_what_was_never_attached_is_proved_as_such() -> None:
     assert [proof.kind for proof in step.proofs] == ["not-attached"]
     without = next_step(a_record(phase=Phase.DETACH, volumes=()), seen())
     assert isinstance(without, Advance)
-    assert [proof.kind for proof in without.proofs] == ["no-volume"]
+    assert [(proof.kind, "pod default/db-n1" in proof.observed) for proof in without.proofs] == [("no-volume", True)]
+    nothing = next_step(a_record(phase=Phase.DETACH, pods=(), volumes=()), seen())
+    assert isinstance(nothing, Advance)
+    assert [("no pod of ours" in proof.observed) for proof in nothing.proofs] == [True]
 
 
 def test_the_volume_leaves_volumes_in_use_only_after_the_proof() -> None:
@@ -139,6 +144,20 @@ def test_the_volume_leaves_volumes_in_use_only_after_the_proof() -> None:
         if Phase.TAINT in plan:
             assert plan.index(Phase.TAINT) > plan.index(Phase.PROVED)
             assert plan.index(Phase.DELETE) < plan.index(Phase.DETACH)
+
+
+@pytest.mark.parametrize(
+    ("level", "until_the_proof", "afterwards"),
+    [
+        (Level.STOP, "intent cut stop", ""),
+        (Level.VOLUME, "intent cut delete detach", "release"),
+        (Level.NODE, "intent cut isolate", "taint delete detach release recover"),
+        (Level.WATCHDOG, "intent cut isolate", "taint delete detach release"),
+        (Level.MANUAL, "intent cut isolate", "taint delete detach release"),
+    ],
+)
+def test_nothing_that_only_a_proof_allows_comes_before_it(level: Level, until_the_proof: str, afterwards: str) -> None:
+    assert " ".join(machine.PLANS[level]) == " ".join(f"{until_the_proof} proved {afterwards} done".split())
 
 
 def test_release_takes_only_our_volume() -> None:
@@ -193,6 +212,9 @@ def test_no_taint_on_a_ready_node_and_none_twice() -> None:
     assert next_step(record, seen(node=tainted)) == Advance(Phase.DELETE)
     assert next_step(record, seen(node=NodeSeen(exists=False))) == Advance(Phase.DELETE)
     assert next_step(record, seen(node=NodeSeen(uid="another", ready=None))) == Advance(Phase.DELETE)
+    unknown = replace(record, node_uid="")
+    assert next_step(unknown, seen(node=NodeSeen(uid="node-uid", ready=None))) == Act(Effect.TAINT)
+    assert next_step(unknown, seen(node=NodeSeen(exists=False))) == Advance(Phase.DELETE)
 
 
 @pytest.mark.parametrize(("boot", "step"), [("boot-1", Act(Effect.TAINT)), ("boot-2", Advance(Phase.DELETE))])
@@ -225,7 +247,7 @@ def test_what_proved_an_earlier_boot_off_proves_nothing_of_the_next() -> None:
     why = reason("node-restarted", node="n1", boot_id="boot-2")
     for level in (Level.WATCHDOG, Level.MANUAL):
         after = after_failure(a_record(LevelConfig(level, attempts=3), Level.WATCHDOG, proofs=(PROOF,)), why, 1.0)
-        assert (after.outcome, after.proofs) == (Outcome.FAILED, ())
+        assert (after.outcome, after.ended_at, after.proofs) == (Outcome.FAILED, 1.0, ())
     device = LevelConfig(Level.NODE, ("d",), attempts=2)
     again = after_failure(a_record(device, Level.WATCHDOG, proofs=(PROOF,)), why, 1.0)
     assert (again.outcome, again.level_index, again.attempt) == (Outcome.PENDING, 0, 2)
@@ -233,9 +255,9 @@ def test_what_proved_an_earlier_boot_off_proves_nothing_of_the_next() -> None:
     assert after_failure(again, why, 2.0).outcome is Outcome.FAILED
 
 
-@pytest.mark.parametrize("boot", ["boot-1", ""])
-def test_a_node_that_has_not_reported_another_boot_stays_off(boot: str) -> None:
-    record = a_record(Level.NODE, phase=Phase.DELETE, proofs=(PROOF,))
+@pytest.mark.parametrize(("fenced", "boot"), [("boot-1", "boot-1"), ("boot-1", ""), ("", "boot-1")])
+def test_a_node_that_has_not_reported_another_boot_stays_off(fenced: str, boot: str) -> None:
+    record = a_record(Level.NODE, phase=Phase.DELETE, proofs=(PROOF,), boot_id=fenced)
     node = NodeSeen(uid="node-uid", boot_id=boot, ready=True)
     assert next_step(record, seen(PRESENT, node=node)) == Act(Effect.DELETE_POD, pods=(POD,))
 
@@ -279,6 +301,9 @@ def test_waiting_beyond_the_time_out_fails_the_level_but_not_a_proved_fence() ->
     assert isinstance(failed, Fail)
     assert failed.why.code == "timeout"
     assert "has not confirmed the detach of pv-1 from n1" in str(failed.why)
+    in_the_end = next_step(record, seen(None, AttachmentSeen(), level_s=10.0))
+    assert isinstance(in_the_end, Advance)
+    assert [proof.kind for proof in in_the_end.proofs] == ["detached"]
     proved = a_record(LevelConfig(Level.MANUAL, timeout_s=10.0), phase=Phase.DETACH, proofs=(PROOF,))
     assert isinstance(next_step(proved, seen(None, leaving, level_s=99.0, phase_s=1.0)), Wait)
     late = next_step(proved, seen(None, leaving, level_s=99.0, phase_s=machine.RELEASE_PATIENCE_S))
@@ -321,11 +346,35 @@ def test_after_a_failure_comes_the_next_attempt_then_the_next_level_then_the_end
         ("volume", 2, "timeout"),
         ("manual", 1, "not-confirmed"),
     ]
+    assert [(step.code, step.at, step.data) for step in end.steps] == [
+        ("timeout", 1.0, dict(why.data)),
+        ("timeout", 2.0, dict(why.data)),
+        ("not-confirmed", 3.0, {"node": "n1"}),
+    ]
 
 
-def test_a_failure_that_no_retry_cures_goes_to_the_next_level_at_once() -> None:
+@pytest.mark.parametrize(
+    "why",
+    [
+        reason("driver-not-listed", driver="d", pv="p"),
+        reason("driver-does-not-attach", driver="d", pv="p"),
+        reason("volume-unprovable", volume="v", pod="default/db-n1", kind="nfs"),
+        reason("foreign-pod", pod="default/web", pv="p", node="n1"),
+        reason("attachment-unguarded", name="csi-va"),
+        reason("no-pod", node="n1"),
+        reason("stop-unproved", pod="default/db-n1"),
+        reason("no-device", node="n1"),
+        reason("unknown-device", device="d"),
+        reason("no-self-fence", node="n1"),
+        reason("promise-gone", node="n1"),
+        reason("node-renews", node="n1"),
+        reason("not-confirmed", node="n1"),
+    ],
+    ids=lambda why: why.code,
+)
+def test_a_failure_that_no_retry_cures_goes_to_the_next_level_at_once(why: Reason) -> None:
     record = a_record(LevelConfig(Level.VOLUME, attempts=5), Level.MANUAL)
-    after = after_failure(record, reason("driver-not-listed", driver="d", pv="p"), 1.0)
+    after = after_failure(record, why, 1.0)
     assert (after.level_index, after.attempt) == (1, 1)
 
 
