@@ -111,7 +111,7 @@ class FenceStatus:
 
     id: str
     target: str  # node, or pod as NAMESPACE/NAME
-    outcome: str = "pending"  # pending, succeeded, failed
+    outcome: str = "pending"  # pending, succeeded, failed, superseded
     action: str = "reboot"  # off, reboot, on; "release" for a fence of volumes alone
     level: str = ""  # volume, node, watchdog, manual, stop
     reason: str = ""

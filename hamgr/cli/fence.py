@@ -16,7 +16,7 @@ from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.fencetools import devices, history, test, topology
 from hamgr.cli.group import target
-from hamgr.cli.render import render_step
+from hamgr.cli.render import render_how, render_step
 from hamgr.fencer.records import FenceRecord
 from hamgr.fencer.telling import as_status
 from hamgr.store.store import Store
@@ -181,13 +181,13 @@ class _Shower:
 
 
 def _conclude(record: FenceStatus) -> None:
-    level = f" by level {record.level}" if record.level else ""
-    took = f" in {record.took_s:.1f} s" if record.took_s is not None else ""
-    click.echo(f"{record.target}: {record.outcome}{level}{took}")
+    click.echo(f"{record.target}: {record.outcome}{render_how(record)}")
     if record.proof:
         click.echo(f"proof: {record.proof}")
     if record.error:
         click.echo(f"hamgr: the fence of {record.target} failed: {record.error}", err=True)
+    if record.outcome == "superseded":
+        click.echo(f"hamgr: the fence of {record.target} was not carried through: {record.steps[-1].detail}", err=True)
 
 
 def _plan(answer: Mapping[str, Any], output: str) -> int:

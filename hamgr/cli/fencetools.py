@@ -14,7 +14,7 @@ from hamgr.cli.asking import ask
 from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
-from hamgr.cli.render import render_step, render_time
+from hamgr.cli.render import render_how, render_step, render_time
 from hamgr.fencer.history import FENCES, records_of
 from hamgr.fencer.records import FenceRecord
 from hamgr.fencer.telling import as_status
@@ -90,9 +90,8 @@ def test(ctx: click.Context, device: str, output: str) -> int:
 
 def render_fence(fence: FenceStatus, zone: tzinfo | None = None) -> Iterator[str]:
     """One fence in full."""
-    took = f" in {fence.took_s:.1f} s" if fence.took_s is not None else ""
-    level = f" by level {fence.level}" if fence.level else ""
-    yield f"{render_time(fence.started_at, zone)}  {fence.action} of {fence.target}: {fence.outcome}{level}{took}"
+    how = render_how(fence)
+    yield f"{render_time(fence.started_at, zone)}  {fence.action} of {fence.target}: {fence.outcome}{how}"
     yield f"  id {fence.id}, asked for by {fence.requested_by}, done by {fence.executed_by} (token {fence.token})"
     if fence.reason:
         yield f"  why: {fence.reason}"

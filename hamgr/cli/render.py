@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, tzinfo
 from typing import NamedTuple
 
@@ -34,9 +34,9 @@ def render_status(doc: StatusDoc, *, led: bool = True, full: bool = False, zone:
         ("Node Attributes:", _attributes(doc.nodes) if full else ()),
         ("Migration Summary:", _failcounts(doc) if full else ()),
         ("Failed Resource Actions:", (_failed_action(entry, zone) for entry in doc.failed)),
-        ("Failed Fencing Actions:", _fences(doc, "failed", full, zone)),
-        ("Pending Fencing Actions:", _fences(doc, "pending", full, zone)),
-        ("Fencing History:", _fences(doc, "succeeded", full, zone)),
+        ("Failed Fencing Actions:", _fences(doc, ("failed",), full, zone)),
+        ("Pending Fencing Actions:", _fences(doc, ("pending",), full, zone)),
+        ("Fencing History:", _fences(doc, ("succeeded", "superseded"), full, zone)),
         ("Negative Location Constraints:", _bans(doc)),
         ("Tickets:", (f"{ticket.id}\t{'granted' if ticket.granted else 'revoked'}" for ticket in doc.tickets)),
         ("Self-Fencing:", _self_fencing(doc.nodes)),
@@ -292,9 +292,9 @@ def _failed_action(entry: FailedAction, zone: tzinfo | None) -> str:
     return f"{entry.resource} {interval}{entry.task} on {entry.node} returned '{result}'{status}{reason}{at}{took}"
 
 
-def _fences(doc: StatusDoc, outcome: str, full: bool, zone: tzinfo | None) -> Iterator[str]:
-    matching = [fence for fence in doc.fencing if fence.outcome == outcome]
-    shown = matching if full or outcome == "pending" else matching[:_FENCES_SHOWN]
+def _fences(doc: StatusDoc, outcomes: Collection[str], full: bool, zone: tzinfo | None) -> Iterator[str]:
+    matching = [fence for fence in doc.fencing if fence.outcome in outcomes]
+    shown = matching if full or "pending" in outcomes else matching[:_FENCES_SHOWN]
     for fence in shown:
         yield "\n".join(_fence(fence, zone))
     if len(shown) < len(matching):
@@ -302,21 +302,28 @@ def _fences(doc: StatusDoc, outcome: str, full: bool, zone: tzinfo | None) -> It
 
 
 def _fence(fence: FenceStatus, zone: tzinfo | None) -> Iterator[str]:
-    level = f" by level {fence.level}" if fence.level else ""
-    took = f" in {fence.took_s:.1f} s" if fence.took_s is not None else ""
-    verb = {"succeeded": "successful", "failed": "FAILED", "pending": "pending"}.get(fence.outcome, fence.outcome)
+    verb = {"succeeded": "successful", "failed": "FAILED"}.get(fence.outcome, fence.outcome)
     at = f" at {render_time(fence.started_at, zone)}" if fence.started_at else ""
-    yield f"{fence.action} of {fence.target} {verb}{level}{took}{at}"
+    yield f"{fence.action} of {fence.target} {verb}{render_how(fence)}{at}"
     asked = f" for {fence.requested_by}" if fence.requested_by else ""
     why = f": {fence.reason}" if fence.reason else ""
     if fence.executed_by:
         yield f"      {fence.executed_by} (token {fence.token}){asked}{why}"
-    for step in fence.steps if fence.outcome != "succeeded" else ():
+    shown = {"succeeded": 0, "superseded": 1}.get(fence.outcome, len(fence.steps))
+    for step in fence.steps[len(fence.steps) - shown :]:
         yield "      " + render_step(step.at_s, step.step, step.detail)
     if fence.proof:
         yield f"      proof: {fence.proof}"
     if fence.error:
         yield f"      error: {fence.error}"
+
+
+def render_how(fence: FenceStatus) -> str:
+    """By which level, and in what time; a superseded fence was at it for so long."""
+    by, within = ("at", "after") if fence.outcome == "superseded" else ("by", "in")
+    level = f" {by} level {fence.level}" if fence.level else ""
+    took = f" {within} {fence.took_s:.1f} s" if fence.took_s is not None else ""
+    return f"{level}{took}"
 
 
 def render_step(at_s: float, step: str, detail: str) -> str:

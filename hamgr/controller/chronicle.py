@@ -69,9 +69,11 @@ class Chronicle:
         shown = as_status(record)
         if record.outcome is Outcome.SUCCEEDED:
             text = f"{shown.target} fenced by level {shown.level} in {shown.took_s:g} s: {shown.proof}"
+        elif record.outcome is Outcome.SUPERSEDED:
+            text = f"the fence of {shown.target} by level {shown.level} has ended: {shown.steps[-1].detail}"
         else:
             text = f"{shown.target} could not be fenced: {shown.error}"
-        level = "warning" if record.outcome is Outcome.SUCCEEDED else "error"
+        level = "error" if record.outcome is Outcome.FAILED else "warning"
         self.tell("fence", text, level=level, node=record.target.node, fence=record.id)
 
 

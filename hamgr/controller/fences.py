@@ -19,7 +19,7 @@ from hamgr.fencer.history import surplus
 from hamgr.fencer.plan import Plan
 from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
-from hamgr.fencer.topology import FencingConfig, Level, LevelConfig
+from hamgr.fencer.topology import Delay, FencingConfig, Level, LevelConfig
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +34,12 @@ class FencerPort(Protocol):
         requested_by: str,
         levels: Sequence[LevelConfig] | None = None,
         confirmation: Confirmation | None = None,
+        earlier: Sequence[FenceRecord] = (),
     ) -> FenceRecord: ...
 
-    def resume(self, record: FenceRecord) -> bool: ...
+    def resume(self, record: FenceRecord, superseded_by: str = "") -> bool: ...
+
+    def supersede(self, fence_id: str, by: str) -> None: ...
 
     def plan(self, target: Target, levels: Sequence[LevelConfig] | None = None) -> Plan: ...
 
@@ -56,7 +59,11 @@ class Ended:
     target: str
     node: str
     pods_of: tuple[str, ...] | None
-    succeeded: bool
+    outcome: Outcome
+
+    @property
+    def succeeded(self) -> bool:
+        return self.outcome is Outcome.SUCCEEDED
 
 
 class Fences:
@@ -101,9 +108,10 @@ class Fences:
             self._watch_devices()
         for trouble in self._unusable:
             log.error("fence_device_unusable", error=trouble)
+        superseded = _superseded(self._records.values())
         for record in self._pending_resume:
             log.info("fence_resumed", id=record.id, node=record.target.node, phase=str(record.phase))
-            self._fencer.resume(record)
+            self._fencer.resume(record, superseded.get(record.id, ""))
         self._pending_resume = []
 
     def _watch_devices(self) -> None:
@@ -180,10 +188,19 @@ class Fences:
         return record
 
     def confirm(self, node: str, why: Reason, confirmation: Confirmation) -> FenceRecord:
-        """Take an operator's word that a node is off."""
-        levels = self._config.levels_named(node, Level.MANUAL)
-        record = self._fencer.fence(self._describe(node), why, confirmation.user, levels, confirmation=confirmation)
+        """Take an operator's word that a node is off, at once, and in place of any fence of it that is under way.
+
+        As in Pacemaker the word completes what is pending. An older fence that went on could switch the node off, or
+        take its volumes, after the operator has brought it back.
+        """
+        levels = tuple(replace(level, delay=Delay()) for level in self._config.levels_named(node, Level.MANUAL))
+        earlier = [record for record in self.running if record.target.node == node]
+        target = self._describe(node)
+        record = self._fencer.fence(target, why, confirmation.user, levels, confirmation, tuple(earlier))
         self._records[record.id] = record
+        for older in earlier:
+            for fencer in self._fencers if older.id != record.id else ():
+                fencer.supersede(older.id, record.id)
         return record
 
     def plan(self, target: Target, levels: tuple[LevelConfig, ...] = ()) -> Plan:
@@ -211,11 +228,10 @@ class Fences:
         if record.outcome is Outcome.PENDING or (before is not None and before.outcome is not Outcome.PENDING):
             return None
         node, pods = record.target.node, record.target.pods
-        succeeded = record.outcome is Outcome.SUCCEEDED
         if pods is None:
-            return Ended(node, node, None, succeeded)
+            return Ended(node, node, None, record.outcome)
         told = ", ".join(f"{namespace}/{name}" for namespace, name in pods)
-        return Ended(told, node, tuple(name.removesuffix(f"-{node}") for _, name in pods), succeeded)
+        return Ended(told, node, tuple(name.removesuffix(f"-{node}") for _, name in pods), record.outcome)
 
     def cleared(self, node: str) -> bool:
         """Whether a fenced node was seen to be back, rid of what it was fenced for."""
@@ -241,3 +257,19 @@ class Fences:
         ended = [record for record in self._records.values() if record.outcome is not Outcome.PENDING]
         for old in surplus(ended, self._config.keep_history):
             del self._records[old]
+
+
+def _superseded(records: Iterable[FenceRecord]) -> dict[str, str]:
+    """The fences under way that a later word about their node has superseded: each with the word's fence.
+
+    records: oldest first. A leader that took the word may have died before those fences had ended.
+    """
+    found: dict[str, str] = {}
+    under_way: list[FenceRecord] = []
+    for record in records:
+        if record.confirmation is not None and record.target.pods is None:
+            node = record.target.node
+            found |= {older.id: record.id for older in under_way if older.target.node == node and older.id not in found}
+        if record.outcome is Outcome.PENDING:
+            under_way.append(record)
+    return found

@@ -34,7 +34,7 @@ from hamgr.controller.views import Views
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import OpResult
 from hamgr.fencer.reasons import Reason
-from hamgr.fencer.records import Confirmation, FenceRecord, Target
+from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.scheduler import schedule
 from hamgr.scheduler.state.work import Options
@@ -210,6 +210,8 @@ class Term:
         if ended is None:
             return
         self._chronicle.tell_fence(record)
+        if ended.outcome is Outcome.SUPERSEDED:
+            return  # who waits for it waits for the fence that has taken its place
         course = self._course
         waiting = () if course is None or ended.pods_of is not None else course.fences_of(ended.node)
         if ended.succeeded:
@@ -234,7 +236,7 @@ class Term:
                 self.recorded.settle_fence(node, last.id)
                 continue
             log.info("fence_settled", fence=last.id, node=node)
-            self._apply_fence(Ended(node, node, None, succeeded=True), detached=True)
+            self._apply_fence(Ended(node, node, None, Outcome.SUCCEEDED), detached=True)
 
     def _apply_fence(self, ended: Ended, *, detached: bool) -> None:
         node = ended.node

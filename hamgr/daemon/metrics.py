@@ -70,7 +70,7 @@ def cluster_metrics(document: StatusDoc) -> Iterator[Metric]:
     yield running
     yield failed
     fences = GaugeMetricFamily("hamgr_fences", "Fences in the history that is kept.", labels=["outcome"])
-    for outcome in ("succeeded", "failed", "pending"):
+    for outcome in ("succeeded", "failed", "pending", "superseded"):
         fences.add_metric([outcome], float(sum(fence.outcome == outcome for fence in document.fencing)))
     yield fences
 

@@ -15,7 +15,7 @@ from hamgr.fencer.plan import Plan, plan
 from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import Confirmation, FenceRecord, NotOurs, Outcome, Phase, Target, new_record
 from hamgr.fencer.report import report
-from hamgr.fencer.runner import Run, Stopped, Surroundings
+from hamgr.fencer.runner import Run, Stopped, Superseded, Surroundings
 from hamgr.fencer.topology import FencingConfigError, LevelConfig
 
 log = structlog.get_logger(__name__)
@@ -37,6 +37,7 @@ class Fencer:
         self._reports = ThreadPoolExecutor(1, thread_name_prefix="fence events")
         self._lock = threading.Lock()
         self._active: dict[str, FenceRecord] = {}
+        self._superseded: dict[str, str] = {}  # active fence: the one that has taken its place
 
     def fence(
         self,
@@ -45,13 +46,15 @@ class Fencer:
         requested_by: str,
         levels: Sequence[LevelConfig] | None = None,
         confirmation: Confirmation | None = None,
+        earlier: Sequence[FenceRecord] = (),
     ) -> FenceRecord:
-        """Begin a fence; returns its record at once. `levels`: in order, or None for the node's topology.
+        """Begin a fence; returns its record at once. `levels`: in order, or None for the node's topology. `earlier`:
+        fences whose place it takes (see `supersede`); what they have found is fenced by this one as well.
 
         When a fence that covers the target is under way, that one's record is returned and nothing new begins.
         """
         chosen = tuple(levels) if levels else self._around.config.levels_for(target.node)
-        record = new_record(target, why, requested_by, chosen, confirmation=confirmation)
+        record = new_record(target, why, requested_by, chosen, confirmation=confirmation).going_on_from(earlier)
         with self._lock:
             for running in self._active.values():
                 if _covers(running, record):
@@ -60,16 +63,27 @@ class Fencer:
         self._submit(record)
         return record
 
-    def resume(self, record: FenceRecord) -> bool:
-        """Go on with a fence that another process began. False: it has ended, or is under way here already."""
+    def resume(self, record: FenceRecord, superseded_by: str = "") -> bool:
+        """Go on with a fence that another process began, if only to end it as superseded by that other fence.
+
+        False: it has ended, or is under way here already.
+        """
         if record.outcome is not Outcome.PENDING:
             return False
         with self._lock:
             if record.id in self._active:
                 return False
             self._active[record.id] = record
+            if superseded_by:
+                self._superseded[record.id] = superseded_by
         self._submit(record)
         return True
+
+    def supersede(self, fence_id: str, by: str) -> None:
+        """Have a fence that is under way here end before its next effect, because fence `by` has taken its place."""
+        with self._lock:
+            if fence_id in self._active:
+                self._superseded[fence_id] = by
 
     def active(self) -> list[FenceRecord]:
         """The fences under way in this process, in the order of their beginning."""
@@ -120,8 +134,12 @@ class Fencer:
             self._forget(record.id)
 
     def _run(self, record: FenceRecord) -> None:
+        run = Run(self._following(), record)
         try:
-            Run(self._following(), record).to_the_end()
+            try:
+                run.to_the_end()
+            except Superseded as by:
+                run.end_superseded(str(by))
         except NotOurs as error:
             log.warning("fence_left_to_next_leader", fence=record.id, reason=str(error))
         except Stopped:
@@ -144,7 +162,11 @@ class Fencer:
             if record.outcome is not Outcome.PENDING or (record.phase is Phase.CUT and not record.tried):
                 self._report(record)
 
-        return replace(self._around, on_change=on_change)
+        return replace(self._around, on_change=on_change, superseded_by=self._superseded_by)
+
+    def _superseded_by(self, fence_id: str) -> str:
+        with self._lock:
+            return self._superseded.get(fence_id, "")
 
     def _report(self, record: FenceRecord) -> None:
         """Kubernetes Events, in a thread of their own: a fence never waits for a courtesy."""
@@ -156,11 +178,14 @@ class Fencer:
     def _forget(self, fence_id: str) -> None:
         with self._lock:
             self._active.pop(fence_id, None)
+            self._superseded.pop(fence_id, None)
 
 
 def _covers(running: FenceRecord, wanted: FenceRecord) -> bool:
     """Whether the fence under way does all that the new one would, by no other levels."""
     if running.target.node != wanted.target.node or running.levels != wanted.levels:
+        return False
+    if wanted.confirmation is not None and running.confirmation is None:
         return False
     if running.target.pods is None:
         return True

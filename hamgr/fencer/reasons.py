@@ -57,6 +57,7 @@ _TEXTS = {
     "taint-not-needed": "node {node} still counts as Ready, where no out-of-service taint may be put: its volumes are "
     "detached one by one",
     "release-late": "not released in time: {waiting}",
+    "superseded": "fence {fence} has taken its place: somebody has confirmed that {node} is off",
     # the guard
     "etcd-stale": "our view of etcd is {seconds:.1f} s old: we are the suspect",
     "api-stale": "our view of the Kubernetes API is {seconds:.1f} s old: we are the suspect",

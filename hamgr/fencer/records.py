@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
@@ -41,6 +41,7 @@ class Outcome(StrEnum):
     PENDING = "pending"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    SUPERSEDED = "superseded"  # an operator's word that the node is off took its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,18 @@ class FenceRecord:
         """Whether a kubelet's report of that boot is no news of a node that is off: it is of the boot that was fenced,
         or of one before. Boot ids never come again."""
         return boot_id == self.boot_id or (boot_id != "" and boot_id == self.target.outdated_boot_id)
+
+    def going_on_from(self, earlier: Sequence[FenceRecord]) -> FenceRecord:
+        """With what earlier fences have found, whose place this one takes: their pods may be deleted already, and then
+        nothing else tells which disks those had."""
+        pods = {pod.uid: pod for record in (*earlier, self) for pod in record.pods}
+        volumes = {volume.pv: volume for record in (*earlier, self) for volume in record.volumes}
+        return replace(self, pods=tuple(pods.values()), volumes=tuple(volumes.values()))
+
+    def superseded(self, by: str, at: float) -> FenceRecord:
+        """Ended, because the fence of that id has taken its place."""
+        noted = self.noted("superseded", at, fence=by, node=self.target.node)
+        return replace(noted, outcome=Outcome.SUPERSEDED, ended_at=at)
 
     def noted(self, code: str, at: float, **data: Any) -> FenceRecord:
         """With one more thing that was noticed."""

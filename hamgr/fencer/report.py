@@ -38,4 +38,7 @@ def _told(record: FenceRecord) -> tuple[str, str, str]:
     if record.outcome is Outcome.FAILED:
         failures = "; ".join(f"{item.level}: {render(item.code, item.data)}" for item in record.tried)
         return "FencingFailed", f"could not be fenced ({record.reason}): {failures}", "Warning"
+    if record.outcome is Outcome.SUPERSEDED:
+        by = record.steps[-1]
+        return "FencingSuperseded", f"no longer being fenced ({record.reason}): {render(by.code, by.data)}", "Normal"
     return "Fencing", f"being fenced: {record.reason}", "Warning"

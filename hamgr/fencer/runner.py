@@ -55,6 +55,10 @@ class Stopped(Exception):
     """This process is to let go of its fences."""
 
 
+class Superseded(Exception):
+    """Another fence, whose id is the argument, has taken the place of this one."""
+
+
 class Means(Protocol):
     """How a level of the node as a whole finds out, or brings about, that the node is off."""
 
@@ -79,6 +83,7 @@ class Surroundings:
     unmounted(node, pv): whether the hamgrd on that node has proved that the volume is mounted there no more.
     kubelet_lives(node, within_s): whether the node's kubelet has shown life within the last so many seconds; asking
         makes it find out.
+    superseded_by(fence): the fence that has taken the place of that one; empty: none.
     stopping: set to have all runs end between two steps.
     """
 
@@ -94,6 +99,7 @@ class Surroundings:
     promise_stands: Callable[[Target], bool] = lambda _target: True
     unmounted: Callable[[str, str], bool] = lambda _node, _pv: False
     kubelet_lives: Callable[[str, float], bool] = lambda _node, _within_s: False
+    superseded_by: Callable[[str], str] = lambda _fence: ""
     clock: Callable[[], float] = time.monotonic
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -111,7 +117,10 @@ class Run:
         self._begin_level()
 
     def to_the_end(self) -> FenceRecord:
-        """Drive the fence until it has ended. Raises NotOurs, Stopped: then it is for somebody else to go on."""
+        """Drive the fence until it has ended. Raises NotOurs, Stopped: then it is for somebody else to go on.
+
+        Raises Superseded between any two effects: then `end_superseded` is to be called.
+        """
         resumed = self.record.discovered
         self.record = replace(self.record, executed_by=self._around.me)
         if resumed:
@@ -120,6 +129,11 @@ class Run:
         while self.record.outcome is Outcome.PENDING:
             self._one_round()
         return self.record
+
+    def end_superseded(self, by: str) -> None:
+        """Put on record that the fence has ended because another one has taken its place. Raises NotOurs, Stopped."""
+        self.record = self.record.superseded(by, time.time())
+        self._save()
 
     def _begin_level(self) -> None:
         now = self._around.clock()
@@ -148,7 +162,7 @@ class Run:
                 self._hold_back()
             seen = self._look()
             self._take(machine.next_step(self.record, seen), seen)
-        except (NotOurs, Stopped):
+        except (NotOurs, Stopped, Superseded):
             raise
         except Unavailable as error:
             self._take_trouble(reason("kube-unavailable", error=error.message))
@@ -311,6 +325,12 @@ class Run:
             raise Stopped
         if not self._around.records.still_ours():
             raise NotOurs("the leadership is not ours any more")
+        self._check_not_superseded()
+
+    def _check_not_superseded(self) -> None:
+        by = self._around.superseded_by(self.record.id)
+        if by and self.record.outcome is Outcome.PENDING:
+            raise Superseded(by)
 
     def _save(self) -> None:
         while True:
@@ -332,5 +352,8 @@ class Run:
             log.exception("fence_listener_failed", fence=self.record.id)
 
     def _rest(self, seconds: float) -> None:
-        if self._around.stopping.wait(seconds):
-            raise Stopped
+        while seconds > 0:
+            if self._around.stopping.wait(min(seconds, LONGEST_PAUSE_S)):
+                raise Stopped
+            seconds -= LONGEST_PAUSE_S
+            self._check_not_superseded()

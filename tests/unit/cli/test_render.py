@@ -225,6 +225,18 @@ def test_failed_and_pending_fences_show_their_steps():
     assert "      error: timeout" in text
 
 
+def test_a_superseded_fence_is_history_with_what_took_its_place():
+    steps = (FenceStep("node: isolate", 0.1, "switching"), FenceStep("node: isolate", 31.5, "fence f3 has its place"))
+    superseded = fence(1, outcome="superseded", level="node", proof="", took_s=31.5, steps=steps)
+    text = render_status(replace(DOC, fencing=(superseded,)))
+    assert (
+        "Fencing History:\n"
+        "  * reboot of n2 superseded at level node after 31.5 s\n"
+        "      n1 (token 17) for hamgr: node n2 fell silent\n"
+        "       31.50 s  node: fence f3 has its place\n"
+    ) in text + "\n"
+
+
 def test_a_long_history_is_cut_short_unless_asked_for():
     doc = replace(DOC, fencing=tuple(fence(number) for number in range(8)))
     assert render_status(doc).count("reboot of n2 successful") == 5

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from fixtures.term_world import World
+from fixtures.term_world import FILE, World
 
+from hamgr.controller.membership import Standing
 from hamgr.controller.operator import Operator, Refusal
 from hamgr.fencer.reasons import reason
+from hamgr.fencer.records import FenceRecord
 from hamgr.store.requests import Request
 
 STALE = reason("api-stale", seconds=7.0)
@@ -109,3 +111,92 @@ def test_a_level_that_somebody_names_is_tried_though_the_node_is_being_fenced_by
     assert first == again != named
     by_levels = [[str(level.level) for level in record.levels] for record in world.fencer.running.values()]
     assert by_levels == [["volume"], ["node"]]
+
+
+def the_fence(world: World) -> FenceRecord:
+    (record,) = world.fencer.running.values()
+    return record
+
+
+def lost_and_being_fenced(world: World) -> FenceRecord:
+    """n1 is lost, and the fence that the transition waits for is under way."""
+    world.settle()
+    world.lose("n1")
+    world.until(lambda: bool(world.fencer.running))
+    return the_fence(world)
+
+
+def test_a_word_ends_the_fence_that_is_under_way_and_the_transition_goes_on_with_it() -> None:
+    world = World()
+    older = lost_and_being_fenced(world)
+    confirm(world)
+    (word,) = [record for record in world.fencer.running.values() if record.confirmation]
+    assert world.fencer.superseded == {older.id: word.id}
+    course = world.term.course
+    assert course is not None
+    (waiting,) = course.fences_of("n1")
+    world.end_superseded()
+    assert waiting in course.walk.in_flight  # it did not fail: the word is what it waits for now
+    assert f"the fence of n1 by level volume has ended: fence {word.id}" in world.told[-1][1]
+    world.fenced(word)
+    assert waiting not in course.walk.in_flight
+    assert not course.walk.failed
+    assert world.term.recorded.standing("n1") is Standing.FENCED
+    world.settle()
+    assert world.violations == []
+
+
+def test_a_word_that_cannot_be_carried_out_leaves_the_node_to_be_fenced_anew() -> None:
+    world = World()
+    older = lost_and_being_fenced(world)
+    confirm(world)
+    world.end_superseded()
+    world.fenced(the_fence(world), succeeded=False)
+    world.until(lambda: bool(world.fencer.running))
+    anew = the_fence(world)
+    assert (anew.confirmation, anew.levels) == (None, older.levels)
+
+
+def test_the_next_leader_ends_what_a_word_has_superseded() -> None:
+    """The one that took the word died at once."""
+    world = World()
+    older = lost_and_being_fenced(world)
+    confirm(world)
+    (word,) = [record for record in world.fencer.running.values() if record.confirmation]
+    world.lead()
+    assert set(world.fencer.running) == {older.id, word.id}
+    assert world.fencer.superseded == {older.id: word.id}
+    world.settle()
+    assert {FenceRecord.from_json(value).outcome for value in world.fences.values()} == {"superseded", "succeeded"}
+    assert world.violations == []
+
+
+def test_a_fence_that_somebody_orders_after_the_word_is_not_superseded_by_it() -> None:
+    world = World()
+    older = lost_and_being_fenced(world)
+    confirm(world)
+    ask(world, level="node")
+    (ordered,) = [record for record in world.fencer.running.values() if record.levels[0].level == "node"]
+    assert set(world.fencer.superseded) == {older.id}
+    world.lead()
+    assert set(world.fencer.superseded) == {older.id}
+    assert ordered.id in world.fencer.running
+
+
+def test_the_fence_of_another_node_goes_on() -> None:
+    world = World()
+    world.settle()
+    ask(world, target="n2")
+    world.lose("n1")
+    world.advance()
+    confirm(world)
+    assert world.fencer.superseded == {}
+
+
+def test_a_word_is_not_held_back() -> None:
+    """The delay of level manual is for the race of fences; somebody who has looked waits for nothing."""
+    world = World(text=FILE + "fencing: {levels: [{level: manual, delay: 1h}]}\n")
+    lost_and_being_fenced(world)
+    confirm(world)
+    delays = {bool(record.confirmation): record.level.delay.seconds(0.0) for record in world.fencer.running.values()}
+    assert delays == {False: 3600.0, True: 0.0}
