@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hamgr.fencer.reasons import reason
-from hamgr.fencer.records import FenceRecord, Outcome, Proof, Target, VolumeRef
+from hamgr.fencer.records import FenceRecord, Outcome, Proof, Target, Tried, VolumeRef
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.sandbox import kvapp
 from hamgr.sandbox.campaign.audits import (
@@ -138,6 +138,21 @@ def test_a_start_needs_the_last_holder_to_be_proved_gone(proof: str) -> None:
 def test_what_may_have_begun_or_not_ended_counts_as_running(doubt: str) -> None:
     moments = [Moment(doubt, "n1"), Moment("started", "n2")]
     assert rules(Evidence(CRASH, kvapp.Audit(), moments=moments)) == [START_UNPROVED]
+
+
+def test_a_row_tells_what_each_level_of_a_fence_failed_of() -> None:
+    assert str(SEEN) == "n1 by volume, succeeded: the scheduler asked for it: n1 fell silent"
+    tried = (
+        Tried("node", 1, "device-unproved", {"device": "switch", "node": "n1", "state": "on"}),
+        Tried("node", 2, "node-restarted", {"node": "n1", "boot_id": "b2"}),
+    )
+    failed = replace(FENCE, outcome=Outcome.FAILED, proofs=(), tried=tried)
+    assert str(replace(SEEN, record=failed)) == (
+        "n1 by volume, failed: the scheduler asked for it: n1 fell silent; "
+        "node (attempt 1): device-unproved (fence device switch does not confirm that node n1 is off (it says on)); "
+        "node (attempt 2): node-restarted "
+        "(node n1 has started again (boot id b2) after it was proved off, and may run its pods again)"
+    )
 
 
 def test_what_is_left_behind_is_found() -> None:

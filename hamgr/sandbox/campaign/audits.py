@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hamgr.fencer.reasons import render
 from hamgr.fencer.records import FenceRecord, Outcome
 from hamgr.sandbox import kvapp
 from hamgr.sandbox.campaign.schedule import Fault, may_cost
@@ -38,6 +39,16 @@ class FenceSeen:
     record: FenceRecord
     standings: Mapping[str, str]
     tokens: frozenset[int]
+
+    def __str__(self) -> str:
+        """How it ended, and of each level that failed the code and the sentence."""
+        record = self.record
+        ended = f"{record.target.node} by {record.level.level}, {record.outcome}: {record.reason}"
+        failures = (
+            f"{tried.level} (attempt {tried.attempt}): {tried.code} ({render(tried.code, tried.data)})"
+            for tried in record.tried
+        )
+        return "; ".join((ended, *failures))
 
 
 @dataclass(frozen=True, slots=True)

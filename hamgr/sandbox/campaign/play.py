@@ -108,10 +108,7 @@ class Play:
             stuck=stuck,
             holders_before=witness.holders,
         )
-        row.fences = [
-            f"{seen.record.target.node} by {seen.record.level.level}, {seen.record.outcome}: {seen.record.reason}"
-            for seen in evidence.fences
-        ]
+        row.fences = [str(seen) for seen in evidence.fences]
         row.findings = judge(evidence)
 
     def _read_log_when_whole(self, witness: Witness, client: KvClient) -> tuple[str, kvapp.Audit]:
