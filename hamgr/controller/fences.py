@@ -15,6 +15,7 @@ from hamgr.cib.config_fencing import Fencing
 from hamgr.controller.devicewatch import DeviceWatch
 from hamgr.controller.levels import fencing_config
 from hamgr.controller.returns import Returns
+from hamgr.fencer.devices import CLOUD
 from hamgr.fencer.history import surplus
 from hamgr.fencer.plan import Plan
 from hamgr.fencer.reasons import Reason
@@ -77,6 +78,7 @@ class Fences:
         allowed: Callable[[str, Iterable[FenceRecord]], Reason | None],
         doubt: Callable[[], Reason | None],
         describe: Callable[[str], Target],
+        boots: Callable[[str], Iterable[str]],
         returns: Returns,
     ) -> None:
         """Take over earlier leaders' records, and go on with the fences among them that have not ended.
@@ -85,6 +87,7 @@ class Fences:
         allowed: the guard's verdict on fencing a node now, given the history; None lets it begin.
         doubt: why our own view is not to be trusted now, which holds up operators' fences as well.
         describe: the node as a target, with its claims, boot id and self-fencing bound.
+        boots: the boots that a node is seen in now, by its hamgrd and by its kubelet.
         returns: who finds out whether a fenced node is back.
         """
         self._make_fencer = make_fencer
@@ -94,6 +97,7 @@ class Fences:
         self._allowed = allowed
         self.doubt = doubt
         self._describe = describe
+        self._boots = boots
         self._config = FencingConfig()
         self._unusable: list[str] = []
         self._device_watch: DeviceWatch | None = None
@@ -111,8 +115,15 @@ class Fences:
         superseded = _superseded(self._records.values())
         for record in self._pending_resume:
             log.info("fence_resumed", id=record.id, node=record.target.node, phase=str(record.phase))
-            self._fencer.resume(record, superseded.get(record.id, ""))
+            self._fencer.resume(self._as_seen_now(record), superseded.get(record.id, ""))
         self._pending_resume = []
+
+    def _as_seen_now(self, record: FenceRecord) -> FenceRecord:
+        """An earlier leader's fence, with the boots that its node is seen in now when a device will switch it off."""
+        devices = [self._config.devices[name] for name in record.level.devices if name in self._config.devices]
+        if all(device.agent == CLOUD for device in devices):  # it switches nothing off: its word may be about before
+            return record
+        return record.before_switching_off(self._boots(record.target.node))
 
     def _watch_devices(self) -> None:
         if self._device_watch is not None:

@@ -284,6 +284,7 @@ class Controller:
             allowed=lambda node, past: guard(node, past, office.term, store, means.cache, means.now()),
             doubt=lambda: self_doubt(store, means.cache),
             describe=lambda node: office.term.target(node),
+            boots=lambda node: (views.boot_id(node), views.reported_boot_id(node)),
             returns=returns,
         )
         chronicle = Chronicle(journal, EventLog(store, leadership), means.now)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from hamgr.controller.fences import Fences
 from hamgr.controller.membership import Limits, NodeView, Standing, judge_all
 from hamgr.controller.recorded import Recorded
 from hamgr.controller.views import Views
 from hamgr.executor.executor import Executor
+from hamgr.fencer.records import POWER_LEVELS
 
 _ASK_AGAIN_S = 1.0
 
@@ -58,7 +60,20 @@ class Roster:
         if self.views.late_s(node) is not None and (heard_s is None or heard_s > _ASK_AGAIN_S):
             self._executor.poke_node(node)
         renewed = self.shows_life(node) and not self._is_fencing(node)
-        return self.views.of(node, cleared=cleared, heard_s=heard_s, renewed=renewed)
+        view = self.views.of(node, cleared=cleared, heard_s=heard_s, renewed=renewed)
+        return replace(view, member=view.member and not self._is_of_a_fenced_boot(node))
+
+    def _is_of_a_fenced_boot(self, node: str) -> bool:
+        """Whether the member key of a node that was switched off is the one of that boot, though its kubelet reports
+        the next: the key stays until its lease runs out, and the node's new hamgrd waits for that. Taken for a member,
+        the node would be lost at that moment, and fenced again."""
+        member, fence = self.views.members.get(node), self._fences.last_of(node)
+        if member is None or fence is None or fence.level.level not in POWER_LEVELS:
+            return False
+        if self._recorded.standing(node) not in (Standing.FENCED, Standing.KUBELET):
+            return False
+        reported = self.views.reported_boot_id(node)
+        return reported != "" and fence.covers_boot(member.boot_id) and not fence.covers_boot(reported)
 
     def shows_life(self, node: str) -> bool:
         """Whether a node was heard of since it is down: a crashed one looks well in Kubernetes for most of a minute."""

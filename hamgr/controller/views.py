@@ -97,8 +97,7 @@ class Views:
             promise = Promise.from_json(self._promises.get(PROMISES + node))
         except ValueError:
             return None
-        obj = self.node_object(node)
-        reported = "" if obj is None else kube_nodes.boot_id(obj)
+        reported = self.reported_boot_id(node)
         if reported and reported == self.outdated_boot_id(node):
             reported = self._last_boot[node]
         return promise if reported in ("", promise.boot_id) else None
@@ -168,6 +167,10 @@ class Views:
         member = self.members.get(node)
         if member is not None:
             return member.boot_id
+        return self.reported_boot_id(node)
+
+    def reported_boot_id(self, node: str) -> str:
+        """The boot id as the kubelet reported it; empty when it did not."""
         obj = self.node_object(node)
         return "" if obj is None else kube_nodes.boot_id(obj)
 
@@ -177,6 +180,5 @@ class Views:
         Which boot is the later one is known by the order in which one node's members were seen in etcd, by nothing
         else: a report may be ahead of a member entry that has not run out yet.
         """
-        obj = self.node_object(node)
-        reported = "" if obj is None else kube_nodes.boot_id(obj)
+        reported = self.reported_boot_id(node)
         return reported if reported in self._ended_boots.get(node, ()) else ""

@@ -208,7 +208,8 @@ def after_failure(record: FenceRecord, why: Reason, at: float) -> FenceRecord:
     """The record with this failure noted: at the next attempt or level, or failed when there is none."""
     level = record.level
     tried = (*record.tried, Tried(level.level, record.attempt, why.code, why.data))
-    record = replace(record.noted(why.code, at, **why.data), tried=tried, phase=Phase.INTENT, proofs=())
+    record = record.noted(why.code, at, **why.data)
+    record = replace(record, tried=tried, phase=Phase.INTENT, proofs=(), ended_boots=())
     if why.code == "node-restarted":
         record = replace(record, boot_id="")  # the next attempt is about the boot that it finds
     if why.code == "node-restarted" and (level.level is not Level.NODE or record.attempt >= level.attempts):

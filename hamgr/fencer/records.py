@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
@@ -154,6 +154,7 @@ class FenceRecord:
     discovered: bool = False
     node_uid: str = ""
     boot_id: str = ""
+    ended_boots: tuple[str, ...] = ()  # see before_switching_off
     pods: tuple[PodRef, ...] = ()
     volumes: tuple[VolumeRef, ...] = ()
     proofs: tuple[Proof, ...] = ()
@@ -178,7 +179,18 @@ class FenceRecord:
     def covers_boot(self, boot_id: str) -> bool:
         """Whether a kubelet's report of that boot is no news of a node that is off: it is of the boot that was fenced,
         or of one before. Boot ids never come again."""
-        return boot_id == self.boot_id or (boot_id != "" and boot_id == self.target.outdated_boot_id)
+        return boot_id == self.boot_id or (
+            boot_id != "" and boot_id in (self.target.outdated_boot_id, *self.ended_boots)
+        )
+
+    def before_switching_off(self, boots: Iterable[str]) -> FenceRecord:
+        """With the boots that the node is seen in now, when a device is still to switch it off and to be read back:
+        what it will confirm is true of them as well. The same record after the proof, and at all other levels, whose
+        proofs are about the boot that the fence began with."""
+        if self.level.level is not Level.NODE or self.proofs:
+            return self
+        new = dict.fromkeys(boot for boot in boots if boot and not self.covers_boot(boot))
+        return replace(self, ended_boots=(*self.ended_boots, *new))
 
     def going_on_from(self, earlier: Sequence[FenceRecord]) -> FenceRecord:
         """With what earlier fences have found, whose place this one takes: their pods may be deleted already, and then
@@ -274,6 +286,7 @@ def _record(value: Mapping[str, Any]) -> FenceRecord:
         "tried": _many(Tried, plain.get("tried")),
         "steps": _many(StepTime, plain.get("steps")),
         "tokens": tuple(plain.get("tokens") or ()),
+        "ended_boots": tuple(plain.get("ended_boots") or ()),
         "confirmation": None if confirmation is None else Confirmation(**_known(Confirmation, confirmation)),
     }
     return FenceRecord(**plain)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +19,10 @@ from hamgr.kube.kubelets import Contact
 from hamgr.kube.nodes import LeaseAges
 from hamgr.kube.objects import LEASE
 from hamgr.scheduler.transition import Action, Transition
-from hamgr.store.values import Change, Entry
+from hamgr.store.values import Change, Entry, Snapshot
 
 ORDER = reason("operator", user="somebody")
+NO_MEMBERS = Snapshot("members/", 1, MappingProxyType({}))
 
 
 def settled() -> World:
@@ -352,29 +353,35 @@ def test_a_course_that_is_left_does_not_wait_for_the_first_answer_of_a_monitor()
 
 
 class Kubelet:
-    """The node is alive by its kubelet alone, whose Lease is renewed when a test says so."""
+    """A node's kubelet, alive in this boot, whose Lease is renewed when a test says so."""
 
-    def __init__(self, world: World, node: str, *, port: Contact | None = None) -> None:
+    def __init__(self, world: World, node: str, *, boot_id: str = "", port: Contact | None = None) -> None:
         self._ages = LeaseAges(clock=lambda: world.time)
         self._node = node
         self._renewals = 0
         self.renew()
         ready = {"type": "Ready", "status": "True"}
+        status = {"conditions": [ready], "nodeInfo": {"bootID": boot_id}}
         cache: Any = SimpleNamespace(
-            get=lambda _kind, name: {"metadata": {"name": name}, "status": {"conditions": [ready]}},
+            get=lambda _kind, name: {"metadata": {"name": name}, "status": status},
             seen_for_s=lambda _kind: self.seen_for_s,
         )
         self.seen_for_s = 1000.0
         kubelets: Any = SimpleNamespace(look=lambda _node: port, get_to_know=lambda _node: None)
-        members = world.etcd.snapshot("members/")
-        views = Views(members, cache, self._ages, lambda: world.time, kubelets=kubelets)
+        views = Views(NO_MEMBERS, cache, self._ages, lambda: world.time, kubelets=kubelets)
         world.term.roster.views = views
         for other in world.members:
             views.note([Change(f"members/{other}", Entry(world.members[other], 1, 1))])
-        views.note([Change(f"members/{node}", Entry(world.members[node] | {"leaving": True}, 2, 2))])
-        views.note([Change(f"members/{node}", None)])
+
+    @classmethod
+    def alone(cls, world: World, node: str, *, port: Contact | None = None) -> Kubelet:
+        """Of a node that is alive by it alone, its hamgrd having been stopped."""
+        kubelet = cls(world, node, port=port)
+        goodbye = Change(f"members/{node}", Entry(world.members[node] | {"leaving": True}, 2, 2))
+        world.term.views.note([goodbye, Change(f"members/{node}", None)])
         world.advance()
         assert world.term.recorded.standing(node) is Standing.KUBELET
+        return kubelet
 
     def renew(self) -> None:
         self._renewals += 1
@@ -385,12 +392,43 @@ class Kubelet:
         self._ages.observe(LEASE, "MODIFIED", lease, None)
 
 
+def test_a_node_that_was_switched_off_and_on_within_its_lease_is_not_fenced_for_the_end_of_that() -> None:
+    """The hamgrd of the new boot waits for that lease; what is there until then is the word of a dead one."""
+    world = settled()
+    (node,) = world.where("db")
+    record = world.term.fence_node(node, ORDER, "somebody", (LevelConfig(Level.NODE, ("switch",)),))
+    Kubelet(world, node, boot_id="boot-2")
+    world.fenced(replace(record, boot_id=f"boot-{node}"))
+    assert node in world.term.views.members
+    world.advance()
+    assert world.term.recorded.standing(node) in (Standing.FENCED, Standing.KUBELET)
+    world.lose(node)
+    world.advance()
+    assert world.term.recorded.standing(node) in (Standing.FENCED, Standing.KUBELET)
+    world.join(node)
+    world.term.views.note([Change(f"members/{node}", Entry(world.members[node] | {"boot_id": "boot-2"}, 3, 3))])
+    world.settle()
+    assert world.term.recorded.standing(node) is Standing.MEMBER
+    assert len(world.fences) == 1
+    assert world.violations == []
+
+
+def test_a_fenced_node_that_was_let_in_again_without_a_restart_is_a_member() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    record = world.term.fence_node(node, ORDER, "somebody", (LevelConfig(Level.WATCHDOG),))
+    Kubelet(world, node, boot_id=f"boot-{node}")
+    world.fenced(replace(record, boot_id=f"boot-{node}"))
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.MEMBER
+
+
 def test_a_lost_node_that_is_heard_of_again_before_it_may_be_fenced_is_back() -> None:
     """Else nodes without hamgrd stayed lost for ever after an outage that most of them shared, and the guard, which
     takes that for our own trouble, refused every fence from then on."""
     world = settled()
     (node,) = world.where("db")
-    kubelet = Kubelet(world, node)
+    kubelet = Kubelet.alone(world, node)
     world.refusals[node] = "most-nodes-bad"
     world.advance(26.0)
     world.advance()
@@ -421,7 +459,7 @@ def test_a_fence_that_goes_on_after_another_one_of_the_node_has_ended_holds_nobo
 def test_a_fence_that_has_begun_is_not_taken_back_by_a_sign_of_life() -> None:
     world = settled()
     (node,) = world.where("db")
-    kubelet = Kubelet(world, node)
+    kubelet = Kubelet.alone(world, node)
     world.advance(26.0)
     world.until(lambda: bool(world.fencer.running), rounds=5)
     kubelet.renew()
@@ -434,7 +472,7 @@ def test_a_fence_that_has_begun_is_not_taken_back_by_a_sign_of_life() -> None:
 def test_an_outage_of_the_api_server_is_not_held_against_kubelets() -> None:
     world = settled()
     (node,) = world.where("db")
-    kubelet = Kubelet(world, node)
+    kubelet = Kubelet.alone(world, node)
     kubelet.seen_for_s = 0.0
     world.advance(600.0)
     kubelet.seen_for_s = 24.0
@@ -448,7 +486,7 @@ def test_an_outage_of_the_api_server_is_not_held_against_kubelets() -> None:
 def test_a_database_that_answers_keeps_its_node_from_being_fenced_for_a_silent_kubelet() -> None:
     world = settled()
     (node,) = world.where("db")
-    Kubelet(world, node, port=Contact(False, 9.0))
+    Kubelet.alone(world, node, port=Contact(False, 9.0))
     assert world.executor.poked == []
     world.time += 13.0
     world.executor.heard[node] = 0.5

@@ -255,6 +255,24 @@ def test_what_proved_an_earlier_boot_off_proves_nothing_of_the_next() -> None:
     assert after_failure(again, why, 2.0).outcome is Outcome.FAILED
 
 
+def test_a_boot_that_was_seen_before_the_node_was_switched_off_is_over_as_well() -> None:
+    """The leader that was about to switch it off died, and the node had started again before the next one did it."""
+    begun = a_record(Level.NODE, phase=Phase.ISOLATE).before_switching_off(["boot-1", "boot-2", ""])
+    assert begun.ended_boots == ("boot-2",)
+    proved = replace(begun, phase=Phase.DELETE, proofs=(PROOF,))
+    assert next_step(proved, seen(PRESENT, node=BACK)) == Act(Effect.DELETE_POD, pods=(POD,))
+    back = not_back(replace(proved, outcome=Outcome.SUCCEEDED), BACK, ())
+    assert back is not None
+    assert back.code == "same-boot"
+    assert isinstance(next_step(proved, seen(PRESENT, node=replace(BACK, boot_id="boot-3"))), Fail)
+    assert proved.before_switching_off(["boot-3"]) == proved  # after the proof a new boot is a new start
+    for level in (Level.WATCHDOG, Level.MANUAL, Level.VOLUME):  # promises and words are about one boot
+        other = a_record(level, phase=Phase.ISOLATE)
+        assert other.before_switching_off(["boot-2"]) == other
+    failed = after_failure(begun, reason("device-failed", device="d", node="n1", error="no"), 1.0)
+    assert failed.ended_boots == ()  # nothing was switched off
+
+
 @pytest.mark.parametrize(("fenced", "boot"), [("boot-1", "boot-1"), ("boot-1", ""), ("", "boot-1")])
 def test_a_node_that_has_not_reported_another_boot_stays_off(fenced: str, boot: str) -> None:
     record = a_record(Level.NODE, phase=Phase.DELETE, proofs=(PROOF,), boot_id=fenced)

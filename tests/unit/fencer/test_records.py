@@ -32,6 +32,7 @@ def a_full_record() -> FenceRecord:
         target=Target("n1", (("default", "db-n1"),), (("default", "data"),), True, 4.0, 5.0, "boot-1"),
         phase=Phase.DETACH,
         discovered=True,
+        ended_boots=("boot-2",),
         proofs=(Proof("powered-off", "n1", "device pdu: off", "n2", 12.5, 77),),
         tried=(Tried("volume", 1, "timeout", {"level": "volume", "seconds": 1, "waiting": "x"}),),
         steps=(StepTime("node", "cut", 11.0, "device-failed", {"device": "pdu", "node": "n1", "error": "no"}),),
