@@ -28,7 +28,9 @@ fencing:
 def resumed(record: FenceRecord, boots: list[str]) -> FenceRecord:
     """What the fencer gets of an earlier leader's fence while the node is seen in these boots."""
     given: list[FenceRecord] = []
-    fencer: Any = SimpleNamespace(resume=lambda record, _by: given.append(record), monitor_devices=dict, close=lambda: None)
+    fencer: Any = SimpleNamespace(
+        resume=lambda record, _by: given.append(record), monitor_devices=dict, close=lambda: None
+    )
     fences = Fences(
         lambda _config: fencer,
         [record],
