@@ -148,7 +148,6 @@ def _locate(work: Work, rsc: Rsc, constraint: model.Location, role: str, score: 
         location.role = ROLES_BY_NAME.get(rule.role, UNKNOWN)
         if location.role == UNPROMOTED:
             location.role = UNKNOWN
-        _set_role(location, role)
 
 
 def _set_role(location: LocationRt, role: str) -> None:

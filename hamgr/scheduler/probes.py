@@ -96,7 +96,7 @@ def probe_primitive(work: Work, rsc: Rsc, node: NodeRt) -> bool:
         probe.target_rc = 0
     waiting = top if top.is_clone() else rsc
     # A probe that cannot run keeps what is inactive from starting, but stops nothing that is active.
-    blocks = not probe.flags & RUNNABLE and not waiting.running_on
+    blocks = not probe.flags & RUNNABLE and not rsc.running_on
     flags = O_OPTIONAL | (O_RUNNABLE_LEFT if blocks else 0)
     actions.new_ordering(work, rsc, "", probe, waiting, actions.key_of(waiting, "start"), None, flags)
     actions.new_ordering(work, rsc, "", probe, waiting, actions.key_of(waiting, "reload-agent"), None, O_OPTIONAL)
