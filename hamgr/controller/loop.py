@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -55,6 +55,7 @@ _TICK_S = 0.2
 _CAMPAIGN_S = 0.5
 _BATCH = 200
 _CLOSE_S = 2.0
+_GIVES_WAY_S = 3.0  # in which the others, who hear of a vacancy at once, have long been elected
 # Which agents' monitors have to look when an object of a kind has changed that names no resource.
 _WATCHERS = {VOLUME_ATTACHMENT: ("volume",), ENDPOINT_SLICE: ("service",)}
 
@@ -121,6 +122,8 @@ class Controller:
         self._era = 0  # events of an earlier term are dropped
         self._office: _Office | None = None
         self._campaigned_at = float("-inf")
+        self._gives_way_until = float("-inf")
+        self._left_to_others: set[str] = set()  # fences for which we gave way
         self._vacancy: Watch | None = None
         self._whole_since = self._looked_at = means.clock()
 
@@ -169,6 +172,9 @@ class Controller:
         for event in events:
             self._dispatch(office, event)
         office.term.advance()
+        if self._gives_way(office.term.fences.running):
+            self._step_down(hand_over=True)
+            return
         self._do_courtesies(office, news=bool(events) or office.term.course is not None)
 
     def _do_courtesies(self, office: _Office, *, news: bool) -> None:
@@ -220,7 +226,8 @@ class Controller:
         if self._vacancy is None:
             self._vacancy = self._leadership.watch_vacancy(lambda: self._events.put((0, Vacancy())))
         due = self._means.clock() - self._campaigned_at >= _CAMPAIGN_S
-        if not (vacant or due) or (self._blind() and not self._alone()):
+        giving_way = self._means.clock() < self._gives_way_until
+        if not (vacant or due) or ((self._blind() or giving_way) and not self._alone()):
             return
         self._campaigned_at = self._means.clock()
         if not vacant and self._means.store.get("leader") is not None:
@@ -230,12 +237,29 @@ class Controller:
             log.info("leading", node=self._settings.node, token=token.revision)
             self._era += 1
             try:
-                self._open()
+                records = EtcdRecords(self._means.store, self._leadership)
+                fences = records.load()
+                if self._gives_way(fences):
+                    self._leadership.resign()
+                    return
+                self._open(records, fences)
             except BaseException:
                 self._step_down()
                 self._leadership.resign()
                 raise
             self._means.on_leading(token)
+
+    def _gives_way(self, fences: Iterable[FenceRecord]) -> bool:
+        """Whether somebody else has to lead, since a device is about to switch this node off: who switches himself off
+        ends the fence one lease later than anybody else would. Once for each fence: another one may not be able to.
+        """
+        ours = {record.id for record in fences if record.switches_off(self._settings.node)} - self._left_to_others
+        if not ours or self._alone():
+            return False
+        log.warning("handing_over", why="this node is to be switched off")
+        self._left_to_others |= ours
+        self._gives_way_until = self._means.clock() + _GIVES_WAY_S
+        return True
 
     def _alone(self) -> bool:
         """Whether no other daemon could lead instead: then a blind leader is better than none."""
@@ -259,12 +283,11 @@ class Controller:
 
     # --- leading -----------------------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
+    def _open(self, records: EtcdRecords, past_fences: Sequence[FenceRecord]) -> None:
         """Begin a term: read everything, then watch what others write. What was begun is in `_office`, to be ended."""
         means, settings = self._means, self._settings
         store, leadership = means.store, self._leadership
         snapshots = {prefix: store.read(prefix) for prefix in (MEMBERS, GOODBYES, PROMISES, CONFIG, REQUESTS, STATE)}
-        records = EtcdRecords(store, leadership)
         returns = Returns(means.surroundings.kube, means.clock)
         journal = Journal(leadership)
         recorded = Recorded(journal)
@@ -280,7 +303,7 @@ class Controller:
         )
         fences = Fences(
             lambda config: means.fencer(config, records, self._on_fence, views.lost_for_s, views.kubelet_lives),
-            records.load(),
+            past_fences,
             allowed=lambda node, past: guard(node, past, office.term, store, means.cache, means.now()),
             doubt=lambda: self_doubt(store, means.cache),
             describe=lambda node: office.term.target(node),

@@ -192,6 +192,12 @@ class FenceRecord:
         new = dict.fromkeys(boot for boot in boots if boot and not self.covers_boot(boot))
         return replace(self, ended_boots=(*self.ended_boots, *new))
 
+    def switches_off(self, node: str) -> bool:
+        """Whether it is on record, and the next that it does may be to have that node switched off."""
+        if self.outcome is not Outcome.PENDING or self.proofs or not self.executed_by:
+            return False
+        return self.level.level is Level.NODE and self.target.pods is None and self.target.node == node
+
     def going_on_from(self, earlier: Sequence[FenceRecord]) -> FenceRecord:
         """With what earlier fences have found, whose place this one takes: their pods may be deleted already, and then
         nothing else tells which disks those had."""

@@ -146,7 +146,8 @@ class ScriptedFencer:
         threading.Thread(target=self._run, args=(record,)).start()
         return record
 
-    def resume(self, record: FenceRecord) -> bool:
+    def resume(self, record: FenceRecord, superseded_by: str = "") -> bool:
+        assert superseded_by == ""
         self._office.resumed.append(record.id)
         threading.Thread(target=self._run, args=(record,)).start()
         return True
@@ -155,10 +156,14 @@ class ScriptedFencer:
         level = levels[0].level if levels else Level.VOLUME
         return Plan(target.node, (LevelPlan(level, ("one step",), "a proof"),))
 
+    def monitor_devices(self) -> dict[str, str]:
+        return {}
+
     def close(self) -> None:
         self._closed.set()
 
     def _run(self, record: FenceRecord) -> None:
+        record = replace(record, executed_by="the fencer")
         try:
             self._save(record)
             verdict = self._office.verdict(record.target.node, self._closed)

@@ -44,6 +44,34 @@ def test_one_of_two_leads_and_the_other_takes_over_without_touching_what_runs(si
     wait_until(lambda: site.agent.called("monitor", "n1") > monitored + 2)
 
 
+BY_SWITCH = """
+fencing:
+  devices:
+    - {id: switch, agent: fence_x}
+  levels: [switch]
+"""
+
+
+def test_a_leader_whose_own_node_is_to_be_switched_off_leaves_that_to_another(site):
+    """Who switches himself off ends the fence one lease later than anybody else would."""
+    site.office.decide("n1", "wait")
+    site.whole(site.cluster + BY_SWITCH)
+    site.start("n2")
+    fence = site.ask("fence", {"target": "n1", "level": "", "anyway": False})["fence"]
+    wait_until(lambda: site.leader() == "n2")
+    wait_until(lambda: site.office.resumed == [fence])
+    site.office.decide("n1", "succeed")
+    wait_until(lambda: site.store.get(f"fences/{fence}").value["outcome"] == "succeeded")
+
+
+def test_a_leader_that_nobody_can_relieve_switches_its_own_node_off(site):
+    site.office.decide("n1", "wait")
+    site.whole(site.cluster + BY_SWITCH)  # the daemons of n2 and n3 do not campaign
+    fence = site.ask("fence", {"target": "n1", "level": "", "anyway": False})["fence"]
+    wait_until(lambda: site.office.resumed == [fence])
+    assert site.leader() == "n1"
+
+
 def test_a_leader_that_hung_changes_nothing_when_it_wakes(site):
     first = site.whole()
     site.start("n2")
