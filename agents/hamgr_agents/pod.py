@@ -36,6 +36,7 @@ from hamgr.kube.pods import (
     delete_gracefully,
     ended_cleanly,
     find,
+    has_ended,
     is_ours,
     is_parked,
     judge_pod,
@@ -324,11 +325,12 @@ class PodAgent(Agent):
         known to have let go of its single-writer volumes, unless other pods there use them by right.
         """
         name, namespace, cache = pod_name(ctx.resource, ctx.node), ctx.text("namespace"), access(ctx).cache
-        last = cache.last_seen(POD, name, namespace)
+        last, final = cache.last_seen(POD, name, namespace), cache.final_state(POD, name, namespace)
         lingering = cache.get(POD, name, namespace)
         if lingering is not None and is_ours(lingering, ctx.cluster, ctx.resource):
             return "its end has not been seen yet"
-        if (last is not None and ended_cleanly(last)) or pod is None:
+        confirmed = (last is not None and has_ended(last)) or (final is not None and ended_cleanly(final))
+        if confirmed or pod is None:
             return ""
         others = access(ctx).kube.list(POD.collection(namespace), field_selector=f"spec.nodeName={ctx.node}").items
         for claim in claims_of(pod):

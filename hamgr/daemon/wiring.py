@@ -252,7 +252,7 @@ class _FencerFactory:
                 on_change=on_change,
                 lost_for_s=lambda node: None if self._may_be_member(node) else lost_for_s(node),
                 promise_stands=self._promise_stands,
-                last_seen=lambda name, namespace: cache.last_seen(POD, name, namespace),
+                last_seen=lambda name, namespace: cache.final_state(POD, name, namespace),
                 unmounted=self._unmounted,
                 kubelet_lives=kubelet_lives,
                 clock=time.monotonic,

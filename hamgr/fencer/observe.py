@@ -124,7 +124,10 @@ def node_seen(node: Mapping[str, Any]) -> NodeSeen:
 
 
 def see_pods(kube: Kube, record: FenceRecord, cluster: str) -> tuple[dict[str, PodSeen], dict[str, Obj]]:
-    """What is under each pod's name now, by the UID that the record knows, and the raw objects that are still there."""
+    """What is under each pod's name now, by the UID that the record knows, and those raw objects whose pod has ended.
+
+    That a pod has not begun yet holds for this moment alone, so such a one is not handed on as proof for later.
+    """
     seen: dict[str, PodSeen] = {}
     raw: dict[str, Obj] = {}
     for pod in record.pods:
@@ -133,7 +136,8 @@ def see_pods(kube: Kube, record: FenceRecord, cluster: str) -> tuple[dict[str, P
             seen[pod.uid] = PodSeen()
         elif uid_of(found) == pod.uid:
             seen[pod.uid] = _pod_seen(found)
-            raw[pod.uid] = found
+            if pods.has_ended(found):
+                raw[pod.uid] = found
         elif pods.node_of(found) == record.target.node:
             foreign = labels_of(found).get(LABEL_CLUSTER) != cluster
             seen[pod.uid] = PodSeen(replaced_by=pod_ref(found), foreign=foreign)
@@ -197,7 +201,7 @@ def _sharers(on_node: Iterable[Obj], chosen: list[Obj], found: Iterable[VolumeRe
         pod
         for pod in on_node
         if uid_of(pod) not in uids
-        and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        and not pods.has_ended(pod)
         and any((namespace_of(pod), claim) in claims for claim in volumes.claims_of(pod))
     ]
 

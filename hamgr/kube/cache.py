@@ -50,6 +50,8 @@ _LONGEST_BACKOFF_S = 2.0
 _WAIT_SLICE_S = 0.25
 _BREAK_S = 5.0
 _LAST_SEEN = 1000  # deleted objects remembered a kind
+_VANISHED = "VANISHED"  # deleted while we did not look: what is known of it is older than its end
+_ENDS = ("DELETED", _VANISHED)
 
 log = structlog.get_logger(__name__)
 
@@ -151,9 +153,14 @@ class Cache:
         return self._reflectors[kind].objects.get((namespace, name))
 
     def last_seen(self, kind: Kind, name: str, namespace: str = "") -> Obj | None:
-        """The last state of the object most recently deleted under that name, as far as we saw and remember it."""
+        """The last state that we saw of the object most recently deleted under that name, as far as we remember it."""
         parting = self._reflectors[kind].partings.get((namespace, name))
         return None if parting is None else parting.obj
+
+    def final_state(self, kind: Kind, name: str, namespace: str = "") -> Obj | None:
+        """As `last_seen`, if it is the object's very last state: its end did not fall into a gap of our watch."""
+        parting = self._reflectors[kind].partings.get((namespace, name))
+        return parting.obj if parting is not None and parting.witnessed else None
 
     def departure(self, kind: Kind, name: str, namespace: str = "") -> Departure | None:
         """When the object most recently deleted under that name went, as far as we saw and remember it."""
@@ -200,7 +207,7 @@ class Cache:
                     continue
                 old = reflector.take(change, obj)
                 self._changed.notify_all()
-            happened = change if change == "DELETED" else ("MODIFIED" if old else "ADDED")
+            happened = "DELETED" if change in _ENDS else ("MODIFIED" if old else "ADDED")
             for listener in tuple(self._listeners):
                 try:
                     listener(reflector.kind, happened, obj, old)
@@ -233,11 +240,15 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class _Parting:
-    """A deleted object's last state; when it went and since when it was on its way, by our clock."""
+    """A deleted object's last state; when it went and since when it was on its way, by our clock.
+
+    witnessed: the watch has told its end, and with it its very last state.
+    """
 
     obj: Obj
     at: float
     leaving_since: float
+    witnessed: bool
 
 
 class _Reflector:
@@ -302,7 +313,7 @@ class _Reflector:
     def brings_news(self, change: str, obj: Obj) -> bool:
         """False: an echo of what is known, as after a re-list."""
         old = self.objects.get((namespace_of(obj), name_of(obj)))
-        if change == "DELETED":
+        if change in _ENDS:
             return old is not None
         return old is None or revision_of(old) != revision_of(obj)
 
@@ -310,7 +321,7 @@ class _Reflector:
         """Store one change; returns what was there before."""
         key = (namespace_of(obj), name_of(obj))
         self.changes += 1
-        if change != "DELETED":
+        if change not in _ENDS:
             if is_terminating(obj):
                 self._leaving_since.setdefault(key, self._clock())
             else:
@@ -320,7 +331,8 @@ class _Reflector:
             return old
         now = self._clock()
         self.partings.pop(key, None)
-        self.partings[key] = _Parting(obj, now, self._leaving_since.pop(key, now))
+        witnessed = change != _VANISHED
+        self.partings[key] = _Parting(obj, now, self._leaving_since.pop(key, now), witnessed)
         if len(self.partings) > _LAST_SEEN:
             self.partings.pop(next(iter(self.partings)))
         return self.objects.pop(key)
@@ -330,7 +342,7 @@ class _Reflector:
         listing = self._kube.list(self._path)
         present = {(namespace_of(obj), name_of(obj)) for obj in listing.items}
         vanished = [obj for key, obj in list(self.objects.items()) if key not in present]
-        self._cache.apply(self, [("DELETED", obj) for obj in vanished])
+        self._cache.apply(self, [(_VANISHED, obj) for obj in vanished])
         self._cache.apply(self, [("MODIFIED", obj) for obj in listing.items])
         self._revision = listing.resource_version
         self._listed_at = asked_at

@@ -29,6 +29,7 @@ from hamgr.kube.objects import (
 )
 
 _DEFAULT_GRACE_S = 30
+_FINAL = ("Succeeded", "Failed")
 
 # Waiting reasons that no amount of waiting cures (kubelet: pkg/kubelet/kuberuntime, pkg/kubelet/images).
 _HOPELESS = {
@@ -52,7 +53,7 @@ class PodState(Enum):
     UNREADY = "unready"  # runs, but its readiness probe says no, or a container is being restarted in place
     CRASHING = "crashing"  # the kubelet waits between restarts (CrashLoopBackOff)
     BLOCKED = "blocked"  # cannot start before somebody changes something
-    ENDED = "ended"  # phase Succeeded or Failed: no container will run again
+    ENDED = "ended"  # its kubelet has brought it to a final phase: no container will run again
     TERMINATING = "terminating"
 
 
@@ -78,9 +79,11 @@ def _state(pod: Mapping[str, Any]) -> tuple[PodState, str]:
     status = pod.get("status") or {}
     if is_terminating(pod):
         return PodState.TERMINATING, "is being deleted"
-    if status.get("phase") in ("Succeeded", "Failed"):
+    if has_ended(pod):
         said = status.get("message") or status.get("reason") or _endings(pod) or "its containers have ended"
         return PodState.ENDED, f"has {status['phase'].lower()}: {said}"
+    if status.get("phase") in _FINAL:
+        return PodState.UNREADY, f"was given up (phase {status['phase']}) while its containers may still run"
     if is_ready(pod):
         return PodState.READY, ""
     waiting = [(c, (c.get("state") or {}).get("waiting") or {}) for c in _containers(pod)]
@@ -107,27 +110,39 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
 
 def has_run(pod: Mapping[str, Any]) -> bool:
     """Whether a container of the pod runs or ever ran, init containers included: it may have touched its volumes."""
-    return any(
-        container.get("containerID")
-        or container.get("restartCount")
-        or any(
-            (container.get(key) or {}).get(what) for key in ("state", "lastState") for what in ("running", "terminated")
-        )
-        for container in _containers(pod)
-    )
+    return any(_has_begun(container) for container in _containers(pod))
+
+
+def _has_begun(container: Mapping[str, Any]) -> bool:
+    """Of a container's status; one that waits may have begun before."""
+    if container.get("containerID") or container.get("restartCount"):
+        return True
+    states = [container.get(key) or {} for key in ("state", "lastState")]
+    return any("running" in state or "terminated" in state for state in states)
+
+
+def has_ended(pod: Mapping[str, Any]) -> bool:
+    """Whether its kubelet has brought a pod to a final phase, which it does once every container has stopped.
+
+    The phase alone does not say so: Kubernetes' pod garbage collector writes `Failed` into pods that it is about to
+    remove by force (gc_controller.go: the node is out of service, or has no object any more), whatever runs. What the
+    kubelet said last of the containers stays then: that they run, or wait to be run again.
+    """
+    if (pod.get("status") or {}).get("phase") not in _FINAL:
+        return False
+    return all("terminated" in (entry.get("state") or {}) or not _has_begun(entry) for entry in _containers(pod))
 
 
 def ended_cleanly(last: Mapping[str, Any]) -> bool:
-    """Whether the last state of a pod that is gone shows that no process of it runs any more.
+    """Whether the very last state of a pod that is gone shows that no process of it runs any more.
 
-    True when its kubelet had brought it to a final phase (which it does once every container has stopped), when no
-    node had it, and when its kubelet reported containers none of which had begun. A container that is merely
-    ``terminated`` proves nothing: the kubelet may have been about to restart it.
+    True when its kubelet had ended it, when no node had it, and when its kubelet reported containers none of which had
+    begun; of an earlier state that one proves nothing, they may have begun later. A container that is merely
+    ``terminated`` proves nothing either: the kubelet may have been about to restart it.
     """
-    status = last.get("status") or {}
-    if not node_of(last) or status.get("phase") in ("Succeeded", "Failed"):
+    if not node_of(last) or has_ended(last):
         return True
-    return bool(status.get("containerStatuses")) and not has_run(last)
+    return bool((last.get("status") or {}).get("containerStatuses")) and not has_run(last)
 
 
 def _containers(pod: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -25,6 +25,7 @@ from hamgr.kube.objects import (
     namespace_of,
     uid_of,
 )
+from hamgr.kube.pods import has_ended
 
 _ATTEMPTS = 5
 
@@ -99,14 +100,8 @@ def claims_of(pod: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def users_of_claim(pods: Iterable[Obj], namespace: str, claim: str) -> list[Obj]:
-    """The pods whose spec mounts the claim and whose containers may still run: neither Succeeded nor Failed."""
-    return [
-        pod
-        for pod in pods
-        if namespace_of(pod) == namespace
-        and claim in claims_of(pod)
-        and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
-    ]
+    """The pods whose spec mounts the claim and whose containers may still run."""
+    return [pod for pod in pods if namespace_of(pod) == namespace and claim in claims_of(pod) and not has_ended(pod)]
 
 
 def attach_required(kube: Kube, driver: str) -> bool:

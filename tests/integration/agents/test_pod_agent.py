@@ -202,6 +202,24 @@ def test_a_pod_removed_by_force_is_not_proved_to_have_stopped(
     assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
 
 
+def test_a_pod_that_the_garbage_collector_gave_up_is_not_proved_to_have_stopped(
+    world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache
+) -> None:
+    """It writes `Failed` into the pods of a node that is gone or out of service, then removes them by force."""
+    world.add_volume("data")
+    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    world.script.silent.add("n1")
+    path = POD.path("db-n1", "default")
+    status = {"phase": "Failed", "containerStatuses": [{"name": "c", "state": {"running": {"startedAt": None}}}]}
+    world.kube.patch_merge(f"{path}/status", {"status": status})
+    elsewhere = agent.perform("start", context("db", "n2", template=WITH_DISK))
+    assert (elsewhere.rc, "exists on n1: stop it there, or fence it" in elsewhere.reason) == (Ocf.ERR_GENERIC, True)
+    world.kube.delete(path, uid=uid_of(pod(world.kube, "db-n1")), grace=0)
+    wait_until(lambda: cache.get(POD, "db-n1", "default") is None)
+    with pytest.raises(ActionTimeout, match="removed without its kubelet's confirmation"):
+        agent.perform("stop", context("db", "n1", timeout_s=0.5, template=WITH_DISK))
+
+
 def test_what_happened_while_nobody_watched_is_not_trusted(
     world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache, kube: Kube
 ) -> None:

@@ -113,6 +113,7 @@ def test_follows_creation_change_and_deletion(kube: Kube, open_cache: Callable[.
     last = cache.last_seen(POD, "a", "default")
     assert last is not None
     assert uid_of(last) == uid_of(created)
+    assert cache.final_state(POD, "a", "default") == last
     wait_until(lambda: seen[-1][1] == "DELETED")
     assert seen[:3] == [
         ("Pod", "ADDED", "before", False),
@@ -210,6 +211,8 @@ def test_an_outage_of_the_server_is_survived_and_nothing_is_missed(
         assert cache.wait_for(lambda: cache.get(POD, "new", "default"), 20)
         assert cache.wait_for(lambda: cache.get(POD, "lost-with-the-server", "default") is None or None, 20)
     assert deleted == ["lost-with-the-server"]
+    assert cache.last_seen(POD, "lost-with-the-server", "default") is not None
+    assert cache.final_state(POD, "lost-with-the-server", "default") is None  # what it came to meanwhile nobody saw
 
 
 def test_waiting_ends_when_cancelled(kube: Kube, open_cache: Callable[..., Cache]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hamgr.kube.pods import PodState, ended_cleanly, grace_of, has_run, is_parked, judge_pod
+from hamgr.kube.pods import PodState, ended_cleanly, grace_of, has_ended, has_run, is_parked, judge_pod
 
 CREATING = {"waiting": {"reason": "ContainerCreating"}}
 RUNNING = {"running": {"startedAt": "t"}}
@@ -72,6 +72,11 @@ RAN = {"containerID": "containerd://1"}
         (pod("Failed", KILLED), PodState.ENDED, "has failed: container c ended with exit code 137"),
         (pod("Failed", status={"reason": "OutOfcpu", "message": "no cpu"}), PodState.ENDED, "has failed: no cpu"),
         (pod("Succeeded"), PodState.ENDED, "has succeeded"),
+        (
+            pod("Failed", RUNNING, container=RAN, ready=True),
+            PodState.UNREADY,
+            "given up .* its containers may still run",
+        ),
         (pod(state=RUNNING, container=RAN, ready=True, meta=DELETED), PodState.TERMINATING, "being deleted"),
     ],
 )
@@ -93,6 +98,10 @@ def test_restarts_are_counted() -> None:
     [
         (pod("Succeeded", {"terminated": {"exitCode": 0}}, meta=DELETED), True),
         (pod("Failed", KILLED, meta=DELETED), True),
+        # Kubernetes' pod garbage collector writes that phase itself; what the kubelet last said of containers stays
+        (pod("Failed", RUNNING, container=RAN, ready=True, meta=DELETED), False),
+        (pod("Failed", {"waiting": {"reason": "CrashLoopBackOff"}}, container={"restartCount": 1}), False),
+        (pod("Failed", CREATING, meta=DELETED), True),
         (pod(state=RUNNING, container=RAN, ready=True, meta=DELETED), False),
         (pod(state=KILLED, container=RAN, meta=DELETED), False),  # about to be restarted when it was removed
         (pod("Pending", CREATING, meta=DELETED), True),
@@ -103,6 +112,12 @@ def test_restarts_are_counted() -> None:
 )
 def test_an_end_is_clean_only_when_the_kubelet_said_so(last: dict[str, Any], clean: bool) -> None:
     assert ended_cleanly(last) is clean
+
+
+def test_that_no_container_had_begun_holds_for_the_very_last_state_alone() -> None:
+    assert has_ended(pod("Failed", KILLED))
+    assert has_ended(pod("Failed", status={"reason": "OutOfcpu"}))
+    assert not has_ended(pod("Pending", CREATING, meta=DELETED))  # it may begin a moment later
 
 
 def test_init_containers_count_as_having_run() -> None:

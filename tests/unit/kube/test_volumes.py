@@ -78,7 +78,9 @@ def test_users_of_a_claim() -> None:
         }
 
     pods = [pod("a", "x", "data"), pod("b", "y", "data"), pod("c", "x", "logs"), pod("d", "x", "data", "Succeeded")]
-    assert [p["metadata"]["name"] for p in users_of_claim(pods, "x", "data")] == ["a"]
+    given_up = pod("e", "x", "data", "Failed")  # by the pod garbage collector: its kubelet has not confirmed anything
+    given_up["status"] = {"phase": "Failed", "containerStatuses": [{"name": "c", "state": {"running": {}}}]}
+    assert [p["metadata"]["name"] for p in users_of_claim([*pods, given_up], "x", "data")] == ["a", "e"]
     assert claims_of(pods[0]) == ("data",)
 
 
