@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from hamgr.cib import model
+from hamgr.cib.booleans import is_true
 from hamgr.cib.config_build import name_of
 from hamgr.cib.config_options import CLONE_META, CLUSTER_OPTIONS, GROUP_META, OPERATION_META, PRIMITIVE_META, Kind
 from hamgr.cib.config_rules import render_rule
@@ -122,7 +123,7 @@ class Translation:
             for one in node.attributes:
                 for key, value in one.pairs:
                     if key == flag:
-                        raw[flag] = "true" if value.lower() in ("true", "on", "yes", "y", "1") else "false"
+                        raw[flag] = "true" if is_true(value) else "false"
         attributes = self._sets(node.attributes, lambda key, _: key not in _FLAGS)
         utilization = self._sets(node.utilization)
         return {

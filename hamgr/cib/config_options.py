@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from hamgr.cib import durations, scores
+from hamgr.cib.booleans import FALSE, TRUE
 
-_TRUE = frozenset({"true", "on", "yes", "y", "1"})
-_FALSE = frozenset({"false", "off", "no", "n", "0"})
 _DURATION = re.compile(r"\s*\d+\s*(us|usec|ms|msec|s|sec|m|min|h|hr)?\s*\Z")
 _ISO_DURATION = re.compile(r"P(?=.)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+S)?)?\Z")
 _SCORE = re.compile(r"[-+]?(INFINITY|\d{1,18})\Z")
@@ -37,9 +36,9 @@ def score_value(text: str) -> int:
 
 def boolean_value(text: str) -> bool:
     """A boolean as Pacemaker reads it. Raises ValueError."""
-    if text.lower() in _TRUE:
+    if text.lower() in TRUE:
         return True
-    if text.lower() in _FALSE:
+    if text.lower() in FALSE:
         return False
     raise ValueError(f"'{text}' is neither true nor false")
 

@@ -12,7 +12,8 @@ from hamgr.cib.config import ClusterFile, ConfigError, dump_yaml, load_yaml
 from hamgr.cib.config_import import Translation
 from hamgr.cib.config_salvage import without
 from hamgr.cib.model import Cib
-from hamgr.cib.xml import CibError, load_xml
+from hamgr.cib.xml import load_xml
+from hamgr.cib.xml_values import CibError
 from hamgr.cli.exits import CommandError, Exit
 
 # Sections of a CIB's configuration that the model knows; anything else is named and left.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hamgr.cib.model import Cib
 from hamgr.cib.records import replace
-from hamgr.cib.xml import CibError, load_xml
+from hamgr.cib.xml import load_xml
+from hamgr.cib.xml_values import CibError
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.scheduler import simulator
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hamgr.cib.booleans import is_true
 from hamgr.cib.durations import parse_ms
-from hamgr.cib.xml import is_true
 from hamgr.controller.membership import Standing
 from hamgr.controller.term import Term
 from hamgr.fencer.guard import GuardLimits, GuardView, PastFence, doubt, may_fence

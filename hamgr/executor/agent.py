@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hamgr.cib.booleans import FALSE, TRUE, is_true
 from hamgr.cib.durations import parse_ms
 from hamgr.executor.metadata import Metadata, Parameter
 from hamgr.executor.ocf import Ocf
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from hamgr.kube.cache import Cache
     from hamgr.kube.gateway import Kube
     from hamgr.kube.volumes import Volume
-
-_TRUE = {"1", "true", "yes", "on", "y"}
-_FALSE = {"0", "false", "no", "off", "n"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ class ActionContext:
 
     def flag(self, name: str) -> bool:
         """A boolean parameter; missing and malformed ones are False (`Agent.check` complains about the latter)."""
-        return self.text(name).strip().lower() in _TRUE
+        return is_true(self.text(name).strip())
 
     def seconds(self, name: str) -> float:
         """A duration parameter in seconds, 0 when not given."""
@@ -204,7 +202,7 @@ class Agent:
 def _malformed(parameter: Parameter, value: str) -> str:
     if parameter.type == "integer" and not value.strip().lstrip("+-").isdigit():
         return "which is not a whole number"
-    if parameter.type == "boolean" and value.strip().lower() not in _TRUE | _FALSE:
+    if parameter.type == "boolean" and value.strip().lower() not in TRUE | FALSE:
         return "which is neither true nor false"
     if parameter.type == "duration" and parse_ms(value, -1) < 0:
         return "which is no duration such as 10s, 5min or 500ms"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 
+from hamgr.cib.booleans import is_true
 from hamgr.cib.scores import INFINITY
-from hamgr.cib.xml import is_true
 from hamgr.scheduler import actions, colocation, constraints, placement, promotion
 from hamgr.scheduler.behavior import BEHAVIORS
 from hamgr.scheduler.groups import first_action

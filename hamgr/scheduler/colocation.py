@@ -7,8 +7,8 @@ where the primary went, and, before that, the primary takes the preferences of i
 from __future__ import annotations
 
 from hamgr.cib import model, scores
+from hamgr.cib.booleans import is_true
 from hamgr.cib.scores import INFINITY
-from hamgr.cib.xml import is_true
 from hamgr.scheduler import actions, placement
 from hamgr.scheduler.state.action import O_ANTI_COLOCATION
 from hamgr.scheduler.state.constraint import MERGE_OPTIONAL, MERGE_POSITIVE, Colocation

@@ -10,7 +10,7 @@ import itertools
 from hamgr.cib import model, rules, scores
 from hamgr.cib.model import ResourceSet
 from hamgr.cib.records import replace
-from hamgr.scheduler import actions, colocation, tickets
+from hamgr.scheduler import actions, colocation
 from hamgr.scheduler.state.action import (
     O_ASYMMETRICAL,
     O_IMPLIES_FIRST,
@@ -49,6 +49,8 @@ def unpack(work: Work) -> None:
             pair = ((constraint.rsc, constraint.rsc_role), (constraint.with_rsc, constraint.with_rsc_role))
             colocation.unpack_constraint(work, constraint, _as_sets(work, constraint.sets, pair))
         else:
+            from hamgr.scheduler import tickets
+
             single = ((constraint.rsc, constraint.rsc_role),)
             tickets.unpack_constraint(work, constraint, _as_sets(work, constraint.sets, single))
 

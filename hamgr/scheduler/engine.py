@@ -19,7 +19,6 @@ from hamgr.scheduler import (
     fencing,
     graph,
     groups,
-    health,
     node_criteria,
     ordering,
     primitives,
@@ -72,7 +71,10 @@ def run(cib: Cib, now: datetime | int, explain: bool = False) -> Work:
     work.explain = explain
     # Placement follows chains of colocations, a few calls for each resource of the chain.
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 2000 + 20 * len(work.by_id)))
-    health.apply(work)
+    if work.options.health_strategy != "none":
+        from hamgr.scheduler import health
+
+        health.apply(work)
     constraints.unpack(work)
     node_criteria.apply(work)
     for rsc in list(work.resources):

@@ -6,6 +6,7 @@ Implements "Tracking Node Health" of Pacemaker Explained.
 from __future__ import annotations
 
 from hamgr.cib import scores
+from hamgr.cib.booleans import is_true
 from hamgr.scheduler import constraints
 from hamgr.scheduler.state.node import NodeRt
 from hamgr.scheduler.state.work import Work
@@ -42,7 +43,7 @@ def apply(work: Work) -> None:
         if health == 0:
             continue
         for rsc in work.resources:
-            if health < 0 and rsc.meta.get("allow-unhealthy-nodes", "").lower() in ("true", "1", "yes", "on", "y"):
+            if health < 0 and is_true(rsc.meta.get("allow-unhealthy-nodes")):
                 continue
             constraints.new_location(work, strategy, rsc, [(node, health)])
 

@@ -6,8 +6,8 @@ with is spread to them.
 
 from __future__ import annotations
 
+from hamgr.cib.booleans import is_true
 from hamgr.cib.scores import INFINITY
-from hamgr.cib.xml import is_true
 from hamgr.scheduler import actions, consequences, notifications, placement
 from hamgr.scheduler.groups import first_action, part_task
 from hamgr.scheduler.instances import compatible, instances

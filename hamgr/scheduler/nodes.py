@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hamgr.cib import model, scores
-from hamgr.cib.xml import is_true
+from hamgr.cib.booleans import is_true
 from hamgr.scheduler import fencing
 from hamgr.scheduler.state.node import NodeRt, name_key
 from hamgr.scheduler.state.vocabulary import STARTED, STOPPED

@@ -6,7 +6,7 @@ Implements "Resource Operations" and "on-fail" of Pacemaker Explained.
 from __future__ import annotations
 
 from hamgr.cib import durations, model, rules
-from hamgr.cib.xml import is_true
+from hamgr.cib.booleans import is_true
 from hamgr.scheduler import resources
 from hamgr.scheduler.state.node import NodeRt
 from hamgr.scheduler.state.resource import Rsc

@@ -5,6 +5,7 @@ Implements "resource discovery" of Pacemaker Explained.
 
 from __future__ import annotations
 
+from hamgr.cib.booleans import is_true
 from hamgr.scheduler import actions, fencing, instances, remotes, unfencing
 from hamgr.scheduler.state.action import (
     O_ANTI_COLOCATION,
@@ -36,7 +37,7 @@ def schedule(work: Work) -> None:
         if node.unclean or not node.discovery_enabled:
             continue
         probed = node.attributes.get("probe_complete")
-        if probed is not None and probed.lower() not in ("true", "1", "yes", "on", "y"):
+        if probed is not None and not is_true(probed):
             actions.make(work, None, f"probe_complete-{node.name}", "probe_complete", node, False)
             continue
         for rsc in work.resources:

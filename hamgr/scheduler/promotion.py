@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, colocation, instances, notifications, placement, tickets
+from hamgr.scheduler import actions, colocation, instances, notifications, placement
 from hamgr.scheduler.history_owner import member_called, strip_instance
 from hamgr.scheduler.state.action import O_IMPLIES_FIRST_PRINTED, O_IMPLIES_THEN_PRINTED, O_OPTIONAL, OPTIONAL
 from hamgr.scheduler.state.constraint import MERGE_OPTIONAL, Colocation
@@ -154,7 +154,10 @@ def _sort(work: Work, clone: Rsc) -> None:
     for constraint in colocation.with_dependents(clone):
         if constraint.primary_role == PROMOTED and colocation.has_influence(constraint):
             colocation.add_dependent_scores(work, clone, constraint, positive=True)
-    tickets.keep_from_promotion(work, clone)
+    if clone.tickets:
+        from hamgr.scheduler import tickets
+
+        tickets.keep_from_promotion(work, clone)
     for child, node in placed:
         if not child.managed and child.next_role == PROMOTED:
             child.sort_index = INFINITY

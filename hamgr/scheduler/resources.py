@@ -6,8 +6,8 @@ Implements "Resource Options" and "Clone Options" of Pacemaker Explained.
 from __future__ import annotations
 
 from hamgr.cib import durations, model, rules, scores
+from hamgr.cib.booleans import is_true
 from hamgr.cib.scores import INFINITY
-from hamgr.cib.xml import is_true
 from hamgr.scheduler import behavior, remotes
 from hamgr.scheduler.state.node import NodeRt
 from hamgr.scheduler.state.resource import CloneData, Rsc

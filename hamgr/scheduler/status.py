@@ -7,7 +7,7 @@ operations tell about them in `recorded`.
 from __future__ import annotations
 
 from hamgr.cib import durations, model, rules
-from hamgr.cib.xml import is_true
+from hamgr.cib.booleans import is_true
 from hamgr.scheduler import failures, nodes, recorded, remotes, resources
 from hamgr.scheduler.state.work import Options, Work
 

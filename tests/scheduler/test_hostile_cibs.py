@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hamgr.cib import xml
-from hamgr.cib.xml import CibError, load_xml
+from hamgr.cib.xml import load_xml
+from hamgr.cib.xml_values import CibError
 from hamgr.cli.simulate import main
 
 CONFIG, NO_INPUT = 78, 66
