@@ -146,6 +146,7 @@ def follow(store: Store, fence_id: str, timeout_s: float, on_change: Callable[[F
                 inbox.put(change.value)
 
     deadline = time.monotonic() + timeout_s
+    goes_on = f"fence {fence_id} goes on without this command: see `hamgr status` and `hamgr fence history`"
     watch = store.watch(snapshot, on_store)
     try:
         while True:
@@ -154,9 +155,9 @@ def follow(store: Store, fence_id: str, timeout_s: float, on_change: Callable[[F
             if record.outcome != "pending":
                 return record
     except queue.Empty:
-        raise CommandError(
-            f"the fence {fence_id} has not ended within {timeout_s:g} s; it goes on: see `hamgr status`", Exit.TIMEOUT
-        ) from None
+        raise CommandError(f"not ended within {timeout_s:g} s; {goes_on}", Exit.TIMEOUT) from None
+    except KeyboardInterrupt:
+        raise CommandError(f"interrupted; {goes_on}", Exit.INTERRUPTED) from None
     finally:
         watch.stop()
 

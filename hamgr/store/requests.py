@@ -1,8 +1,9 @@
 """How a command reaches the leader: a queue in etcd, so that it works from any machine and whoever leads.
 
 Both ends of a request hang on the requester's lease: an abandoned request, and an answer that nobody fetched, vanish
-by themselves. The leader takes each request once, under its token. A leader that dies between taking and answering
-leaves the requester with "taken, not answered", never with a request that is carried out twice.
+by themselves. A requester that gives up calls off what nobody has taken. The leader takes each request once, under its
+token. A leader that dies between taking and answering leaves the requester with "taken, not answered", never with a
+request that is carried out twice.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class Requests:
     def wait(self, ticket: Ticket, timeout_s: float, on_progress: Callable[[Json], None] = lambda _body: None) -> Json:
         """The leader's answer. `on_progress` gets what it says on the way, from this thread.
 
+        A request that nobody has taken by then is called off, and never carried out.
         Raises RequestRefused, RequestTimeout (its text says how far the request came), StoreUnavailable.
         """
         inbox: queue.Queue[Json] = queue.Queue()
@@ -87,9 +89,13 @@ class Requests:
         finally:
             watch.stop()
 
-    def withdraw(self, ticket: Ticket) -> None:
-        """Remove the request and its answer now rather than when they expire."""
-        self._store.revoke(ticket.lease)
+    def call_off(self, ticket: Ticket) -> bool:
+        """Remove the request unless the leader has taken it; whether that came in time. Raises StoreUnavailable."""
+        key = REQUESTS + ticket.id
+        waiting = self._store.get(key)
+        if waiting is None:
+            return False
+        return self._store.transact(compares={key: waiting.mod_revision}, deletes=(key,)).succeeded
 
     def _follow(
         self,
@@ -104,7 +110,9 @@ class Requests:
             try:
                 message = inbox.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise self._timed_out(ticket, taken_by, timeout_s) from None
+                if not taken_by and self.call_off(ticket):
+                    raise _nobody_took(ticket, timeout_s) from None
+                raise _not_finished(ticket, taken_by, timeout_s) from None
             if not isinstance(message, dict):
                 continue
             taken_by = str(message.get("by") or taken_by)
@@ -115,16 +123,19 @@ class Requests:
             if message.get("state") == "progress":
                 on_progress(message.get("body"))
 
-    def _timed_out(self, ticket: Ticket, taken_by: str, timeout_s: float) -> RequestTimeout:
-        if taken_by:
-            return RequestTimeout(
-                f"the leader on {taken_by} took the request ({ticket.kind}) and has not finished it within "
-                f"{timeout_s:g} s; it may still do so: see `hamgr status`"
-            )
-        return RequestTimeout(
-            f"no leader took the request ({ticket.kind}) within {timeout_s:g} s: is a hamgrd running, and does it have "
-            "a leader? See `hamgr status`"
-        )
+
+def _nobody_took(ticket: Ticket, timeout_s: float) -> RequestTimeout:
+    return RequestTimeout(
+        f"no leader took the request ({ticket.kind}) within {timeout_s:g} s, and it was called off: nothing was done. "
+        "`hamgr status` says who leads, and why nobody does"
+    )
+
+
+def _not_finished(ticket: Ticket, taken_by: str, timeout_s: float) -> RequestTimeout:
+    return RequestTimeout(
+        f"the leader{f' on {taken_by}' if taken_by else ''} took the request ({ticket.kind}) and has not answered "
+        f"within {timeout_s:g} s; it may still carry it out: see `hamgr events` and `hamgr status`"
+    )
 
 
 class RequestQueue:

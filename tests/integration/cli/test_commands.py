@@ -12,12 +12,13 @@ from fixtures.waiting import wait_until
 
 from hamgr.cib.events import Event
 from hamgr.cib.status import NodeStatus, StatusDoc
+from hamgr.cli.asking import ask_through
 from hamgr.cli.main import main
 from hamgr.fencer.history import EtcdRecords
 from hamgr.fencer.reasons import reason
 from hamgr.fencer.records import Outcome, Phase, Proof, StepTime, Target, new_record
 from hamgr.fencer.topology import Level, LevelConfig
-from hamgr.store import EventLog, Leadership, RequestQueue, Store, StoreConfig
+from hamgr.store import EventLog, Leadership, RequestQueue, Requests, RequestTimeout, Store, StoreConfig
 
 pytestmark = pytest.mark.etcd
 
@@ -275,7 +276,28 @@ def test_a_fence_that_takes_too_long_goes_on_without_us(store, leadership, leade
 
     leader(answer)
     assert main(["fence", "n2", "-y", "--timeout", "1"]) == 124
-    assert "has not ended within 1 s; it goes on" in capsys.readouterr().err
+    assert f"not ended within 1 s; fence {record.id} goes on without this command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("taken", "told"), [(False, "nothing was done"), (True, "it may still be carried out")])
+def test_whoever_gives_up_learns_what_becomes_of_the_request(store, leadership, monkeypatch, capsys, taken, told):
+    inbox = RequestQueue(store, leadership)
+
+    def impatient(_self, _ticket, _timeout_s):
+        if taken:
+            inbox.take()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Requests, "wait", impatient)
+    assert main(["fence", "n2", "--yes"]) == 130
+    assert told in capsys.readouterr().err
+    assert inbox.take() == []
+
+
+def test_waiting_for_a_leader_is_not_silent(store, capsys):
+    with pytest.raises(RequestTimeout, match="it was called off: nothing was done"):
+        ask_through(store, "standby", {"node": "n1", "on": True}, timeout_s=0.1)
+    assert capsys.readouterr().err == "nobody leads at the moment: waiting up to 0.1 s for a leader\n"
 
 
 def test_following_events_shows_new_ones(store, leadership, monkeypatch, capsys):

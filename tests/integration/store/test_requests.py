@@ -67,21 +67,40 @@ def test_a_refusal_carries_its_sentence_and_exit_code(store: Store, leadership: 
 def test_waiting_says_how_far_a_request_came(store: Store, leadership: Leadership) -> None:
     requests, inbox = Requests(store), RequestQueue(store, leadership)
     ticket = requests.submit("move", {})
-    with pytest.raises(RequestTimeout, match="no leader took the request"):
-        requests.wait(ticket, 0.1)
     inbox.take()
     with pytest.raises(RequestTimeout, match="leader on n1 took the request"):
         requests.wait(ticket, 0.1)
 
 
-def test_withdrawn_requests_and_their_answers_vanish(store: Store, leadership: Leadership) -> None:
+def test_a_request_that_nobody_took_in_time_is_never_carried_out(store: Store, leadership: Leadership) -> None:
+    """Whoever was told that nobody leads goes on to something else: a fence must not come after that."""
     requests, inbox = Requests(store), RequestQueue(store, leadership)
-    withdrawn = requests.submit("move", {})
-    requests.withdraw(withdrawn)
+    ticket = requests.submit("fence", {"target": "n2"})
+    with pytest.raises(RequestTimeout, match=r"no leader took the request .* nothing was done"):
+        requests.wait(ticket, 0.1)
+    assert inbox.take() == []
+
+
+def test_only_what_nobody_has_taken_can_be_called_off(store: Store, leadership: Leadership) -> None:
+    requests, inbox = Requests(store), RequestQueue(store, leadership)
+    waiting = requests.submit("move", {})
+    assert requests.call_off(waiting)
+    assert inbox.take() == []
+    taken = requests.submit("move", {})
+    (request,) = inbox.take()
+    assert not requests.call_off(taken)
+    inbox.answer(request.id, "done")
+    assert requests.wait(taken, 30) == "done"
+
+
+def test_requests_and_their_answers_vanish_with_the_requester(store: Store, leadership: Leadership) -> None:
+    requests, inbox = Requests(store), RequestQueue(store, leadership)
+    abandoned = requests.submit("move", {})
+    store.revoke(abandoned.lease)
     assert inbox.take() == []
     gone = requests.submit("move", {})
     (request,) = inbox.take()
-    requests.withdraw(gone)
+    store.revoke(gone.lease)
     inbox.answer(request.id, "nobody listens")
     assert store.read("requests/").values == store.read("responses/").values == {}
 
