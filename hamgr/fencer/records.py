@@ -46,7 +46,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PodRef:
-    """A pod to be fenced. `resource` is hamgr's; `active` whether clients were sent to it."""
+    """A pod to be fenced. `resource`: whose instance it is; empty where it is not hamgr's."""
 
     namespace: str
     name: str

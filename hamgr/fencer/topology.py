@@ -137,8 +137,8 @@ def _host_map(device: str, text: str) -> dict[str, str]:
     for entry in re.split(r"[;\s]+", text.strip()):
         if not entry:
             continue
-        node, colon, plug = entry.partition(":")
-        if not (node and colon and plug):
+        node, _, plug = entry.partition(":")
+        if not (node and plug):
             raise FencingConfigError(f"fence device {device}: pcmk_host_map has {entry!r}: write NODE:PLUG;NODE:PLUG")
         found[node] = plug
     return found

@@ -1,9 +1,12 @@
 """Which levels hold for a node, and devices as Pacemaker configures them."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from hamgr.fencer.topology import (
-    DEFAULT_LEVELS,
+    DEFAULT_DRIVERS,
     Delay,
     DeviceConfig,
     FencingConfig,
@@ -25,12 +28,26 @@ CONFIG = FencingConfig(
 def test_the_first_entry_that_matches_holds() -> None:
     assert [level.level for level in CONFIG.levels_for("db-1")] == [Level.VOLUME, Level.NODE]
     assert [level.level for level in CONFIG.levels_for("web-1")] == [Level.MANUAL]
-    assert FencingConfig().levels_for("any") == DEFAULT_LEVELS
+    assert FencingConfig().levels_for("any") == (LevelConfig(Level.VOLUME),)
 
 
 def test_a_level_by_name_keeps_its_settings() -> None:
     assert CONFIG.levels_named("db-1", Level.NODE) == (POWER,)
     assert CONFIG.levels_named("db-1", Level.MANUAL) == (LevelConfig(Level.MANUAL),)
+
+
+def test_what_nobody_has_set() -> None:
+    config = FencingConfig()
+    assert (config.watchdog_margin_s, config.keep_history) == (2.0, 100)
+    assert LevelConfig(Level.NODE) == LevelConfig(Level.NODE, (), 60.0, 1, Delay(0.0, 0.0, 0.0), "off")
+    assert LevelConfig.from_json({"level": "node"}) == LevelConfig(Level.NODE)
+
+
+def test_the_drivers_that_are_trusted_unasked_are_those_that_the_page_names() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "fencing.md").read_text()
+    (paragraph,) = (text for text in page.split("\n\n") if "`ebs.csi.aws.com`" in text)
+    named = {name for name in re.findall(r"`([a-z.]+)`", paragraph) if "csi" in name}
+    assert named | {"disk.sandbox.hamgr.io"} == DEFAULT_DRIVERS
 
 
 def test_delays_add_up() -> None:
@@ -59,7 +76,16 @@ def test_which_nodes_a_device_is_for() -> None:
     assert DeviceConfig.from_params("pdu", "fence_apc", both, nodes=["n3"]).nodes == ("n3",)
 
 
-@pytest.mark.parametrize("params", [{"pcmk_host_map": "n1=7"}, {"pcmk_host_map": "n1:"}, {"pcmk_off_timeout": "soon"}])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"pcmk_host_map": "n1=7"},
+        {"pcmk_host_map": "n1:"},
+        {"pcmk_host_map": ":7"},
+        {"pcmk_off_timeout": "soon"},
+        {"pcmk_off_timeout": "0"},
+    ],
+)
 def test_wrong_parameters_of_pacemaker_are_named(params: dict[str, str]) -> None:
     with pytest.raises(FencingConfigError, match=f"fence device pdu: {next(iter(params))}"):
         DeviceConfig.from_params("pdu", "fence_apc", params)
