@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hamgr.controller.membership import Limits, NodeView, Standing, judge, judge_all
+from hamgr.controller.membership import TEXTS, Limits, NodeView, Standing, judge, judge_all
 
 ALIVE = NodeView(ready=True, lease_age_s=3.0)
 SILENT = NodeView(ready=True, lease_age_s=30.0)
@@ -86,6 +86,11 @@ def test_a_fenced_node_comes_back_only_when_the_fencer_has_cleared_it() -> None:
     assert judge(Standing.FENCED, NodeView(member=True, cleared=True), LIMITS) is Standing.MEMBER
     cleared = NodeView(cleared=True, ready=True, lease_age_s=1.0)
     assert judge(Standing.FENCED, cleared, LIMITS) is Standing.KUBELET
+
+
+@pytest.mark.parametrize("standing", Standing)
+def test_each_standing_can_be_told(standing: Standing) -> None:
+    assert "n1" in TEXTS[standing].format(node="n1")
 
 
 def test_only_changes_are_given() -> None:

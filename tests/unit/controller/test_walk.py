@@ -73,6 +73,16 @@ def test_a_walk_is_complete_only_when_everything_was_confirmed() -> None:
     assert w.finished
 
 
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_last_action_that_failed_or_has_not_ended_leaves_a_walk_incomplete(failed: bool) -> None:
+    w = walk(2)
+    run(w, 1)
+    w.fire(2)
+    if failed:
+        w.fail(2)
+    assert (w.complete, w.confirmed, w.failed) == (False, 1, {2} if failed else set())
+
+
 def test_what_waits_for_no_action_of_the_transition_is_never_fired() -> None:
     """The scheduler names there what would be needed and cannot be: a start after a stop that nobody can carry out."""
     w = walk(2, (99, 1))
