@@ -442,6 +442,57 @@ def test_a_lost_node_that_is_heard_of_again_before_it_may_be_fenced_is_back() ->
     assert (world.fences, world.violations) == ({}, [])
 
 
+def test_a_member_key_that_is_missing_in_a_view_that_is_not_whole_is_no_loss() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    world.settled = False
+    world.lose(node)
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.MEMBER
+    world.settled = True
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.LOST
+
+
+def test_a_lease_that_was_renewed_before_the_node_was_lost_is_no_sign_of_life() -> None:
+    """Kubernetes calls a host that has just crashed well for most of a minute."""
+    world = settled()
+    (node,) = world.where("db")
+    kubelet = Kubelet(world, node)
+    world.join(node)
+    world.advance()
+    kubelet.renew()
+    world.advance(1.0)
+    world.refusals[node] = "most-nodes-bad"
+    world.lose(node)
+    for _ in range(3):
+        world.advance()
+        assert world.term.recorded.standing(node) is Standing.LOST
+    kubelet.renew()
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.KUBELET
+
+
+def test_a_fenced_node_that_lives_is_let_in_when_it_was_found_clean_and_not_before() -> None:
+    world = settled()
+    (node,) = world.where("db")
+    world.returns.unclean.add(node)
+    world.lose(node)
+    world.settle()
+    assert world.returns.asked == []  # it shows no life
+    world.join(node)
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.FENCED
+    assert world.returns.asked == [node]
+    world.returns.unclean.clear()
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.MEMBER
+    world.returns.asked.clear()
+    world.settle()
+    assert world.returns.asked == []
+    assert world.violations == []
+
+
 def test_a_fence_that_goes_on_after_another_one_of_the_node_has_ended_holds_nobody_up() -> None:
     """As when a detach hangs and an operator, asked for it, says that the node is off."""
     world = settled()

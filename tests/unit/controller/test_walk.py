@@ -83,6 +83,15 @@ def test_a_last_action_that_failed_or_has_not_ended_leaves_a_walk_incomplete(fai
     assert (w.complete, w.confirmed, w.failed) == (False, 1, {2} if failed else set())
 
 
+def test_an_action_that_was_not_begun_after_all_is_offered_again() -> None:
+    w = walk(2, (1, 2))
+    w.fire(1)
+    w.unfire(1)
+    assert (w.in_flight, w.waiting, w.ready()) == (set(), {1, 2}, [1])
+    run(w, 1)
+    assert w.ready() == [2]
+
+
 def test_what_waits_for_no_action_of_the_transition_is_never_fired() -> None:
     """The scheduler names there what would be needed and cannot be: a start after a stop that nobody can carry out."""
     w = walk(2, (99, 1))
