@@ -402,6 +402,11 @@ def _recover(record: FenceRecord, seen: Seen) -> Step:
     return Act(Effect.POWER_ON)
 
 
+def _done(record: FenceRecord, seen: Seen) -> Step:
+    del record, seen
+    return Advance(Phase.DONE)
+
+
 def _pod(seen: Seen, pod: PodRef) -> PodSeen:
     return seen.pods.get(pod.uid, PodSeen())
 
@@ -421,4 +426,5 @@ _RULES: Mapping[Phase, Rule] = {
     Phase.PROVED: _proved,
     Phase.RELEASE: _release,
     Phase.RECOVER: _recover,
+    Phase.DONE: _done,
 }

@@ -311,6 +311,13 @@ def test_reboot_switches_on_after_everything_else() -> None:
     assert next_step(off, seen()) == Advance(Phase.DONE)
 
 
+@pytest.mark.parametrize("level", Level)
+def test_there_is_a_next_step_in_every_phase_of_every_level(level: Level) -> None:
+    """Whatever a record that is resumed says: also that it is pending, and that all is done."""
+    steps = [next_step(a_record(level, phase=phase, proofs=(PROOF,)), seen()) for phase in machine.PLANS[level]]
+    assert steps[-1] == Advance(Phase.DONE)
+
+
 def test_waiting_beyond_the_time_out_fails_the_level_but_not_a_proved_fence() -> None:
     leaving = replace(ATTACHED, leaving=True)
     record = a_record(LevelConfig(Level.VOLUME, timeout_s=10.0), phase=Phase.DETACH)
