@@ -13,6 +13,7 @@ import structlog
 
 from hamgr.cib.config_fencing import Fencing
 from hamgr.controller.devicewatch import DeviceWatch
+from hamgr.controller.leftovers import Leftovers
 from hamgr.controller.levels import fencing_config
 from hamgr.controller.returns import Returns
 from hamgr.fencer.devices import CLOUD
@@ -80,6 +81,7 @@ class Fences:
         describe: Callable[[str], Target],
         boots: Callable[[str], Iterable[str]],
         returns: Returns,
+        leftovers: Leftovers,
     ) -> None:
         """Take over earlier leaders' records, and go on with the fences among them that have not ended.
 
@@ -88,11 +90,12 @@ class Fences:
         doubt: why our own view is not to be trusted now, which holds up operators' fences as well.
         describe: the node as a target, with its claims, boot id and self-fencing bound.
         boots: the boots that a node is seen in now, by its hamgrd and by its kubelet.
-        returns: who finds out whether a fenced node is back.
+        returns: who finds out whether a fenced node is back. leftovers: who goes on with what a fence has left there.
         """
         self._make_fencer = make_fencer
         self._fencers: list[FencerPort] = []
         self._returns = returns
+        self._leftovers = leftovers
         self._records: dict[str, FenceRecord] = {record.id: record for record in records}  # oldest first
         self._allowed = allowed
         self.doubt = doubt
@@ -255,6 +258,18 @@ class Fences:
             last = self.last_of(node)
             if last is not None:
                 self._returns.look(last)
+
+    def go_on_with_leftovers(self, nodes: Iterable[str]) -> None:
+        """Have somebody do what the fences of these nodes, which are away, have stepped over."""
+        for node in nodes:
+            last = self.last_of(node)
+            if last is not None and not self._returns.cleared(last):
+                self._leftovers.look(last)
+
+    def leftover(self, node: str) -> str:
+        """What the last fence of a node has left and nobody could do yet; empty: nothing."""
+        last = self.last_of(node)
+        return "" if last is None else self._leftovers.of(last)
 
     def last_of(self, node: str) -> FenceRecord | None:
         """The newest successful fence of a whole node."""

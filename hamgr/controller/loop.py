@@ -21,6 +21,7 @@ from hamgr.controller.chronicle import Chronicle
 from hamgr.controller.events import Event, FenceChanged, KubeChanged, OperationEnded, StoreChanged, Vacancy
 from hamgr.controller.fences import FencerPort, Fences
 from hamgr.controller.guarding import guard, self_doubt
+from hamgr.controller.leftovers import Leftovers
 from hamgr.controller.operator import Inquiry, Operator, Refusal
 from hamgr.controller.parking import Parking
 from hamgr.controller.recorded import STATE, Journal, Recorded
@@ -103,6 +104,7 @@ class _Office:
     term: Term
     executor: Executor
     returns: Returns
+    leftovers: Leftovers
     requests: RequestQueue
     operator: Operator
     parking: Parking
@@ -273,6 +275,7 @@ class Controller:
             return
         self._means.on_leading(None)
         office.term.fences.close()  # first what has effects; a watch may have to wait for etcd before it ends
+        office.leftovers.close()
         office.returns.close()
         office.inquiries.shutdown(wait=False, cancel_futures=True)
         office.executor.close(_CLOSE_S)
@@ -289,6 +292,7 @@ class Controller:
         store, leadership = means.store, self._leadership
         snapshots = {prefix: store.read(prefix) for prefix in (MEMBERS, GOODBYES, PROMISES, CONFIG, REQUESTS, STATE)}
         returns = Returns(means.surroundings.kube, means.clock)
+        leftovers = Leftovers(means.surroundings.kube, means.surroundings.cluster, leadership.valid, means.clock)
         journal = Journal(leadership)
         recorded = Recorded(journal)
         recorded.load(snapshots[STATE])
@@ -309,6 +313,7 @@ class Controller:
             describe=lambda node: office.term.target(node),
             boots=lambda node: (views.boot_id(node), views.reported_boot_id(node)),
             returns=returns,
+            leftovers=leftovers,
         )
         chronicle = Chronicle(journal, EventLog(store, leadership), means.now)
         executor = Executor(
@@ -324,7 +329,9 @@ class Controller:
         term.takeover.standby_of = parking.standby_of
         operator = Operator(term, means.surroundings.kube, means.cache, means.now)
         inquiries = ThreadPoolExecutor(2, thread_name_prefix="inquiry")
-        self._office = office = _Office(term, executor, returns, requests, operator, parking, reporter, inquiries)
+        self._office = office = _Office(
+            term, executor, returns, leftovers, requests, operator, parking, reporter, inquiries
+        )
         chronicle.tell("leader", f"{settings.node} leads", node=settings.node)
         self._configure(office, snapshots[CONFIG])
         for request in requests.take(snapshots[REQUESTS]):

@@ -21,6 +21,7 @@ from hamgr.cib.status import (
     TransitionStatus,
     as_dict,
 )
+from hamgr.controller.membership import Standing
 from hamgr.controller.parking import is_warm
 from hamgr.controller.term import Term
 from hamgr.executor.ocf import ExecStatus, Ocf
@@ -209,11 +210,21 @@ class Reporter:
         if self.trouble:
             found.append(f"the applied cluster file cannot be used: {self.trouble}")
         found.extend(self._term.fences.device_troubles())
+        found.extend(self._leftovers())
         found.extend(self._nodes_that_leave())
         found.extend(self._nodes_that_do_not_fence_themselves())
         if self._term.last is not None:
             found.extend(self._term.last.warnings)
         return tuple(dict.fromkeys(found))
+
+    def _leftovers(self) -> Iterator[str]:
+        for node in self._term.nodes:
+            left = self._term.fences.leftover(node)
+            if left and self._term.recorded.standing(node) is Standing.FENCED:
+                yield (
+                    f"the fence of {node} has not released everything: {left}. hamgr goes on with it; what needs that "
+                    "disk can start elsewhere once it is done (`hamgr cleanup`, if its start has failed meanwhile)"
+                )
 
     def _nodes_that_leave(self) -> Iterator[str]:
         for node in self._term.leaving:

@@ -45,6 +45,7 @@ class Roster:
         fenced = [name for name in names if self._recorded.standing(name) is Standing.FENCED]
         returning = [name for name in fenced if self.shows_life(name)]
         self._fences.look_for_returns(returning)
+        self._fences.go_on_with_leftovers(fenced)
         cleared = {name for name in returning if self._fences.cleared(name)}
         views = {name: self._view(name, cleared=name in cleared) for name in names}
         limits = Limits(self._lease_age_s, settled=self._settled(), seen_for_s=self.views.seen_for_s())

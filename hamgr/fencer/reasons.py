@@ -56,6 +56,7 @@ _TEXTS = {
     "attachment-came-back": "a new VolumeAttachment of {pv} (UID {uid}) had appeared; it is deleted as well",
     "taint-not-needed": "node {node} still counts as Ready, where no out-of-service taint may be put: its volumes are "
     "detached one by one",
+    "comes-back": "what is taken from node {node} comes back again and again",
     "release-late": "not released in time: {waiting}",
     "superseded": "fence {fence} has taken its place: somebody has confirmed that {node} is off",
     # the guard

@@ -106,6 +106,7 @@ class FenceOffice:
         self.asked: list[FenceRecord] = []
         self.resumed: list[str] = []
         self.verdicts: dict[str, str] = {}  # node: succeed (default), fail or wait
+        self.superseded: dict[str, str] = {}  # fence: the one that has taken its place
         self._changed = threading.Condition()
 
     def decide(self, node: str, verdict: str) -> None:
@@ -114,12 +115,26 @@ class FenceOffice:
             self.verdicts[node] = verdict
             self._changed.notify_all()
 
-    def verdict(self, node: str, closed: threading.Event) -> str:
-        """Wait for the verdict; empty when the fencer was closed meanwhile."""
+    def supersede(self, fence_id: str, by: str) -> None:
+        """What becomes of a fence whose place another one has taken."""
         with self._changed:
-            while self.verdicts.get(node, "succeed") == "wait" and not closed.is_set():
+            self.superseded[fence_id] = by
+            self._changed.notify_all()
+
+    def verdict(self, record: FenceRecord, closed: threading.Event) -> str:
+        """Wait for the verdict; empty when the fencer was closed meanwhile. A word is always taken."""
+        node = record.target.node
+        with self._changed:
+            while (
+                self.verdicts.get(node, "succeed") == "wait"
+                and not record.confirmation
+                and record.id not in self.superseded
+                and not closed.is_set()
+            ):
                 self._changed.wait(0.02)
-            return "" if closed.is_set() else self.verdicts.get(node, "succeed")
+            if closed.is_set() or record.id in self.superseded:
+                return "" if closed.is_set() else "superseded"
+            return "succeed" if record.confirmation else self.verdicts.get(node, "succeed")
 
     def nodes(self) -> list[str]:
         return [record.target.node for record in self.asked]
@@ -139,18 +154,23 @@ class ScriptedFencer:
         requested_by: str,
         levels: Sequence[LevelConfig] | None = None,
         confirmation: Confirmation | None = None,
+        earlier: Sequence[FenceRecord] = (),
     ) -> FenceRecord:
         chosen = tuple(levels or (LevelConfig(Level.VOLUME),))
-        record = new_record(target, why, requested_by, chosen, confirmation=confirmation)
+        record = new_record(target, why, requested_by, chosen, confirmation=confirmation).going_on_from(earlier)
         self._office.asked.append(record)
         threading.Thread(target=self._run, args=(record,)).start()
         return record
 
     def resume(self, record: FenceRecord, superseded_by: str = "") -> bool:
-        assert superseded_by == ""
         self._office.resumed.append(record.id)
+        if superseded_by:
+            self.supersede(record.id, superseded_by)
         threading.Thread(target=self._run, args=(record,)).start()
         return True
+
+    def supersede(self, fence_id: str, by: str) -> None:
+        self._office.supersede(fence_id, by)
 
     def plan(self, target: FenceTarget, levels: Sequence[LevelConfig] | None = None) -> Plan:
         level = levels[0].level if levels else Level.VOLUME
@@ -166,8 +186,10 @@ class ScriptedFencer:
         record = replace(record, executed_by="the fencer")
         try:
             self._save(record)
-            verdict = self._office.verdict(record.target.node, self._closed)
-            if verdict == "succeed":
+            verdict = self._office.verdict(record, self._closed)
+            if verdict == "superseded":
+                self._save(record.superseded(self._office.superseded[record.id], record.started_at + 1))
+            elif verdict == "succeed":
                 self._office.agent.vanish(record.target.node)
                 proof = Proof("detached", "pv-1", "the disk is detached", "n1")
                 self._save(replace(record, outcome=Outcome.SUCCEEDED, proofs=(proof,), ended_at=record.started_at + 1))

@@ -152,6 +152,26 @@ def test_a_confirmation_is_recorded_with_who_gave_it(site):
     assert [level.level for level in record.levels] == [Level.MANUAL]
 
 
+def test_a_confirmation_takes_the_place_of_the_fence_that_hangs(site):
+    site.whole()
+    site.office.decide("n1", "wait")
+    site.join("n2")
+    site.office.agent.dead.add("n1")
+    site.silence("n1")
+    wait_until(lambda: site.office.asked)
+    (older,) = site.office.asked
+    site.agent.vanish("n1")
+    confirmed = site.ask("confirm", {"node": "n1", "reason": "I pulled the plug"})["fence"]
+
+    def outcomes():
+        found = {key: entry.value["outcome"] for key, entry in site.store.read("fences/").entries.items()}
+        return found == {f"fences/{older.id}": "superseded", f"fences/{confirmed}": "succeeded"}
+
+    wait_until(outcomes)
+    wait_until(lambda: site.agent.where("db") in ({"n2"}, {"n3"}))
+    assert site.agent.doubles == []
+
+
 REFUSALS = {
     "an unknown kind": ("dance", {}, 64, "does not know the request 'dance'"),
     "fence of nothing": ("fence", {"target": "n9"}, 105, "neither a node nor a pod of hamgr's called 'n9'"),

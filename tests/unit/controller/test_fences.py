@@ -10,6 +10,7 @@ from fixtures.fences import PROVED_OFF, a_record
 
 from hamgr.cib.config import load_yaml
 from hamgr.controller.fences import Fences
+from hamgr.controller.leftovers import Leftovers
 from hamgr.controller.returns import Returns
 from hamgr.fencer.records import FenceRecord, Phase, Target
 from hamgr.fencer.topology import Level, LevelConfig
@@ -39,6 +40,7 @@ def resumed(record: FenceRecord, boots: list[str]) -> FenceRecord:
         describe=Target,
         boots=lambda _node: boots,
         returns=Returns(None),
+        leftovers=Leftovers(None, "t", lambda: True),
     )
     fences.configure(load_yaml(CLUSTER, "cluster.yaml", {}).fencing, {"n1": {}, "n2": {}})
     fences.close()
