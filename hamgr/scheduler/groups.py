@@ -105,12 +105,6 @@ class GroupBehavior:
                     actions.order_stops(work, member, last_active, O_OPTIONAL)
                 last_active = member
             last = member
-        if rsc.ordered and last is not None:
-            actions.order_stops(work, rsc, last, O_IMPLIES_THEN)
-            actions.order_tasks(work, last, "stop", rsc, "stopped", O_OPTIONAL)
-            if promotable:
-                actions.order_tasks(work, rsc, "demote", last, "demote", O_IMPLIES_THEN)
-                actions.order_tasks(work, last, "demote", rsc, "demoted", O_OPTIONAL)
 
     def _order_member(self, work: Work, rsc: Rsc, member: Rsc, last: Rsc | None, promotable: bool) -> None:
         down, downed = O_NONE, O_IMPLIES_THEN_PRINTED

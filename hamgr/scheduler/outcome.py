@@ -122,8 +122,8 @@ def add_running(work: Work, rsc: Rsc, node: NodeRt, failed: bool) -> None:
         placement.prefer(work, rsc, node, INFINITY, "not-managed")
         parent = rsc.parent
         while parent is not None and node.online:
-            if node not in parent.running_on:
-                parent.running_on.append(node)
+            # Counted once for each unmanaged part: to its clone, the instance then looks like one active on several.
+            parent.running_on.append(node)
             parent = parent.parent
         return
     if rsc.variant == Variant.PRIMITIVE and len(rsc.running_on) > 1:

@@ -269,6 +269,7 @@ def internal_constraints(work: Work, clone: Rsc) -> None:
     order_phases(work, clone)
     last: Rsc | None = None
     for child in clone.children:
+        actions.order_tasks(work, child, "demote", child, "promote", O_OPTIONAL)
         actions.order_tasks(work, clone, "demote", child, "demote", O_IMPLIES_FIRST_PRINTED)
         actions.order_tasks(work, child, "demote", clone, "demoted", O_IMPLIES_THEN_PRINTED)
         actions.order_tasks(work, clone, "promote", child, "promote", O_IMPLIES_FIRST_PRINTED)
