@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from hamgr.cib.model import Bundle, Cib, Clone, Group, Primitive, Resource
+from hamgr.controller.leaving import running_on
 from hamgr.controller.views import Views
-from hamgr.fencer.records import Target
+from hamgr.fencer.records import Pattern, Target
 from hamgr.kube.cache import Cache
 from hamgr.kube.objects import LABEL_RESOURCE, POD, labels_of, name_of, namespace_of
 from hamgr.kube.pods import node_of
+
+_MAKE_PODS = {"template", "template_from", "image"}  # of which an agent has one that makes pods
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +66,52 @@ def claims(cib: Cib, only: tuple[str, ...] | None = None) -> tuple[tuple[str, st
     for primitive in primitives(cib):
         if primitive.agent.type != "volume" or (only is not None and primitive.id not in only):
             continue
-        values = {name: value for nvset in reversed(primitive.params) for name, value in nvset.pairs}
+        values = _params(primitive)
         if values.get("claim"):
             found.append((values.get("namespace", "default"), values["claim"]))
     return tuple(dict.fromkeys(found))
+
+
+def patterns(cib: Cib, node: str, now: int, only: tuple[str, ...] | None = None) -> tuple[Pattern, ...]:
+    """What the pods are made from that may run on a node: of all resources that make pods (of some, if given), unless
+    it is on record that the one is not active there. now: seconds since the epoch.
+    """
+    recorded = next((state.resources for state in cib.node_states if state.name == node), ())
+    known, active = {_base(entry.id) for entry in recorded}, {_base(rsc) for rsc in running_on(cib, node, now)}
+    found = []
+    for primitive in primitives(cib):
+        absent = primitive.id in known and primitive.id not in active
+        values = {} if absent or (only is not None and primitive.id not in only) else _params(primitive)
+        if primitive.agent.type == "volume" or not values.keys() & _MAKE_PODS:
+            continue
+        listed = _volumes_in(values.get("template", ""))
+        if values.get("image") and values.get("claim"):
+            listed.append({"name": "data", "persistentVolumeClaim": {"claimName": values["claim"]}})
+        namespace, pod = values.get("namespace") or "default", f"{primitive.id}-{node}"
+        found.append(Pattern(namespace, pod, json.dumps(listed), values.get("template_from", "")))
+    return tuple(found)
+
+
+def _base(instance: str) -> str:
+    """The configured id of a clone's instance."""
+    return instance.partition(":")[0]
+
+
+def _params(primitive: Primitive) -> dict[str, str]:
+    return {name: value for nvset in reversed(primitive.params) for name, value in nvset.pairs}
+
+
+def _volumes_in(template: str) -> list[dict[str, Any]]:
+    """The volumes of a pod template in text; of one that nobody can read, no pod was ever made."""
+    try:
+        parsed = yaml.safe_load(template)
+    except yaml.YAMLError:
+        return []
+    if not isinstance(parsed, dict):
+        return []
+    spec = parsed if "containers" in parsed else parsed.get("spec")
+    listed = spec.get("volumes") if isinstance(spec, dict) else None
+    return [volume for volume in listed or () if isinstance(volume, dict)]
 
 
 def find_pod(cache: Cache | None, name: str) -> PodTarget | None:
@@ -80,12 +128,13 @@ def pod_target(pod: Mapping[str, Any]) -> PodTarget:
     return PodTarget(namespace_of(pod), name_of(pod), labels_of(pod)[LABEL_RESOURCE], node_of(pod))
 
 
-def node_target(node: str, disks: tuple[tuple[str, str], ...], views: Views) -> Target:
-    """A node as a target, by what is seen of it. disks: the claims that may be used there."""
+def node_target(node: str, disks: tuple[tuple[str, str], ...], may_run: tuple[Pattern, ...], views: Views) -> Target:
+    """A node as a target, by what is seen of it. disks: the claims that may be used there; may_run: the pods."""
     promise = views.promise(node)
     return Target(
         node,
         claims=disks,
+        patterns=may_run,
         self_fence_s=None if promise is None else promise.self_fence,
         member_ttl_s=0.0 if promise is None else promise.ttl_s,
         boot_id=views.boot_id(node),

@@ -29,7 +29,7 @@ from hamgr.controller.recorded import Recorded
 from hamgr.controller.roster import Roster
 from hamgr.controller.settings import ControllerSettings
 from hamgr.controller.takeover import Takeover
-from hamgr.controller.targets import PodTarget, claims, companions, node_target
+from hamgr.controller.targets import PodTarget, claims, companions, node_target, patterns
 from hamgr.controller.views import Views
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import OpResult
@@ -192,17 +192,20 @@ class Term:
     def pod_target(self, pod: PodTarget) -> Target:
         """A pod as a target, with the disks of what lives and moves with it."""
         assert self.configuration is not None
+        together = companions(self.configuration, pod.resource)
         return replace(
             self.target(pod.node),
             pods=((pod.namespace, pod.name),),
-            claims=claims(self.configuration, companions(self.configuration, pod.resource)),
+            claims=claims(self.configuration, together),
+            patterns=patterns(self.cib(), pod.node, int(self._now()), together),
             alive=self.recorded.standing(pod.node) in (Standing.MEMBER, Standing.KUBELET),
         )
 
     def target(self, node: str) -> Target:
         """A node as a target: all of our disks, since what is recorded of it may be behind."""
         assert self.configuration is not None
-        return node_target(node, claims(self.configuration), self.views)
+        may_run = patterns(self.cib(), node, int(self._now()))
+        return node_target(node, claims(self.configuration), may_run, self.views)
 
     def fence_changed(self, record: FenceRecord) -> None:
         """Take a fence's progress; a node that was fenced is down with nothing on it."""

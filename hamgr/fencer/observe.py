@@ -5,17 +5,19 @@ Nothing here comes from a cache: what is read may become a proof.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hamgr.fencer.machine import AttachmentSeen, NodeSeen, PodSeen
 from hamgr.fencer.reasons import Reason, reason
-from hamgr.fencer.records import FenceRecord, PodRef, Target, VolumeRef
+from hamgr.fencer.records import FenceRecord, Pattern, PodRef, Target, VolumeRef
 from hamgr.kube import nodes, pods, volumes
 from hamgr.kube.errors import NotFound
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import (
+    DEPLOYMENT,
     LABEL_CLUSTER,
     LABEL_RESOURCE,
     LABEL_ROLE,
@@ -24,6 +26,7 @@ from hamgr.kube.objects import (
     PV,
     PVC,
     ROLE_ACTIVE,
+    STATEFUL_SET,
     VOLUME_ATTACHMENT,
     Obj,
     is_terminating,
@@ -40,6 +43,7 @@ OWN_TAINT = {"key": nodes.OUT_OF_SERVICE, "value": "hamgr", "effect": "NoSchedul
 
 # Pod volumes that live and die with the node or the pod, or that are not written: no second writer through them.
 _HARMLESS = frozenset({"emptyDir", "configMap", "secret", "projected", "downwardAPI", "hostPath", "gitRepo", "image"})
+_WORKLOADS = {"deployment": DEPLOYMENT, "statefulset": STATEFUL_SET}
 _LOCAL_PVS = frozenset({"local", "hostPath"})
 _ATTACHER_FINALIZER = "external-attacher/"
 
@@ -65,6 +69,10 @@ def discover(kube: Kube, target: Target, cluster: str) -> Discovery:
         finder.add_pod(pod)
     for namespace, claim in target.claims:
         finder.add_claim(namespace, claim, f"{namespace}/{claim}")
+    told_by_objects = {(namespace_of(pod), name_of(pod)) for pod in chosen}
+    for pattern in target.patterns:
+        if (pattern.namespace, pattern.name) not in told_by_objects:
+            finder.add_pattern(pattern)
     obstacles = list(finder.obstacles)
     for pod in _sharers(on_node, chosen, finder.found):
         if labels_of(pod).get(LABEL_CLUSTER) == cluster:
@@ -220,15 +228,36 @@ class _VolumeFinder:
         return tuple(self._by_pv.values())
 
     def add_pod(self, pod: Mapping[str, Any]) -> None:
-        told = f"{namespace_of(pod)}/{name_of(pod)}"
-        for volume in (pod.get("spec") or {}).get("volumes") or []:
+        self._add_volumes(namespace_of(pod), name_of(pod), (pod.get("spec") or {}).get("volumes") or [])
+
+    def add_pattern(self, pattern: Pattern) -> None:
+        """The volumes of a pod without an object."""
+        self._add_volumes(pattern.namespace, pattern.name, json.loads(pattern.volumes))
+        if not pattern.workload:
+            return
+        kind, _, name = pattern.workload.partition("/")
+        told = f"{pattern.namespace}/{pattern.name}"
+        try:
+            spec = self._kube.get(_WORKLOADS[kind].path(name, pattern.namespace)).get("spec") or {}
+        except (KeyError, NotFound):
+            unknown = f"{pattern.workload}, which would tell, not found"
+            self.obstacles.append(reason("volume-unprovable", volume="of unknown name", pod=told, kind=unknown))
+            return
+        volumes_of_it = ((spec.get("template") or {}).get("spec") or {}).get("volumes") or []
+        self._add_volumes(pattern.namespace, pattern.name, volumes_of_it)
+        for claim in spec.get("volumeClaimTemplates") or []:
+            self.add_claim(pattern.namespace, f"{name_of(claim)}-{name}-0", told)
+
+    def _add_volumes(self, namespace: str, pod: str, listed: Iterable[Mapping[str, Any]]) -> None:
+        told = f"{namespace}/{pod}"
+        for volume in listed:
             name = str(volume.get("name"))
             kind = next((key for key in volume if key != "name"), "")
             source = volume.get(kind) or {}
             if kind == "persistentVolumeClaim":
-                self.add_claim(namespace_of(pod), str(source["claimName"]), told)
+                self.add_claim(namespace, str(source["claimName"]), told)
             elif kind == "ephemeral":
-                self.add_claim(namespace_of(pod), f"{name_of(pod)}-{name}", told)
+                self.add_claim(namespace, f"{pod}-{name}", told)
             elif kind not in _HARMLESS and not source.get("readOnly"):
                 self.obstacles.append(reason("volume-unprovable", volume=name, pod=told, kind=kind))
 

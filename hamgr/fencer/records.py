@@ -76,11 +76,26 @@ class VolumeRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Pattern:
+    """What a pod is made from that may run on the node, whether or not an object still tells of it.
+
+    namespace, name: the pod's. volumes: its spec.volumes as JSON text. workload: KIND/NAME (a Deployment or
+    StatefulSet) whose template names the volumes instead; empty: none does.
+    """
+
+    namespace: str
+    name: str
+    volumes: str = "[]"
+    workload: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """What is to be fenced.
 
     node: the node. pods: (namespace, name) of the pods to fence, or None for all that hamgr runs there. claims:
-    (namespace, claim) of volumes known to be used there, whether or not a pod object still says so. alive: the node's
+    (namespace, claim) of volumes known to be used there, whether or not a pod object still says so. patterns: of pods
+    that may run there: somebody may have removed their objects by force, which stops nothing. alive: the node's
     kubelet is known to work (a fence of a healthy pod), so its own report of the unmount is waited for. self_fence_s
     and member_ttl_s: what the node's member entry said when last seen. boot_id: the node's when it was last well.
     outdated_boot_id: what its kubelet still reported then of an earlier boot, having just been restarted; else empty.
@@ -94,6 +109,7 @@ class Target:
     member_ttl_s: float = 0.0
     boot_id: str = ""
     outdated_boot_id: str = ""
+    patterns: tuple[Pattern, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +319,7 @@ def _target(value: Mapping[str, Any]) -> Target:
     pods = plain.get("pods")
     plain["pods"] = None if pods is None else tuple((str(ns), str(name)) for ns, name in pods)
     plain["claims"] = tuple((str(ns), str(name)) for ns, name in plain.get("claims") or ())
+    plain["patterns"] = _many(Pattern, plain.get("patterns"))
     return Target(**plain)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from fixtures.fence_world import DRIVER, OTHER_IN_USE, MemoryRecords, World
+from fixtures.fence_world import DRIVER, OTHER_IN_USE, SECOND_DISK, MemoryRecords, World
 from fixtures.waiting import wait_until
 
 from hamgr.fencer import (
@@ -26,8 +27,9 @@ from hamgr.fencer import (
     unfence,
     unfence_by_order,
 )
+from hamgr.fencer.records import Pattern
 from hamgr.fencer.topology import Delay
-from hamgr.kube.objects import LABEL_ROLE, NODE, POD, VOLUME_ATTACHMENT
+from hamgr.kube.objects import LABEL_ROLE, NODE, POD, STATEFUL_SET, VOLUME_ATTACHMENT
 
 LOST = reason("node-lost", node="n1")
 N1 = Target("n1")
@@ -199,6 +201,58 @@ def test_what_a_fence_waits_for_is_on_record_while_it_waits(
     world.attacher.allowed.set()
     wait_until(lambda: records.saved[record.id].outcome is Outcome.SUCCEEDED)
     assert waits().count("waiting-detach") == 1  # however long it took
+
+
+WITH_CLAIM = json.dumps([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}])
+WITH_SHARE = json.dumps([{"name": "share", "nfs": {"server": "nas", "path": "/"}}])
+
+
+def without_object(world: World, pattern: Pattern) -> Target:
+    """Somebody has removed the pod of a dead node by force: nothing in the API tells any more what it writes to."""
+    pod = world.kube.get(POD.path("db-n1", "default"))
+    world.kube.delete(POD.path("db-n1", "default"), uid=pod["metadata"]["uid"], grace=0)
+    return Target("n1", patterns=(pattern,))
+
+
+def test_the_volumes_of_a_pod_that_somebody_removed_by_force_are_taken_from_the_node_as_well(
+    world: World, fence: RunFence
+) -> None:
+    record = fence(target=without_object(world, Pattern("default", "db-n1", WITH_CLAIM)))
+    assert record.outcome is Outcome.SUCCEEDED
+    assert [(proof.kind, proof.subject) for proof in record.proofs] == [("detached", "pv-1")]
+    assert world.attachments() == []
+    assert FenceRecord.from_json(record.to_json()) == record
+
+
+def test_so_are_those_that_a_workloads_template_names(world: World, fence: RunFence) -> None:
+    container = {"name": "c", "image": "i"}
+    spec = {
+        "replicas": 0,
+        "serviceName": "db",
+        "selector": {"matchLabels": {"app": "db"}},
+        "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [container]}},
+        "volumeClaimTemplates": [{"metadata": {"name": "disk"}, "spec": {"accessModes": ["ReadWriteOnce"]}}],
+    }
+    world.disk(SECOND_DISK, "disk-db-0")
+    world.attach(volume=SECOND_DISK)
+    world.kube.post(STATEFUL_SET.collection("default"), {"metadata": {"name": "db"}, "spec": spec})
+    record = fence(target=without_object(world, Pattern("default", "db-n1", "[]", "statefulset/db")))
+    assert [(proof.kind, proof.subject) for proof in record.proofs] == [("detached", "pv-2")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "code"),
+    [
+        (Pattern("default", "db-n1", WITH_CLAIM), "driver-not-listed"),
+        (Pattern("default", "db-n1", WITH_SHARE), "volume-unprovable"),
+        (Pattern("default", "db-n1", "[]", "deployment/gone"), "volume-unprovable"),
+    ],
+)
+def test_a_volume_that_cannot_be_proved_free_stays_so_when_the_pods_object_is_removed(
+    world: World, fence: RunFence, pattern: Pattern, code: str
+) -> None:
+    record = fence(target=without_object(world, pattern), config=FencingConfig(drivers=frozenset()))
+    assert (record.outcome, codes(record)) == (Outcome.FAILED, [code])
 
 
 @pytest.mark.parametrize(
