@@ -75,6 +75,8 @@ def test_what_was_in_flight_on_a_node_that_comes_back_is_probed() -> None:
     world.join(node)
     world.advance()
     assert [op.node for op in world.ops("monitor", "db")] == [node]
+    (told,) = [text for code, text in world.told if code == "operation_unknown"]
+    assert told == f"how the last operation on db ended is not known: {node} is probed"
     world.settle()
     assert world.where("db") == []
 
