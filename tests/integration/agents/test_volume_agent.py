@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hamgr_agents.volume import VolumeAgent
 from hamgr.executor.agent import ActionContext, ActionTimeout
 from hamgr.executor.ocf import Ocf
 from hamgr.kube.gateway import Kube
-from hamgr.kube.objects import CSI_DRIVER, NODE, POD, Obj, uid_of
+from hamgr.kube.objects import CSI_DRIVER, NODE, POD, VOLUME_ATTACHMENT, Obj, uid_of
 from hamgr.kube.volumes import attachments, in_use
 
 Context = Callable[..., ActionContext]
@@ -180,6 +181,80 @@ def test_a_detach_that_does_not_end_fails_the_stop(world: ScriptedCluster, conte
         AGENT.perform("stop", context("disk", "n1", timeout_s=0.5, claim="data"))
 
 
+def detach(kube: Kube, volume: Any) -> None:
+    (here,) = attachments(kube, volume)
+    kube.delete(VOLUME_ATTACHMENT.path(here.name), uid=here.uid, grace=0)
+
+
+def report(kube: Kube, volume: Any, **error: str) -> None:
+    """What the driver says of its work, in the attachment's status."""
+    (here,) = attachments(kube, volume)
+    status = {name: {"message": message} for name, message in error.items()}
+    kube.patch_merge(f"{VOLUME_ATTACHMENT.path(here.name)}/status", {"status": status})
+
+
+def test_stop_leaves_what_is_attached_to_another_node(world: ScriptedCluster, context: Context) -> None:
+    volume = world.add_volume("data")
+    assert AGENT.perform("start", context("disk", "n2", claim="data")).rc is Ocf.OK
+    assert AGENT.perform("stop", context("disk", "n1", claim="data")).rc is Ocf.OK
+    assert where(world.kube, volume) == [("n2", True)]
+
+
+def test_what_is_detached_is_stopped_whatever_a_dead_kubelet_reported_last(
+    world: ScriptedCluster, context: Context
+) -> None:
+    volume = held_after_force_delete(world)
+    world.script.dead.add("n1")
+    detach(world.kube, volume)
+    wait_until(lambda: where(world.kube, volume) == [])
+    assert volume.unique_name in in_use(world.kube.get(NODE.path("n1")))
+    assert AGENT.perform("stop", context("disk", "n1", timeout_s=2, claim="data")).rc is Ocf.OK
+
+
+def monitored(context: Context, node: str, told: str, **params: Any) -> None:
+    """The disk does not run there, and why is told."""
+
+    def says_so() -> bool:
+        result = AGENT.perform("monitor", context("disk", node, **params))
+        return result.rc is Ocf.NOT_RUNNING and told in result.reason
+
+    wait_until(says_so)
+
+
+def test_a_monitor_tells_how_far_the_attachment_is(world: ScriptedCluster, context: Context) -> None:
+    monitored(context, "n1", '"data" not found', claim="data")
+    volume = world.add_volume("data")
+    monitored(context, "n1", "pv-data is not attached to n1", claim="data")
+    world.script.not_attaching = world.script.not_detaching = True
+    with pytest.raises(ActionTimeout):
+        AGENT.perform("start", context("disk", "n1", timeout_s=0.5, claim="data"))
+    monitored(context, "n1", "not attached to n1 yet: its driver has not confirmed the attachment", claim="data")
+    report(world.kube, volume, attachError="no such disk")
+    monitored(context, "n1", "not attached to n1 yet: no such disk", claim="data")
+    with pytest.raises(ActionTimeout, match="has not attached pv-data to n1 yet: no such disk"):
+        AGENT.perform("start", context("disk", "n1", timeout_s=0.5, claim="data"))
+    world.script.not_attaching = False
+    world.nudge()
+    assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
+    detach(world.kube, volume)
+    monitored(context, "n1", "pv-data is being detached from n1", claim="data")
+    report(world.kube, volume, detachError="the disk is busy")
+    with pytest.raises(ActionTimeout, match="has not confirmed the detachment: the disk is busy"):
+        AGENT.perform("stop", context("disk", "n1", timeout_s=0.5, claim="data"))
+
+
+def test_a_pod_alone_does_not_show_that_its_disk_is_there(world: ScriptedCluster, context: Context) -> None:
+    world.add_volume("data")
+    assert AGENT.perform("start", context("disk", "n2", claim="data")).rc is Ocf.OK
+    world.kube.post(POD.collection("default"), user_pod("waits", "n1"))
+    monitored(context, "n1", "pv-data is not attached to n1", claim="data")
+
+
+def test_what_the_parameters_say_is_validated_without_a_cluster(context: Context) -> None:
+    offline = replace(context("disk", "n1", claim="data"), kube=None, cache=None)
+    assert AGENT.perform("validate-all", offline).rc is Ocf.OK
+
+
 def test_what_can_never_work_is_a_matter_of_configuration(world: ScriptedCluster, context: Context) -> None:
     missing = AGENT.perform("start", context("disk", "n1", claim="nope"))
     assert missing.rc is Ocf.ERR_CONFIGURED
@@ -200,6 +275,10 @@ def test_a_driver_that_attaches_nothing(world: ScriptedCluster, context: Context
     assert "configure node level fencing" in AGENT.perform("validate-all", context("disk", "n1", claim="data")).reason
     assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
     assert where(world.kube, volume) == []
+    monitored(context, "n1", "pv-data is not attached to n1", claim="data")
+    world.kube.post(POD.collection("default"), user_pod("busy", "n1"))
+    assert AGENT.perform("monitor", context("disk", "n1", claim="data")).rc is Ocf.OK
+    monitored(context, "n2", "pv-data is not attached to n2", claim="data")
 
 
 def test_of_a_driver_that_attaches_nothing_only_the_nodes_own_word_counts(
