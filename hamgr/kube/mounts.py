@@ -1,8 +1,8 @@
 """Which mounts of this host belong to a volume: what hamgrd on a node looks at to prove that it let go of a disk.
 
 The kubelet stages a CSI disk once (``plugins/kubernetes.io/csi/DRIVER/HASH/globalmount``) and binds it into each pod
-(``pods/UID/volumes/kubernetes.io~csi/PV/mount``); raw block volumes are bound below ``volumeDevices``. When none of
-these is left in /proc/self/mountinfo, no process of the host can reach the file system through them any more.
+(``pods/UID/volumes/kubernetes.io~csi/PV/mount``, and for a subPath ``pods/UID/volume-subpaths``); a raw block volume is
+staged, published and bound below ``volumeDevices`` (csi_block.go). When none of these is left in /proc/self/mountinfo, no process of the host can reach the file system through them any more.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def mount_points(mountinfo: str) -> list[str]:
 
 def mounts_of(volume: Volume, mountinfo: str) -> list[str]:
     """The mount points of that volume, wherever the kubelet's root directory is; none: it is not mounted here."""
-    staged = f"/plugins/kubernetes.io/csi/{volume.driver}/{volume.global_mount_id}/"
-    bound = f"/volumes/kubernetes.io~csi/{volume.pv}/"
-    devices = (f"/volumeDevices/{volume.pv}/", f"/volumeDevices/kubernetes.io~csi/{volume.pv}")
-    marks = (staged, bound, *devices)
+    pv = volume.pv
+    staged = (f"/plugins/kubernetes.io/csi/{volume.driver}/{volume.global_mount_id}/", f"/kubernetes.io/csi/pv/{pv}/")
+    bound = (f"/volumes/kubernetes.io~csi/{pv}/", f"/volume-subpaths/{pv}/")
+    devices = [f"/volumeDevices/{place}{pv}/" for place in ("", "publish/", "staging/", "kubernetes.io~csi/")]
+    marks = (*staged, *bound, *devices)
     return [point for point in mount_points(mountinfo) if any(mark in point + "/" for mark in marks)]

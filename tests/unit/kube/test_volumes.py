@@ -100,3 +100,20 @@ def test_mounts_of_a_volume_wherever_the_kubelet_lives() -> None:
             f"{root}/pods/0a1b/volumes/kubernetes.io~csi/pv1/mount",
         ]
         assert mounts_of(Volume("pv2", "disk.testbed", "vol2"), text) == []
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "plugins/kubernetes.io/csi/pv/pv1/globalmount",  # staged by a kubelet before 1.24 and mounted ever since
+        "plugins/kubernetes.io/csi/volumeDevices/pv1/dev/0a1b",
+        "plugins/kubernetes.io/csi/volumeDevices/publish/pv1/0a1b",
+        "plugins/kubernetes.io/csi/volumeDevices/staging/pv1/dev",
+        "pods/0a1b/volumeDevices/kubernetes.io~csi/pv1",
+        "pods/0a1b/volume-subpaths/pv1/main/0",
+    ],
+)
+def test_every_place_at_which_a_kubelet_has_a_volume_counts(place: str) -> None:
+    text = f"97 25 7:1 / /var/lib/kubelet/{place} rw - ext4 /dev/loop1 rw"
+    assert mounts_of(VOLUME, text) == [f"/var/lib/kubelet/{place}"]
+    assert mounts_of(VOLUME, text.replace("pv1", "pv10")) == []
