@@ -1,8 +1,9 @@
 """Which mounts of this host belong to a volume: what hamgrd on a node looks at to prove that it let go of a disk.
 
 The kubelet stages a CSI disk once (``plugins/kubernetes.io/csi/DRIVER/HASH/globalmount``) and binds it into each pod
-(``pods/UID/volumes/kubernetes.io~csi/PV/mount``, and for a subPath ``pods/UID/volume-subpaths``); a raw block volume is
-staged, published and bound below ``volumeDevices`` (csi_block.go). When none of these is left in /proc/self/mountinfo, no process of the host can reach the file system through them any more.
+(``pods/UID/volumes/kubernetes.io~csi/PV/mount``, and for a subPath below ``pods/UID/volume-subpaths``); a raw block
+volume is staged, published and bound below ``volumeDevices`` (csi_block.go). When none of these is left in
+/proc/self/mountinfo, no process of the host can reach the file system through them any more.
 """
 
 from __future__ import annotations

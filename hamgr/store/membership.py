@@ -162,9 +162,11 @@ class Membership:
                     raise self._duplicate()
                 time.sleep(POLL_S)
                 sent = self._store.keep_alive(lease)
-        except StoreError:
+        except DuplicateMember:
             self._drop(lease)
             raise
+        # After any other error the entry may be there all the same. It must not go before its lease runs out: others
+        # count from when they see it go, as from a TTL after the last renewal, until this node has fenced itself.
         self._lease, self._sent = lease, sent
         self._stop.clear()
         self._thread = threading.Thread(target=self._keep_renewing, name="member lease", daemon=True)
@@ -222,7 +224,8 @@ class Membership:
 
     def _may_replace(self, existing: Entry) -> bool:
         try:
-            return is_dead_predecessor(MemberInfo.from_json(existing.value), self._info)
+            old = MemberInfo.from_json(existing.value)
+            return old.id == self._info.id or is_dead_predecessor(old, self._info)
         except ValueError:
             return False
 

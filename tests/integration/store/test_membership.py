@@ -3,12 +3,13 @@
 import threading
 import time
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 from fixtures.etcd import EtcdServer
 from fixtures.waiting import wait_until
 
-from hamgr.store import DuplicateMember, Leased, MemberInfo, Membership, Store, members_of
+from hamgr.store import DuplicateMember, Leased, MemberInfo, Membership, Store, StoreUnavailable, members_of
 from hamgr.store.membership import is_dead_predecessor, process_identity
 
 pytestmark = pytest.mark.etcd
@@ -81,6 +82,33 @@ def test_a_dead_predecessor_of_this_boot_is_replaced_without_a_gap(store: Store)
     watch.stop()
     assert None not in seen
     membership.leave()
+
+
+def test_an_entry_whose_writing_was_not_answered_is_not_taken_away_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others conclude from a missing entry that its last renewal is at least a TTL ago."""
+    membership = Membership(store, info(ttl_s=60))
+    transact = store.transact
+
+    def unanswered(*args: Any, **options: Any) -> Any:
+        transact(*args, **options)
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(store, "transact", unanswered)
+    with pytest.raises(StoreUnavailable):
+        membership.join()
+    monkeypatch.undo()
+    snapshot = store.read("members/")
+    assert members_of(snapshot) == {"n1": membership.info}
+    seen: list[object] = []
+    watch = store.watch(snapshot, lambda changes, _rev: seen.extend(c.value for c in changes))
+    again = Membership(store, membership.info)
+    again.join(wait_s=0.0)
+    wait_until(lambda: seen)
+    watch.stop()
+    assert None not in seen
+    again.leave()
 
 
 def test_predecessor_is_dead_only_by_proof() -> None:
