@@ -31,7 +31,7 @@ def verify(file: Path, show: bool) -> int:
     for note in (*check_agents(cluster_file, file), *bundle_notes(cluster_file)):
         click.echo(note, err=True)
     count = len(cluster_file.section.resources)
-    click.echo(f"{file}: valid (cluster {cluster_file.cluster}, {count} resource{'' if count == 1 else 's'})")
+    click.echo(f"{_name(file)}: valid (cluster {cluster_file.cluster}, {count} resource{'' if count == 1 else 's'})")
     if show:
         from hamgr.cli.render_config import render_cib
 
@@ -96,11 +96,11 @@ def _name(file: Path) -> str:
 def read_cluster_file(file: Path) -> tuple[ClusterFile, str]:
     """A valid cluster file and its text. Raises CommandError with a line a problem."""
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        text = (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode("utf-8")
     except OSError as error:
         raise CommandError(f"the cluster file {file} cannot be read: {error.strerror}", Exit.NO_INPUT) from None
     except UnicodeDecodeError:
-        raise CommandError(f"the cluster file {file} is not UTF-8 text", Exit.CONFIG) from None
+        raise CommandError(f"the cluster file in {_name(file)} is not UTF-8 text", Exit.CONFIG) from None
     try:
         cluster_file = load_yaml(text, _name(file), Registry().specs())
     except UnknownAgent as error:
@@ -146,7 +146,7 @@ def bundle_notes(cluster_file: ClusterFile) -> list[str]:
 
 
 def _problems(file: Path, told: Sequence[str]) -> str:
-    return "\n".join([f"{len(told)} problem{'' if len(told) == 1 else 's'} in {file}:", *told])
+    return "\n".join([f"{len(told)} problem{'' if len(told) == 1 else 's'} in {_name(file)}:", *told])
 
 
 def _require_name(cluster_file: ClusterFile, store: Store) -> None:

@@ -92,12 +92,22 @@ def _settings(target: Target) -> tuple[Mapping[str, Any], Path]:
     try:
         source = read_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
-        raise CommandError(f"the settings file {path} cannot be read: {error.strerror}", Exit.NO_INPUT) from None
-    except (ConfigError, UnicodeDecodeError) as error:
+        text = f"the settings file {path} cannot be read: {error.strerror}; {_other_file(error)}"
+        raise CommandError(text, Exit.NO_INPUT) from None
+    except UnicodeDecodeError:
+        raise CommandError(f"the settings file {path} is not UTF-8 text", Exit.CONFIG) from None
+    except ConfigError as error:
         raise CommandError(str(error), Exit.CONFIG) from None
     if not isinstance(source.value, dict):
         raise CommandError(f"{path}: a mapping with the key etcd belongs here", Exit.CONFIG)
     return source.value, path.parent
+
+
+def _other_file(error: OSError) -> str:
+    """What to do about a settings file that cannot be read."""
+    if isinstance(error, PermissionError):
+        return "ask as a user who may read it (sudo)"
+    return f"name hamgrd's settings file with --config or {ENV_CONFIG}"
 
 
 def _mapping(settings: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from hamgr.cib.events import Event
 from hamgr.cli.connection import open_store
 from hamgr.cli.exits import Exit
 from hamgr.cli.group import target
+from hamgr.cli.known import require_node, require_resource
 from hamgr.cli.render import render_time
 from hamgr.store.eventlog import EVENTS, read_events
 from hamgr.store.store import Store
@@ -30,7 +31,10 @@ def events(ctx: click.Context, follow: bool, last: int, node: str, resource: str
     store = open_store(target(ctx))
     try:
         past = [Event.from_value(value) for _, value in read_events(store)] if not follow else []
-        for event in _matching(past, node, resource)[-last:] if last else ():
+        found = _matching(past, node, resource)
+        if not found and not follow:
+            _explain_nothing(store, node, resource)
+        for event in found[-last:] if last else ():
             click.echo(_line(event, output))
         if follow:
             for event in _follow(store, last):
@@ -39,6 +43,16 @@ def events(ctx: click.Context, follow: bool, last: int, node: str, resource: str
         return Exit.OK
     finally:
         store.close()
+
+
+def _explain_nothing(store: Store, node: str, resource: str) -> None:
+    """Why nothing is shown, on stderr. Raises CommandError when the cluster has no such node or resource."""
+    if node:
+        require_node(store, node)
+    if resource:
+        require_resource(store, resource)
+    named = " and ".join(name for name in (resource, node) if name)
+    click.echo(f"there are no events{f' about {named}' if named else ''} on record", err=True)
 
 
 def _matching(found: Sequence[Event], node: str, resource: str) -> list[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.fencetools import devices, history, test, topology
 from hamgr.cli.group import target
 from hamgr.cli.render import render_how, render_step
+from hamgr.cli.seconds import Seconds
 from hamgr.fencer.records import FenceRecord
 from hamgr.fencer.telling import as_status
 from hamgr.store.store import Store
@@ -59,6 +61,13 @@ class FenceGroup(click.Group):
             formatter.write_dl(verbs)
 
 
+class OrderCommand(click.Command):
+    """The verb that is left out is left out of the usage line, too."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path.rstrip(), " ".join(self.collect_usage_pieces(ctx)))
+
+
 @click.group(cls=FenceGroup)
 def fence() -> None:
     """Make sure that a node or a pod cannot write any more.
@@ -67,7 +76,7 @@ def fence() -> None:
     """
 
 
-@fence.command(ORDER, hidden=True)
+@fence.command(ORDER, cls=OrderCommand, hidden=True)
 @click.argument("what", metavar="POD|NODE")
 @click.option("--level", default="", metavar="LEVEL", help="volume, node, watchdog or manual; default: as configured.")
 @click.option("--reason", default="", help="Recorded with a confirmation.")
@@ -79,7 +88,7 @@ def fence() -> None:
     help="Also against the leader's doubts: its view is stale, the node looks alive; recorded.",
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option("--timeout", type=click.FloatRange(1), default=TIMEOUT_S, show_default=True, help="Seconds to wait.")
+@click.option("--timeout", type=Seconds(1), default=TIMEOUT_S, show_default=True, help="How long to wait for its end.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_context
 def order(
@@ -98,6 +107,7 @@ def order(
 
     A pod is NAME or NAMESPACE/NAME. Everything that runs there and is managed starts elsewhere.
     """
+    _refuse_contradictions(ctx, dry_run=dry_run, confirmed=confirmed, level=level, reason=reason)
     if dry_run:
         return _plan(ask(target(ctx), "fence-plan", {"target": what, "level": level}), output)
     if confirmed:
@@ -105,7 +115,7 @@ def order(
         kind = "confirm"
         body: dict[str, Any] = {"node": what, "reason": reason, "anyway": anyway}
     else:
-        confirm(f"Fence {what}? Whatever runs there is cut off from its volumes.", yes)
+        confirm(f"Fence {what}? Whatever runs there is cut off from its volumes (--dry-run shows how).", yes)
         kind, body = "fence", {"target": what, "level": level, "anyway": anyway}
     show = _Shower() if output == "text" else None
     store = open_store(target(ctx))
@@ -204,10 +214,23 @@ def _plan(answer: Mapping[str, Any], output: str) -> int:
     return Exit.OK
 
 
+def _refuse_contradictions(ctx: click.Context, *, dry_run: bool, confirmed: bool, level: str, reason: str) -> None:
+    """Raises UsageError for options of which one would be left out silently."""
+    if dry_run and confirmed:
+        raise click.UsageError("--dry-run does nothing, --confirm puts your word on record: choose one", ctx)
+    if confirmed and level:
+        raise click.UsageError("--confirm is level manual: leave --level out", ctx)
+    if reason and not confirmed:
+        raise click.UsageError("--reason is recorded with --confirm, and with nothing else", ctx)
+
+
 def _vouch(node: str, yes: bool) -> None:
     """The manual acknowledgement: a wrong word here loses data, so the node's name is typed."""
     if yes:
         return
+    if not sys.stdin.isatty():
+        text = f"Is {node} off? If not, two writers will destroy data. Say --yes, as there is no terminal to ask on"
+        raise CommandError(text, Exit.USAGE)
     warning = f"If {node} is still running, two writers will destroy data. Type the node's name to vouch that it is off"
     if click.prompt(warning, default="", show_default=False) != node:
         raise CommandError("that is not the node's name: nothing was done", Exit.USAGE)

@@ -14,6 +14,7 @@ from hamgr.cli.asking import ask
 from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
+from hamgr.cli.known import require_node
 from hamgr.cli.render import render_how, render_step, render_time
 from hamgr.fencer.history import FENCES, records_of
 from hamgr.fencer.records import FenceRecord
@@ -25,24 +26,26 @@ _output = click.option("--output", type=click.Choice(["text", "json"]), default=
 
 
 @click.command()
-@click.argument("node", required=False, default="")
+@click.argument("what", metavar="[NODE|POD]", required=False, default="")
 @click.option("-n", "--number", type=click.IntRange(1), default=20, show_default=True, help="How many, newest first.")
 @_output
 @click.pass_context
-def history(ctx: click.Context, node: str, number: int, output: str) -> int:
+def history(ctx: click.Context, what: str, number: int, output: str) -> int:
     """Show past fences, with each step and proof."""
     store = open_store(target(ctx))
     try:
         records = records_of(store.read(FENCES))
+        chosen = [record for record in reversed(records) if _concerns(record, what)][:number]
+        if what and not chosen and "-" not in what and "/" not in what:
+            require_node(store, what)
     finally:
         store.close()
-    chosen = [record for record in reversed(records) if _concerns(record, node)][:number]
     if output == "json":
         click.echo(json.dumps([complete(as_status(record)) for record in chosen], indent=2, ensure_ascii=False))
     elif chosen:
         click.echo("\n\n".join("\n".join(render_fence(as_status(record))) for record in chosen))
     else:
-        click.echo(f"{node or 'nothing'} was not fenced, as far as the history goes" if node else "nothing was fenced")
+        click.echo(f"{what} was not fenced, as far as the history goes" if what else "nothing was fenced")
     return Exit.OK
 
 
@@ -146,6 +149,6 @@ def _level(level: Mapping[str, Any], promise_s: float | None) -> str:
     return ", ".join(parts)
 
 
-def _concerns(record: FenceRecord, node: str) -> bool:
-    pods = {name for _, name in record.target.pods or ()}
-    return not node or node == record.target.node or node in pods
+def _concerns(record: FenceRecord, what: str) -> bool:
+    pods = record.target.pods or ()
+    return what in ("", record.target.node, *(name for _, name in pods), *("/".join(pod) for pod in pods))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -43,7 +44,7 @@ _WHY_NOT = {"acls": "etcd and Kubernetes have their own users and roles"}
     help="Write the file here instead of to stdout.",
 )
 def import_(cib: Path, cluster: str, output: Path | None) -> int:
-    """Turn a Pacemaker configuration (cibadmin --query) into a hamgr cluster file.
+    """Turn a Pacemaker configuration (cibadmin --query; - is stdin) into a hamgr cluster file.
 
     The file goes to stdout; for each thing that cannot come along, stderr says why.
     """
@@ -64,7 +65,7 @@ def import_(cib: Path, cluster: str, output: Path | None) -> int:
 def translate(path: Path, cluster: str) -> tuple[ClusterFile, list[str]]:
     """The cluster file, and what a person should know about it. Raises CommandError."""
     try:
-        data = path.read_bytes()
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
         cib = load_xml(data)
     except OSError as error:
         raise CommandError(f"the CIB {path} cannot be read: {error.strerror}", Exit.NO_INPUT) from None

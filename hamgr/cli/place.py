@@ -69,6 +69,10 @@ def _constraint(answer: Mapping[str, Any]) -> str:
 
 def _seconds(lifetime: str | None) -> float | None:
     try:
-        return None if lifetime is None else duration_ms(lifetime) / 1000
+        seconds = None if lifetime is None else duration_ms(lifetime) / 1000
     except ValueError as error:
         raise CommandError(f"--lifetime: {error}", Exit.USAGE) from None
+    if seconds == 0:
+        text = "--lifetime: 0 would be over at once; leave it out, and it holds until `hamgr clear`"
+        raise CommandError(text, Exit.USAGE)
+    return seconds

@@ -98,10 +98,9 @@ def _failures(texts: list[str], cib: Cib, now: int) -> dict[str, int]:
         _known_node(node, cib)
         from hamgr.scheduler import status
 
-        known = simulate_input.resource_names(status.unpack(cib, effective_time(cib, now)))
-        if resource not in known:
-            near = simulate_input.meant(resource, known)
-            raise CommandError(f"there is no resource {resource}{near}", Exit.NO_OBJECT)
+        work = status.unpack(cib, effective_time(cib, now))
+        if resource not in simulate_input.resource_names(work):
+            raise simulate_input.no_resource(resource, work)
         found[key] = int(rc)
     return found
 
@@ -215,8 +214,7 @@ def _why(name: str, cib: Cib, now: int, output: str) -> str:
     work = run(cib, now, explain=True)
     accounts = explain.accounts(work, name)
     if not accounts:
-        near = simulate_input.meant(name, simulate_input.resource_names(work))
-        raise CommandError(f"there is no resource {name}{near}", Exit.NO_OBJECT)
+        raise simulate_input.no_resource(name, work)
     if output == "json":
         from hamgr.cli.json_text import dumps
 

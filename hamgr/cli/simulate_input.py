@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from hamgr.store.values import Snapshot
 
 
+_NAMES_TOLD = 20
+
+
 def from_file(path: str) -> Cib:
     """A CIB's XML, or (by its ending, .yaml or .yml) a cluster file; raises CommandError.
 
@@ -31,7 +34,7 @@ def from_file(path: str) -> Cib:
     try:
         return load_xml(path if path != "-" else "/dev/stdin")
     except CibError as error:
-        raise CommandError(f"{path}: {error}", Exit.CONFIG) from None
+        raise CommandError(f"{path if path != '-' else 'standard input'}: {error}", Exit.CONFIG) from None
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}", Exit.NO_INPUT) from None
 
@@ -48,6 +51,14 @@ def meant(name: str, known: Iterable[str]) -> str:
     folded = {each.lower(): each for each in known}
     near = [folded[each] for each in get_close_matches(name.lower(), list(folded), n=3, cutoff=0.6)]
     return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def no_resource(name: str, work: Work) -> CommandError:
+    """That no resource is called so, and what some are called."""
+    known = resource_names(work)
+    listed = [*known[:_NAMES_TOLD], *(["..."] if len(known) > _NAMES_TOLD else [])]
+    near = meant(name, known) or f"; resources are {', '.join(listed) or 'none'}"
+    return CommandError(f"there is no resource {name}{near}", Exit.NO_OBJECT)
 
 
 def resource_names(work: Work) -> list[str]:

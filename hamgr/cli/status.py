@@ -13,7 +13,9 @@ from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
 from hamgr.cli.render import render_oneline, render_status
+from hamgr.cli.seconds import Seconds
 from hamgr.store.errors import StoreError
+from hamgr.store.membership import MEMBERS
 from hamgr.store.store import Store
 
 
@@ -22,12 +24,14 @@ from hamgr.store.store import Store
 @click.option("--full", is_flag=True, help="Also node attributes, fail counts, all of the fencing history.")
 @click.option("-s", "--simple", is_flag=True, help="One line for a monitoring system; exit code 0, 1 or 2.")
 @click.option("-w", "--watch", is_flag=True, help="Show it again whenever it changes, until interrupted.")
-@click.option(
-    "--interval", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True, help="Seconds; of --watch."
-)
+@click.option("--interval", type=Seconds(0.1), default=1.0, show_default=True, help="How often --watch looks.")
 @click.pass_context
 def status(ctx: click.Context, output: str, full: bool, simple: bool, watch: bool, interval: float) -> int:
     """Show the cluster: nodes, resources, failures, fencing."""
+    views = (("--simple", simple), ("--watch", watch), ("--output json", output == "json"))
+    chosen = [name for name, is_chosen in views if is_chosen]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{' and '.join(chosen)} show the cluster in different ways: choose one", ctx)
     store = open_store(target(ctx))
     try:
         if watch:
@@ -51,9 +55,23 @@ def fetch(store: Store) -> tuple[StatusDoc, bool]:
         raise CommandError(_nothing_there(store.config.cluster, led), Exit.NO_OBJECT)
     try:
         doc = StatusDoc.from_value(entries["status"].value)
-        return (doc if doc.cluster else replace(doc, cluster=store.config.cluster)), led
+        doc = doc if doc.cluster else replace(doc, cluster=store.config.cluster)
+        return (doc if led else _unled(doc, store)), led
     except ValueError as error:
         raise CommandError(f"the status in etcd cannot be read: {error}") from None
+
+
+def _unled(doc: StatusDoc, store: Store) -> StatusDoc:
+    """The last leader's document, with a first warning that says what keeps the cluster without a leader."""
+    members = sorted(key.removeprefix(MEMBERS) for key in store.read(MEMBERS).entries)
+    if members:
+        why = (
+            f"though hamgrd runs on {', '.join(members)}. One of them leads within seconds, unless none sees the "
+            "Kubernetes API server: `hamgr events -n 5`, `journalctl -u hamgrd -p warning`"
+        )
+    else:
+        why = "and no hamgrd runs: `systemctl start hamgrd` on the nodes"
+    return replace(doc, warnings=(f"nobody leads, so nothing is decided, moved or fenced, {why}", *doc.warnings))
 
 
 def _nothing_there(cluster: str, led: bool) -> str:

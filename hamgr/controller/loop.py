@@ -166,11 +166,13 @@ class Controller:
             return
         if not self._leadership.renew():
             raise Deposed(f"{self._settings.node} could not renew its leadership in time")
+        office = self._office
         if self._blind() and not self._alone():
-            log.warning("handing_over", why="the Kubernetes API cannot be seen from here")
+            office.term.say_why_it_ends(
+                "it has not seen the Kubernetes API server for too long; one that sees it leads next"
+            )
             self._step_down(hand_over=True)
             return
-        office = self._office
         for event in events:
             self._dispatch(office, event)
         office.term.advance()

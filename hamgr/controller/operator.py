@@ -153,9 +153,8 @@ class Operator:
         """Whether a device works, and what it says of the nodes; nothing is switched."""
         fences, name = self._term.fences, _text(body, "device")
         if name not in fences.config.devices:
-            raise Refusal(
-                f"there is no fence device {name!r}: devices are {_list(fences.config.devices)}", NO_SUCH_OBJECT
-            )
+            known = f"devices are {_list(fences.config.devices)}" if fences.config.devices else "none is configured"
+            raise Refusal(f"there is no fence device {name!r}: {known}", NO_SUCH_OBJECT)
         nodes = [node for node in self._nodes() if _uses(fences.config.levels_for(node), name)]
         return Inquiry(lambda: fences.device_test(name, nodes))
 
@@ -322,9 +321,11 @@ class Operator:
 
     def _role_until(self, body: Mapping[str, Any]) -> tuple[str, float | None]:
         lifetime = body.get("lifetime_s")
-        if lifetime is not None and (isinstance(lifetime, bool) or not isinstance(lifetime, int | float)):
-            raise Refusal(f"the lifetime {lifetime!r} is no number of seconds", USAGE)
-        return _text(body, "role"), self._now() + lifetime if lifetime else None
+        if lifetime is None:
+            return _text(body, "role"), None
+        if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not lifetime > 0:
+            raise Refusal(f"the lifetime {lifetime!r} is no number of seconds above 0", USAGE)
+        return _text(body, "role"), self._now() + lifetime
 
 
 def _uses(levels: Iterable[LevelConfig], device: str) -> bool:

@@ -207,6 +207,8 @@ class Reporter:
 
     def _warnings(self) -> tuple[str, ...]:
         found = list(self._term.held)
+        if self._term.configuration is None:
+            found.append("no cluster file was applied yet: begin with `hamgr apply -f FILE`")
         if self.trouble:
             found.append(f"the applied cluster file cannot be used: {self.trouble}")
         found.extend(self._term.fences.device_troubles())

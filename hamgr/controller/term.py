@@ -130,6 +130,12 @@ class Term:
         """Nodes that are not configured any more and were not forgotten yet."""
         return () if self.configuration is None else self.recorded.leaving(self.configuration)
 
+    def say_why_it_ends(self, why: str) -> None:
+        """Leave behind why this term ends, for whoever asks while nobody leads. Raises Deposed."""
+        node = self._settings.node
+        self._chronicle.tell("handing_over", f"{node} leads no more: {why}", level="warning", node=node)
+        self.recorded.flush()
+
     def touch(self, why: str) -> None:
         """Something has changed that the scheduler must see: end the present course and ask again."""
         self._reasons.append(why)
@@ -411,9 +417,12 @@ class Term:
 
     def _end(self, course: Course) -> None:
         took = round(self._clock() - course.began, 3)
-        outcome = "complete" if course.walk.complete else f"ended: {course.walk.abort_reason or 'could not go on'}"
-        self._chronicle.tell("transition_ended", f"transition {course.number} {outcome} after {took:g} s",
-                             number=course.number, took_s=took)  # fmt: skip
+        if course.walk.complete:
+            text = f"transition {course.number} complete after {took:g} s"
+        else:
+            why = course.walk.abort_reason or "it could not go on"
+            text = f"transition {course.number} left off after {took:g} s: {why}"
+        self._chronicle.tell("transition_ended", text, number=course.number, took_s=took)
         self._course = None
         if self._reasons:
             return

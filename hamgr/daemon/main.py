@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import structlog
 
@@ -23,6 +24,7 @@ from hamgr.store.errors import StoreError
 
 OK = 0
 ERROR = 1
+USAGE = 64
 NO_INPUT = 66
 UNAVAILABLE = 69
 NO_PERMISSION = 77
@@ -33,13 +35,7 @@ log = structlog.get_logger(__name__)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the daemon; returns its exit code (docs/reference-cli.md)."""
-    parser = argparse.ArgumentParser(prog="hamgrd", description="The cluster manager's daemon on one node.")
-    parser.add_argument(
-        "--config", type=Path, default=Path(os.environ.get("HAMGR_CONFIG", DEFAULT_PATH)), metavar="FILE"
-    )
-    parser.add_argument("--check", action="store_true", help="check the settings file and exit")
-    parser.add_argument("--version", action="version", version=f"hamgrd {__version__}")
-    options = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     try:
         settings = load_settings(options.config)
         bound_of(settings)
@@ -56,6 +52,34 @@ def main(argv: Sequence[str] | None = None) -> int:
             log.exception("not_started")
         logs.complain(sentence)
         return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with the documented exit code for a wrong command line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.format_usage()}hamgrd: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="hamgrd",
+        description="The cluster manager's daemon on one node. SIGTERM ends it and hands leadership over, "
+        "SIGHUP reads the settings again.",
+        epilog="exit codes: 0 ended as asked, or the settings are valid; 1 a defect; 64 wrong usage; 66 no settings "
+        "file; 69 etcd or the API server cannot be reached at the start; 77 not permitted; 78 wrong settings, or "
+        "another live hamgrd holds this node's name",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path(os.environ.get("HAMGR_CONFIG", DEFAULT_PATH)),
+        metavar="FILE",
+        help=f"the settings (default: $HAMGR_CONFIG or {DEFAULT_PATH})",
+    )
+    parser.add_argument("--check", action="store_true", help="only check the settings: every mistake with its line")
+    parser.add_argument("--version", action="version", version=f"hamgrd {__version__}")
+    return parser
 
 
 def explain(error: Exception, config: Path) -> tuple[str, int]:

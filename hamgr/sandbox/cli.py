@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from hamgr.cli.seconds import Seconds
 from hamgr.sandbox.errors import Exit, SandboxError
 from hamgr.sandbox.layout import Options, default_directory
 from hamgr.sandbox.network import Direction, NetworkError, Peer
@@ -30,7 +31,9 @@ from hamgr.sandbox.processes import StillAlive
 )
 @click.pass_context
 def sandbox(context: click.Context, directory: Path | None) -> None:
-    """An embedded cluster to try hamgr on: real etcd, a stand-in Kubernetes, nodes that can be crashed and cut off.
+    """Run an embedded cluster: real etcd, a stand-in Kubernetes, nodes that can be crashed and cut off.
+
+    Faults say how to undo them. What is real, and what is not: docs/sandbox.md.
 
     Exit codes: 0 done; 1 refused; 64 usage; 68 no such node or program; 69 something needed is not there;
     77 not permitted; 78 damaged or wrong configuration; 105 no such pod or disk; 124 not ready in time.
@@ -78,8 +81,12 @@ def _open(directory: Path, options: Options | None = None) -> Any:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Join nodes, disks and load balancers to this cluster instead of starting a stand-in.",
 )
-@click.option("--attach-latency", default=0.3, show_default=True, help="Seconds that attaching a disk takes.")
-@click.option("--detach-latency", default=0.3, show_default=True, help="Seconds that detaching a disk takes.")
+@click.option(
+    "--attach-latency", type=Seconds(0), default=0.3, show_default=True, help="How long attaching a disk takes."
+)
+@click.option(
+    "--detach-latency", type=Seconds(0), default=0.3, show_default=True, help="How long detaching a disk takes."
+)
 @click.option("--hamgrd/--no-hamgrd", default=True, help="Run hamgrd on each node.")
 @click.option("--controllers-arg", multiple=True, metavar="ARG", help="Pass on to the controllers (repeatable).")
 @click.option("--node-arg", multiple=True, metavar="ARG", help="Pass on to the node agents (repeatable).")
@@ -132,7 +139,10 @@ def _next_commands(hamgrd: bool) -> list[str]:
 @sandbox.command()
 @_command
 def down(directory: Path) -> None:
-    """Stop exactly what `up` has started and remove all but the logs."""
+    """End what `up` has started; the logs stay."""
+    if not directory.is_dir():
+        click.echo(f"there is no sandbox in {directory}")
+        return
     _open(directory).down()
     click.echo(f"the sandbox in {directory} is down")
 
@@ -169,7 +179,10 @@ def _node_line(node: Any) -> str:
 @click.argument("node")
 @_command
 def crash(directory: Path, node: str) -> None:
-    """Pull the plug of NODE: all on it dies at once, and what its disks had not synced is lost."""
+    """Pull the plug of NODE.
+
+    All on it dies at once, and what its disks had not synced is lost.
+    """
     _open(directory).crash(node)
     click.echo(f"{node} has crashed; undo with `hamgr sandbox start {node}`")
 
@@ -178,7 +191,10 @@ def crash(directory: Path, node: str) -> None:
 @click.argument("name", metavar="NODE|PROGRAM")
 @_command
 def start(directory: Path, name: str) -> None:
-    """Boot a crashed node, or start a program (etcd, apiserver, ...; hamgrd@NODE, kubelet@NODE) that was killed."""
+    """Boot a crashed node, or start a killed program.
+
+    Programs are etcd, apiserver, controllers, attacher, balancer, hamgrd@NODE and kubelet@NODE.
+    """
     opened = _open(directory)
     service, _, node = name.partition("@")
     if node:
@@ -192,7 +208,10 @@ def start(directory: Path, name: str) -> None:
 @click.argument("name", metavar="NODE|PROGRAM")
 @_command
 def freeze(directory: Path, name: str) -> None:
-    """SIGSTOP a node with all that runs on it, or a program (etcd, apiserver, controllers, attacher, balancer)."""
+    """SIGSTOP a node with all that runs there, or a program.
+
+    Programs are etcd, apiserver, controllers, attacher and balancer.
+    """
     _open(directory).freeze(name)
     click.echo(f"{name} stands still; undo with `hamgr sandbox thaw {name}`")
 
@@ -218,7 +237,10 @@ def thaw(directory: Path, name: str) -> None:
 )
 @_command
 def partition(directory: Path, node: str, peer: str, direction: str) -> None:
-    """Cut NODE off from etcd, the API server, its clients (and other nodes), or all; its processes run on."""
+    """Cut NODE off; its processes run on.
+
+    From etcd, the API server, its clients (and other nodes), or all.
+    """
     _open(directory).partition(node, Peer(peer), Direction(direction))
     whom = {"all": "everybody", "api": "the API server"}.get(peer, peer)
     click.echo(f"{node} is cut off from {whom} ({direction}); undo with `hamgr sandbox heal {node}`")
@@ -239,7 +261,10 @@ def heal(directory: Path, node: str) -> None:
 @click.option("--stay-down", is_flag=True, help="Do not let it be started again (not for pods).")
 @_command
 def kill(directory: Path, target: str, namespace: str, stay_down: bool) -> None:
-    """SIGKILL a container, a node's hamgrd or kubelet, or a program of the control plane."""
+    """SIGKILL a container or a program.
+
+    A program is etcd, apiserver, controllers, attacher, balancer, hamgrd@NODE or kubelet@NODE.
+    """
     opened = _open(directory)
     service, _, node = target.partition("@")
     if node:
@@ -254,12 +279,15 @@ def kill(directory: Path, target: str, namespace: str, stay_down: bool) -> None:
 
 @sandbox.command("slow-disk")
 @click.argument("disk", required=False)
-@click.option("--attach", "attach_s", type=float, help="Seconds that an attach takes.")
-@click.option("--detach", "detach_s", type=float, help="Seconds that a detach takes.")
+@click.option("--attach", "attach_s", type=Seconds(0), help="How long an attach takes.")
+@click.option("--detach", "detach_s", type=Seconds(0), help="How long a detach takes.")
 @click.option("--off", is_flag=True, help="End all faults of the attacher.")
 @_command
 def slow_disk(directory: Path, disk: str | None, attach_s: float | None, detach_s: float | None, off: bool) -> None:
-    """Let attaching and detaching take longer, for one DISK (claim or volume handle) or all."""
+    """Let attaching and detaching take longer.
+
+    For one DISK (claim or volume handle), or all.
+    """
     opened = _open(directory)
     if off:
         opened.storage.clear()
@@ -278,7 +306,10 @@ def slow_disk(directory: Path, disk: str | None, attach_s: float | None, detach_
 @click.option("--off", is_flag=True, help="End all faults of the attacher.")
 @_command
 def hang_detach(directory: Path, disk: str | None, off: bool) -> None:
-    """Let detaching never end, for one DISK (claim or volume handle) or all."""
+    """Let detaching never end.
+
+    For one DISK (claim or volume handle), or all.
+    """
     opened = _open(directory)
     if off:
         opened.storage.clear()
@@ -293,7 +324,10 @@ def hang_detach(directory: Path, disk: str | None, off: bool) -> None:
 @click.option("--off", is_flag=True, help="Let it work again.")
 @_command
 def stall_disk(directory: Path, disk: str, off: bool) -> None:
-    """Let every write to DISK (claim or volume handle) wait, as a hung disk does."""
+    """Let every write to DISK wait, as a hung disk does.
+
+    DISK is a claim or a volume handle.
+    """
     opened = _open(directory)
     if off:
         opened.storage.unstall(disk)
@@ -327,7 +361,10 @@ def kubeconfig(directory: Path, export: bool) -> None:
 @sandbox.command()
 @_command
 def env(directory: Path) -> None:
-    """Print what the shell must know for kubectl and hamgr to find this sandbox: eval "$(hamgr sandbox env)"."""
+    """Print what the shell must know: eval "$(hamgr sandbox env)".
+
+    With it kubectl and hamgr find this sandbox.
+    """
     opened = _open(directory)
     click.echo(f"export KUBECONFIG={shlex.quote(str(opened.kubeconfig))}")
     click.echo(f"export HAMGR_CONFIG={shlex.quote(str(opened.layout.user_settings))}")

@@ -181,7 +181,9 @@ class Sandbox:
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SandboxError(f"cannot make {root}: {error}; choose another with --dir", Exit.NO_PERMISSION) from error
+            raise SandboxError(
+                f"cannot make {root}: {error.strerror}; choose another with --dir", Exit.NO_PERMISSION
+            ) from error
         if not os.access(root, os.W_OK):
             raise SandboxError(f"{root} is not writable; choose another with --dir", Exit.NO_PERMISSION)
 

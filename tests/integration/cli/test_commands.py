@@ -11,7 +11,7 @@ from fixtures.etcd import EtcdServer
 from fixtures.waiting import wait_until
 
 from hamgr.cib.events import Event
-from hamgr.cib.status import NodeStatus, StatusDoc
+from hamgr.cib.status import NodeStatus, ResourceStatus, StatusDoc
 from hamgr.cli.asking import ask_through
 from hamgr.cli.main import main
 from hamgr.fencer.history import EtcdRecords
@@ -93,7 +93,12 @@ def test_status_is_what_the_leader_published(store, leadership, capsys):
     assert capsys.readouterr().out.startswith("CLUSTER OK")
     leadership.resign()
     assert main(["status"]) == 0
-    assert "Current DC: NONE" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Current DC: NONE" in shown
+    assert "Warnings:\n  * nobody leads, so nothing is decided, moved or fenced, and no hamgrd runs" in shown
+    store.transact(puts={"members/n1": {"node": "n1"}})
+    assert main(["status"]) == 0
+    assert "though hamgrd runs on n1. One of them leads within seconds, unless" in capsys.readouterr().out
     assert main(["status", "-s"]) == 2
 
 
@@ -185,6 +190,24 @@ def test_requests_reach_the_leader_as_agreed(leader, capsys, arguments, kind, bo
     assert main(arguments) == 0
     assert running.taken == [(kind, body)]
     assert shown in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["events", "--node", "n9"], 68, "there is no node 'n9' in the cluster: nodes are n1"),
+        (["events", "--resource", "bd"], 105, "there is no resource 'bd': resources are group, db"),
+        (["events", "--node", "n1", "--resource", "db"], 0, "there are no events about db and n1 on record"),
+        (["fence", "history", "n9"], 68, "there is no node 'n9' in the cluster: nodes are n1"),
+        (["fence", "history", "n1"], 0, ""),
+        (["fence", "history", "shop/db-n1"], 0, ""),
+    ],
+)
+def test_a_name_that_nothing_is_called_is_no_silence(store, capsys, arguments, code, told):
+    db = ResourceStatus("group", kind="group", children=(ResourceStatus("db"),))
+    store.compare_and_put("status", StatusDoc("sandbox", nodes=(NodeStatus("n1"),), resources=(db,)).to_value(), 0)
+    assert main(arguments) == code
+    assert told in capsys.readouterr().err
 
 
 def test_a_refusal_is_the_leaders_sentence_and_code(leader, capsys):

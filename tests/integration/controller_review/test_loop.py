@@ -14,7 +14,7 @@ from hamgr.controller.loop import Controller, Means
 from hamgr.controller.settings import ControllerSettings
 from hamgr.executor.executor import Surroundings
 from hamgr.executor.registry import Registry
-from hamgr.store import Store, StoreConfig
+from hamgr.store import Store, StoreConfig, read_events
 
 pytestmark = pytest.mark.etcd
 
@@ -86,6 +86,18 @@ def test_a_daemon_that_is_alone_and_blind_leads_and_goes_on_leading(run: Any) ->
     token = running.controller.leadership.token
     running.let_pass(10)
     assert running.controller.leadership.token == token
+
+
+def test_a_leader_that_hands_over_leaves_behind_why(run: Any, store: Store) -> None:
+    """When nobody sees the API server nobody leads, and `hamgr events` is all that can say so."""
+    running = run(cache=BlindCache())
+    wait_until(lambda: running.leads)
+    store.transact(puts={"members/n2": {"node": "n2"}})
+    wait_until(lambda: not running.leads)
+    told = [event["text"] for _, event in read_events(store) if event["code"] == "handing_over"]
+    assert told == [
+        "n1 leads no more: it has not seen the Kubernetes API server for too long; one that sees it leads next"
+    ]
 
 
 def test_odd_values_in_etcd_keep_nobody_from_leading(run: Any, store: Store) -> None:

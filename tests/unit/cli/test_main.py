@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 import pytest
 
 from hamgr.cli.group import hamgr
 from hamgr.cli.main import VERBS, main
+from hamgr.daemon.main import main as hamgrd
 
 
 @pytest.fixture(autouse=True)
@@ -41,15 +43,33 @@ def test_every_verb_can_be_loaded_and_says_what_it_does(verb, capsys):
         (["status"], 78, "no etcd endpoint is known: set HAMGR_ETCD_ENDPOINTS"),
         (["--config", "gone.yaml", "status"], 66, "the settings file gone.yaml cannot be read"),
         (["verify", "gone.yaml"], 66, "the cluster file gone.yaml cannot be read: No such file"),
-        (["fence", "n1"], 64, "Fence n1? Whatever runs there is cut off from its volumes. Say --yes"),
+        (
+            ["fence", "n1"],
+            64,
+            "Fence n1? Whatever runs there is cut off from its volumes (--dry-run shows how). Say --yes",
+        ),
+        (["fence", "n1", "n2"], 64, "Got unexpected extra argument (n2)"),
+        (["fence", "--confirm", "n1"], 64, "Is n1 off? If not, two writers will destroy data. Say --yes"),
+        (["fence", "--confirm", "--dry-run", "n1"], 64, "--dry-run does nothing, --confirm puts your word on record"),
+        (["fence", "--confirm", "--level", "volume", "n1"], 64, "--confirm is level manual: leave --level out"),
+        (["fence", "--reason", "x", "n1"], 64, "--reason is recorded with --confirm, and with nothing else"),
+        (["fence", "--timeout", "nan", "n1"], 64, "'nan' is not a number of seconds"),
+        (["fence", "--timeout", "inf", "n1"], 64, "inf is not in the range"),
+        (["status", "--watch", "--interval", "nan"], 64, "'nan' is not a number of seconds"),
+        (["status", "--watch", "-s"], 64, "--simple and --watch show the cluster in different ways: choose one"),
+        (["status", "--watch", "--output", "json"], 64, "--watch and --output json show the cluster in"),
         (["move", "db", "n1", "--lifetime", "soon"], 64, "--lifetime: 'soon' is not a duration"),
+        (["ban", "db", "n1", "--lifetime", "0s"], 64, "--lifetime: 0 would be over at once"),
+        (["import", "gone.xml"], 66, "the CIB gone.xml cannot be read: No such file"),
+        (["simulate", "--why", "db", "gone.xml"], 66, "cannot read gone.xml: No such file"),
     ],
 )
 def test_refusals_are_one_sentence_and_a_code(arguments, code, complaint, capsys):
     assert main(arguments) == code
     captured = capsys.readouterr()
     assert complaint in captured.err
-    assert captured.err.splitlines()[-1].startswith("hamgr: ")
+    assert captured.err.splitlines()[-1].startswith("hamgr")
+    assert "  [" not in captured.err
     assert "Traceback" not in captured.err
 
 
@@ -60,6 +80,35 @@ def test_wrong_settings_are_named(capsys, tmp_path):
     (tmp_path / "bad.yaml").write_text("etcd: {endpoints: ['https://x'], ca: nowhere.crt}")
     assert main(["--config", "bad.yaml", "status"]) == 78
     assert "the etcd CA file" in capsys.readouterr().err
+
+
+def test_text_that_is_no_utf_8_is_named_wherever_it_comes_from(capsys, tmp_path, monkeypatch):
+    (tmp_path / "odd.yaml").write_bytes(b"\xff\xfe")
+    assert main(["--config", "odd.yaml", "status"]) == 78
+    assert "the settings file odd.yaml is not UTF-8 text" in capsys.readouterr().err
+    assert main(["verify", "odd.yaml"]) == 78
+    assert "the cluster file in odd.yaml is not UTF-8 text" in capsys.readouterr().err
+    with (tmp_path / "odd.yaml").open(encoding="utf-8", errors="surrogateescape") as odd:
+        monkeypatch.setattr("sys.stdin", odd)
+        assert main(["verify", "-"]) == 78
+    assert "the cluster file in standard input is not UTF-8 text" in capsys.readouterr().err
+
+
+def test_a_settings_file_that_may_not_be_read_says_who_may(capsys, tmp_path, monkeypatch):
+    def refuse(*_args, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "secret.yaml").touch()
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert main(["--config", "secret.yaml", "status"]) == 66
+    assert "secret.yaml cannot be read: Permission denied; ask as a user who may read it" in capsys.readouterr().err
+
+
+def test_hamgrd_exits_as_documented_on_a_wrong_command_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        hamgrd(["--frob"])
+    assert ended.value.code == 64
+    assert capsys.readouterr().err.splitlines()[-1] == "hamgrd: unrecognized arguments: --frob"
 
 
 def test_an_unreachable_etcd_is_one_sentence(capsys, monkeypatch):
