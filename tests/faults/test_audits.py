@@ -21,18 +21,22 @@ from hamgr.sandbox.campaign.audits import (
     PROOF_UNTRUE,
     SECOND_WRITER,
     STALE_WRITE,
+    START_TOO_SOON,
     START_UNPROVED,
     STUCK,
     TAINT_LEFT,
     Evidence,
     FenceSeen,
+    Intent,
     Moment,
+    OnRecord,
     Plugging,
     Switching,
     Written,
     judge,
 )
 from hamgr.sandbox.campaign.schedule import Fault, Kind
+from hamgr.sandbox.campaign.witness import on_record
 
 CRASH = (Fault(Kind.NODE_CRASHED, 1.0, 3.0, "n1"),)
 FENCE = FenceRecord(
@@ -153,6 +157,42 @@ def test_a_row_tells_what_each_level_of_a_fence_failed_of() -> None:
         "node (attempt 2): node-restarted "
         "(node n1 has started again (boot id b2) after it was proved off, and may run its pods again)"
     )
+
+
+@pytest.mark.parametrize(
+    ("other", "broken"),
+    [
+        (OnRecord("n1", "member", "stop", 0), []),
+        (OnRecord("n1", "kubelet", "monitor", 7), []),
+        (OnRecord("n1", "fenced"), []),
+        (OnRecord("n1", "unseen"), []),
+        (OnRecord("n1", "member", "start", 0), [START_TOO_SOON]),
+        (OnRecord("n1", "member", "start", 193), [START_TOO_SOON]),
+        (OnRecord("n1", "member", "stop", 1), [START_TOO_SOON]),
+        (OnRecord("n1", "member", "stop", 193), [START_TOO_SOON]),
+        (OnRecord("n1", "member", "monitor", 0), [START_TOO_SOON]),
+        (OnRecord("n1", "member"), [START_TOO_SOON]),
+        (OnRecord("n1", "lost", "start", 0), [START_TOO_SOON]),
+        (OnRecord("n1", "lost", "stop", 0), [START_TOO_SOON]),
+    ],
+    ids=lambda value: f"{value.standing} {value.task} {value.rc}" if isinstance(value, OnRecord) else "",
+)
+def test_a_start_is_begun_only_when_the_end_of_the_other_is_on_record(other: OnRecord, broken: list[str]) -> None:
+    well = OnRecord("n3", "member", "monitor", 7)
+    evidence = Evidence(CRASH, kvapp.Audit(), intents=[Intent(9, "kv", "n2", (other, well))])
+    assert rules(evidence) == broken
+
+
+def test_what_is_on_record_of_an_operation_is_the_last_one_that_was_no_watching() -> None:
+    """As the leader keeps it; a recurring monitor that fails says nothing of where an instance is."""
+    agent = {"standard": "ocf", "provider": "hamgr", "type": "pod"}
+    last = {"operation": "stop", "id": "kv_last_0", "rc": 0}
+    watching = {"operation": "monitor", "id": "kv_monitor_5000", "interval_ms": 5000, "rc": 7}
+    failure = {"operation": "start", "id": "kv_last_failure_0", "rc": 1}
+    history = {"id": "kv", "agent": agent, "ops": [failure, last, watching]}
+    assert on_record("n1", {"standing": "member"}, history) == OnRecord("n1", "member", "stop", 0)
+    assert on_record("n1", {"standing": "lost"}, None) == OnRecord("n1", "lost")
+    assert on_record("n1", {"standing": "lost"}, {**history, "ops": [watching]}) == OnRecord("n1", "lost")
 
 
 def test_what_is_left_behind_is_found() -> None:

@@ -17,7 +17,9 @@ from hamgr.sandbox.campaign.schedule import Fault, may_cost
 SECOND_WRITER, LOST_WRITE, STUCK = "second-writer", "lost-write", "stuck"
 FENCE_WITHOUT_TOKEN, FENCE_WITHOUT_PROOF, FENCE_WITHOUT_CAUSE = "no-token", "no-proof", "no-cause"
 FENCE_IN_DOUBT, START_UNPROVED, TAINT_LEFT = "fence-in-doubt", "start-unproved", "taint-left"
-PROOF_UNTRUE, STALE_WRITE = "proof-untrue", "stale-write"
+PROOF_UNTRUE, STALE_WRITE, START_TOO_SOON = "proof-untrue", "stale-write", "start-too-soon"
+_NOTHING_RUNS, _LOST = ("fenced", "unseen"), "lost"
+_ABSENT = (("stop", 0), ("monitor", 7))
 _OF_DISKS, _OF_POWER = ("detached", "not-attached"), "powered-off"
 
 
@@ -92,6 +94,26 @@ class Written:
     leader: str
 
 
+@dataclass(frozen=True, slots=True)
+class OnRecord:
+    """What a leader held a node for, and its last operation on a resource there but for watching it; empty: none."""
+
+    node: str
+    standing: str
+    task: str = ""
+    rc: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A start as it was put on record before it began, and what was on record of the other nodes at that revision."""
+
+    revision: int
+    resource: str
+    node: str
+    others: Sequence[OnRecord]
+
+
 @dataclass(slots=True)
 class Evidence:
     """All that a schedule has left behind.
@@ -107,6 +129,7 @@ class Evidence:
     storage: Sequence[Plugging] = ()
     switchings: Sequence[Switching] = ()
     writes: Sequence[Written] = ()
+    intents: Sequence[Intent] = ()
     tainted: Sequence[str] = ()
     stuck: str = ""
     holders_before: frozenset[str] = field(default_factory=frozenset)
@@ -121,6 +144,7 @@ def judge(evidence: Evidence) -> list[Finding]:
         found += _power_proofs(fence.record, evidence.switchings)
     found += _stale_writes(evidence.writes)
     found += _starts(evidence.moments, evidence.holders_before)
+    found += _intents(evidence.intents)
     found += [Finding(TAINT_LEFT, f"{node} is still out of service") for node in evidence.tainted]
     if evidence.stuck:
         found.append(Finding(STUCK, evidence.stuck))
@@ -213,3 +237,22 @@ def _starts(moments: Sequence[Moment], before: frozenset[str]) -> Iterator[Findi
                 holders.discard(moment.node)
             case "unknown" | "stop-failed":
                 holders.add(moment.node)
+
+
+def _intents(intents: Sequence[Intent]) -> Iterator[Finding]:
+    """No start is begun, however long it may then wait for the disk, before the end of any other is on record."""
+    for intent in intents:
+        for other in intent.others:
+            if not _proved_absent(other):
+                last = f"{other.task} {other.rc}" if other.task else "nothing"
+                text = (
+                    f"start of {intent.resource} on {intent.node} was begun at revision {intent.revision}, when "
+                    f"{other.node} was {other.standing} and the last on record there was: {last}"
+                )
+                yield Finding(START_TOO_SOON, text)
+
+
+def _proved_absent(other: OnRecord) -> bool:
+    if other.standing in _NOTHING_RUNS:
+        return True
+    return other.standing != _LOST and (other.task, other.rc) in _ABSENT

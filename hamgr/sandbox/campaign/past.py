@@ -44,6 +44,13 @@ class Past:
         query = {"revision": revision, "range_end": _encoded(last), "min_create_revision": since + 1 if since else 0}
         return _kept(self._range(first, query, timeout_s))
 
+    def changed(self, prefix: str, revision: int) -> list[Kept]:
+        """The keys below a prefix that were written at exactly this revision, as they were then."""
+        first = (_PREFIX + prefix).encode()
+        last = first[:-1] + bytes([first[-1] + 1])
+        query = {"revision": revision, "range_end": _encoded(last), "min_mod_revision": revision}
+        return _kept(self._range(first, query))
+
     def get(self, key: str, revision: int = 0) -> Kept | None:
         """One key as it was at a revision (0: now)."""
         found = _kept(self._range((_PREFIX + key).encode(), {"revision": revision}))

@@ -96,6 +96,7 @@ class Play:
         row.whole_after_s = round(max(0.0, self._whole_since - undone), 2)
         row.last_missing = self._last_missing
         row.acknowledged_inside = sum(write.key.startswith(f"{row.seed}-inside-") for write in self._acknowledged)
+        writes = witness.writes()
         evidence = Evidence(
             [replace(each.fault, where=each.where) for each in struck],
             log,
@@ -103,7 +104,8 @@ class Play:
             moments=witness.moments(),
             storage=witness.storage(),
             switchings=witness.switchings(),
-            writes=witness.writes(),
+            writes=writes,
+            intents=witness.intents(write.revision for write in writes),
             tainted=self._theatre.tainted_nodes(),
             stuck=stuck,
             holders_before=witness.holders,

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from hamgr.cib.events import Event
+from hamgr.cib.history import history_from_json
 from hamgr.fencer.records import FenceRecord, Outcome
 from hamgr.sandbox import kvapp
-from hamgr.sandbox.campaign.audits import FenceSeen, Moment, Plugging, Switching, Written
+from hamgr.sandbox.campaign.audits import FenceSeen, Intent, Moment, OnRecord, Plugging, Switching, Written
 from hamgr.sandbox.campaign.past import Past
 from hamgr.sandbox.campaign.schedule import NODES
-from hamgr.sandbox.campaign.theatre import APPLICATION, Theatre
+from hamgr.sandbox.campaign.theatre import APPLICATION, DISK, SERVICE, Theatre
 from hamgr.sandbox.plane import POWER_SWITCH
 from hamgr.store.leadership import LEADER, WRITES
 
-_NOT_RUNNING = 7
+_NOT_RUNNING, _UNDER_WAY = 7, 193
+_STATES, _HISTORY = "state/nodes/", "state/history/"
+_OF_THE_APPLICATION = (DISK, APPLICATION, SERVICE)
 _PLUGGING = re.compile(r"^([-0-9]+ [:,0-9]+) .*disk (\S+) (attached to|detached from) node (\S+)$")
 _SWITCHING = re.compile(r"^([-0-9]+ [:,0-9]+) .*node (\S+) switched (on|off)$")
 _STARTS = {True: "started", False: "start-failed"}
@@ -87,6 +91,28 @@ class Witness:
             kept = past.get(WRITES, kept.mod_revision - 1)
         return found
 
+    def intents(self, revisions: Iterable[int]) -> list[Intent]:
+        """The starts of the application, its disk and its Service that were put on record at one of these revisions."""
+        found = []
+        for revision in revisions:
+            for kept in self._theatre.past.changed(_HISTORY, revision):
+                node, resource = kept.key.removeprefix(_HISTORY).split("/")
+                begun = on_record(node, {}, kept.value)
+                if resource in _OF_THE_APPLICATION and (begun.task, begun.rc) == ("start", _UNDER_WAY):
+                    found.append(Intent(revision, resource, node, self._others(revision, resource, node)))
+        return found
+
+    def _others(self, revision: int, resource: str, node: str) -> tuple[OnRecord, ...]:
+        """What was on record of a resource on all nodes but one."""
+        past = self._theatre.past
+        states = {kept.key.removeprefix(_STATES): kept.value for kept in past.read(_STATES, revision)}
+        histories = {kept.key: kept.value for kept in past.read(_HISTORY, revision)}
+        return tuple(
+            on_record(other, state, histories.get(f"{_HISTORY}{other}/{resource}"))
+            for other, state in states.items()
+            if other != node
+        )
+
     def _fenced_nodes(self) -> dict[str, str]:
         """Succeeded fences that prove the application gone from a node, and which."""
         records = [FenceRecord.from_json(kept.value) for kept in self._theatre.past.read("fences/")]
@@ -102,15 +128,21 @@ class Witness:
 
 
 def _seen(past: Past, record: FenceRecord, began: int) -> FenceSeen:
-    standings = {
-        kept.key.rpartition("/")[2]: str(kept.value.get("standing", "")) for kept in past.read("state/nodes/", began)
-    }
+    standings = {kept.key.rpartition("/")[2]: str(kept.value.get("standing", "")) for kept in past.read(_STATES, began)}
     tokens = set()
     for token in {*record.tokens}:
         leader = past.get("leader", token)
         if leader is not None and leader.create_revision == token:
             tokens.add(token)
     return FenceSeen(record, standings, frozenset(tokens))
+
+
+def on_record(node: str, state: Mapping[str, Any], history: Mapping[str, Any] | None) -> OnRecord:
+    """A node's state and one resource's history there, as etcd has them."""
+    ops = () if history is None else history_from_json(history).ops
+    last = next((op for op in ops if op.id.endswith("_last_0")), None)
+    standing = str(state.get("standing", ""))
+    return OnRecord(node, standing) if last is None else OnRecord(node, standing, last.operation, last.rc)
 
 
 def _of_event(event: Event, fenced: Mapping[str, str]) -> Iterator[Moment]:
