@@ -1,9 +1,10 @@
 """The first process of a sandbox node, or of the sandbox's control plane: starts what runs there and starts it again.
 
-`python -m hamgr.sandbox.init SPEC` prints the number of the process that stays, and returns. As root that process is
-the init of a process namespace of its own (with mounts, host name and, for a node, network): one SIGKILL of it ends
-everything on the node at the same instant, as pulling the plug does. Without root it is a subreaper, so that at least
-nothing escapes from its tree. It imports little, because every sandbox starts several.
+`python -m hamgr.sandbox.init SPEC RECORD` starts the process that stays, writes to RECORD which one it is (its number
+and its start, as JSON) before that one does anything, and returns. As root that process is the init of a process
+namespace of its own (with mounts, host name and, for a node, network): one SIGKILL of it ends everything on the node at
+the same instant, as pulling the plug does. Without root it is a subreaper, so that at least nothing escapes from its
+tree. It imports little, because every sandbox starts several.
 
 SPEC is a JSON file, the fields of `Spec`. `Spec.held` is read again at SIGHUP: processes named there are left alone
 when they have died; one that is no longer named there is started.
@@ -21,6 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from hamgr.sandbox.node import isolation
+from hamgr.sandbox.processes import ProcessId
 
 MARK = "HAMGR_SANDBOX_PROCESS"
 """The environment variable by which `hamgr sandbox` recognizes the processes that an init has started."""
@@ -189,8 +191,8 @@ def _detach_from_caller(log: str) -> None:
     os.chdir("/")
 
 
-def main(path: str) -> None:
-    """Start the init that `path` describes and print its process number, as the caller sees it."""
+def main(path: str, record: str) -> None:
+    """Start the init that `path` describes. It waits until `record` says who it is: nobody could end it otherwise."""
     spec = Spec.load(Path(path))
     if spec.isolate:
         if spec.netns:
@@ -198,10 +200,19 @@ def main(path: str) -> None:
         isolation.unshare(
             isolation.CLONE_NEWPID | isolation.CLONE_NEWNS | isolation.CLONE_NEWUTS | isolation.CLONE_NEWIPC
         )
+    recorded, tell = os.pipe()
     pid = os.fork()
     if pid:
-        print(pid, flush=True)
+        process = ProcessId.of(pid)
+        unfinished = Path(f"{record}.new")
+        unfinished.write_text(json.dumps([process.pid, process.started_ticks]))
+        unfinished.rename(record)
+        os.write(tell, b".")
         return
+    os.close(tell)
+    if not os.read(recorded, 1):
+        os._exit(1)  # whoever starts us has died before that
+    os.close(recorded)
     _detach_from_caller(spec.log)
     if spec.isolate:
         _surround(spec)
@@ -212,4 +223,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

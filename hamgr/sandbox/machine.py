@@ -36,22 +36,36 @@ class Machine:
     def boot(self, spec: Spec) -> None:
         """Start the init, which starts the services. Returns at once; raises SandboxError when it cannot start."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        path = self.home / "init-spec.json"
-        spec.save(path)
-        command = [sys.executable, "-m", "hamgr.sandbox.init", str(path)]
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_START_TIMEOUT_S, check=False
-        )
+        spec.save(self._spec_file)
+        try:
+            done = subprocess.run(
+                self.starter(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                timeout=_START_TIMEOUT_S, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            self.kill()
+            text = f"{self.name} was not started within {_START_TIMEOUT_S:g} s; see {spec.log}"
+            raise SandboxError(text, Exit.TIMEOUT) from None
         if done.returncode != 0:
             reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
             raise SandboxError(f"{self.name} cannot be started: {reason[0]}", Exit.UNAVAILABLE)
-        process = ProcessId.of(int(done.stdout))
-        (self.home / "init.json").write_text(json.dumps([process.pid, process.started_ticks]))
+
+    def starter(self) -> list[str]:
+        """The command that starts the init from the file that `boot` writes, puts it on record, and ends."""
+        return [sys.executable, "-m", "hamgr.sandbox.init", str(self._spec_file), str(self._record_file)]
+
+    @property
+    def _spec_file(self) -> Path:
+        return self.home / "init-spec.json"
+
+    @property
+    def _record_file(self) -> Path:
+        return self.home / "init.json"
 
     def process(self) -> ProcessId | None:
         """The init, or None when the machine does not run."""
         try:
-            pid, ticks = json.loads((self.home / "init.json").read_text())
+            pid, ticks = json.loads(self._record_file.read_text())
         except (OSError, ValueError):
             return None
         process = ProcessId(pid, ticks)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hamgr.sandbox import processes
-from hamgr.sandbox.errors import SandboxError
+from hamgr.sandbox.errors import Exit, SandboxError
 from hamgr.sandbox.init import Service, Spec
 from hamgr.sandbox.machine import Machine
 from hamgr.sandbox.processes import ProcessId
@@ -94,6 +94,33 @@ def test_an_init_starts_again_what_died_unless_it_is_held(tmp_path: Path, isolat
         machine.kill()
     assert not any(process.alive() for process in everything)
     assert json.loads((tmp_path / "init.json").read_text())[0] == everything[0].pid
+    assert machine.process() is None
+
+
+def test_an_init_that_is_not_on_record_does_nothing(tmp_path: Path) -> None:
+    """Its starter having died first, nobody would ever find it again."""
+    read_end, write_end = os.pipe()
+    service = Service("writer", ["sh", "-c", f"echo here >&{write_end}; sleep 1000"], str(tmp_path / "log"))
+    spec = tmp_path / "spec.json"
+    Spec([service], str(tmp_path / "init.log"), str(tmp_path / "held"), isolate=False).save(spec)
+    starter = [sys.executable, "-m", "hamgr.sandbox.init", str(spec), str(tmp_path / "nowhere/init.json")]
+    failed = subprocess.run(starter, pass_fds=[write_end], capture_output=True, timeout=60, check=False)
+    os.close(write_end)
+    with open(read_end, "rb") as pipe:
+        assert pipe.read() == b""  # whoever could write to it has ended
+    assert failed.returncode != 0
+
+
+def test_a_boot_that_takes_too_long_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hamgr.sandbox.machine._START_TIMEOUT_S", 3.0)
+    machine = Machine("m", tmp_path)
+    slow = ["sh", "-c", '"$@"; exec sleep 1000', "sh", *machine.starter()]
+    monkeypatch.setattr(Machine, "starter", lambda _machine: slow)
+    service = Service("sleeper", ["sleep", "1000"], str(tmp_path / "sleeper.log"))
+    with pytest.raises(SandboxError, match="m was not started within 3 s") as refused:
+        machine.boot(Spec([service], str(tmp_path / "init.log"), str(machine.held_file), isolate=False))
+    assert refused.value.code is Exit.TIMEOUT
+    assert (tmp_path / "init.json").exists()
     assert machine.process() is None
 
 
