@@ -33,6 +33,7 @@ SOCKET, STATE = "runtime.sock", "containers.json"
 ISOLATED, SHARED = "isolated", "shared"
 _OUTPUT_LIMIT = 10_240
 TIMED_OUT = 124
+_LISTENS_AFTER_S, _GLANCE_S = 5.0, 0.05
 
 
 @dataclass
@@ -117,6 +118,7 @@ class Runtime:
         self._scratch = root / "rootfs"
         self._scratch.mkdir(parents=True, exist_ok=True)
         self._own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self._unheard: dict[str, float] = {}  # containers that are to get a SIGTERM, until when (monotonic)
         self._stopping = False
 
     def serve(self) -> None:
@@ -130,8 +132,9 @@ class Runtime:
             self._selector.register(server, selectors.EVENT_READ, lambda: self._accept(server))
             self._selector.register(wakeup_read, selectors.EVENT_READ, lambda: self._reap(wakeup_read))
             while not self._stopping:
-                for key, _ in self._selector.select():
+                for key, _ in self._selector.select(_GLANCE_S if self._unheard else None):
                     key.data()
+                self._repeat_unheard()
 
     def _kill_leftovers(self) -> None:
         """End what an earlier runtime left behind, so that no container runs that nobody watches."""
@@ -321,8 +324,24 @@ class Runtime:
         return {}
 
     def _on_signal(self, request: dict[str, Any], _: _Connection) -> dict[str, Any]:
-        self._signal(self._containers[request["id"]], int(request["signal"]))
+        container, number = self._containers[request["id"]], int(request["signal"])
+        if number == signal.SIGTERM and self._isolated and not _listens(container.pid):
+            self._unheard.setdefault(container.id, time.monotonic() + _LISTENS_AFTER_S)
+        else:
+            self._signal(container, number)
         return {}
+
+    def _repeat_unheard(self) -> None:
+        """Ask those again that could not hear it: the kernel drops a SIGTERM for the first process of a namespace that
+        has no handler for it. One that never has is killed in the end, as everywhere; one that is still starting would
+        be for nothing."""
+        for name, until in list(self._unheard.items()):
+            container = self._containers.get(name)
+            if container is None or not container.running or time.monotonic() > until:
+                del self._unheard[name]
+            elif _listens(container.pid):
+                del self._unheard[name]
+                self._signal(container, signal.SIGTERM)
 
     def _signal(self, container: Container, number: int) -> None:
         """Signal the first process; a kill takes all of the container, as the end of a process namespace does."""
@@ -398,6 +417,16 @@ def _restore_signals() -> None:
 def _exit_code(status: int) -> int:
     """What Kubernetes reports: the code, or 128 plus the signal's number."""
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def _listens(pid: int) -> bool:
+    """Whether a process has said what becomes of a SIGTERM: it catches it, waits for it or ignores it (proc(5))."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return True
+    masks = (int(line.split()[1], 16) for line in lines if line.startswith(("SigBlk:", "SigIgn:", "SigCgt:")))
+    return any(mask >> (signal.SIGTERM - 1) & 1 for mask in masks)
 
 
 def _started_ticks(pid: int) -> int | None:
