@@ -223,7 +223,7 @@ class Leadership:
         if leader is None or leader.create_revision != token.revision or writes is None:
             self._step_down()
             raise Deposed(f"{self.node} does not lead any more: the leader key is another's")
-        if result.succeeded or writes.value == attempt:
+        if writes.value == attempt:
             self._last_write = writes.mod_revision
             return True
         if writes.mod_revision == self._last_write:

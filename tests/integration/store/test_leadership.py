@@ -55,6 +55,58 @@ def test_a_deposed_leaders_write_changes_nothing(store: Store) -> None:
     assert not old.valid()
 
 
+def test_a_past_leaders_write_changes_nothing_though_nobody_has_succeeded_it(store: Store) -> None:
+    old = leading(store)
+    old.guarded(puts={"state/x": "old"})
+    store.transact(deletes=["leader"])
+    with pytest.raises(Deposed, match="the leader key is another's"):
+        old.guarded(puts={"state/x": "late", "state/y": "late"})
+    assert store.read("state/").values == {"state/x": "old"}
+    assert not old.valid()
+
+
+def test_of_two_that_find_the_seat_free_one_leads(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rival = Leadership(store, "n2")
+    original = store.grant
+
+    def overtaken(ttl_s: int) -> tuple[int, float]:
+        monkeypatch.setattr(store, "grant", original)
+        assert rival.campaign() is not None
+        return original(ttl_s)
+
+    monkeypatch.setattr(store, "grant", overtaken)
+    late = Leadership(store, "n1")
+    assert late.campaign() is None
+    assert (late.valid(), late.token) == (False, None)
+    rival.guarded(puts={"state/x": 1})
+    assert store.read("state/").values == {"state/x": 1}
+
+
+def test_a_write_that_was_carried_out_before_its_repeat_is_done(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer was lost: the repeat finds what the first one compared already changed."""
+    leadership = leading(store)
+    revision = store.compare_and_put("config", 1, 0)
+    original = store.transact
+
+    def repeated(**asked: object) -> object:
+        original(**asked)  # type: ignore[arg-type]
+        return original(**asked)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "transact", repeated)
+        written = leadership.guarded(puts={"config": 2}, compares={"config": revision})
+    entry = store.get("config")
+    assert entry is not None
+    assert (entry.value, entry.mod_revision) == (2, written)
+    leadership.guarded(puts={"config": 3}, compares={"config": written})
+
+
+@pytest.mark.parametrize("margin_s", [-1.0, 0.0, 5.0, 6.0])
+def test_a_margin_that_leaves_no_time_to_lead_is_refused(store: Store, margin_s: float) -> None:
+    with pytest.raises(ValueError, match="the leader's margin must be between 0 and its TTL of 5 s"):
+        Leadership(store, "n1", ttl_s=5, margin_s=margin_s)
+
+
 def test_the_same_node_elected_again_has_another_token(store: Store) -> None:
     first = leading(store)
     old_token = first.token
