@@ -101,6 +101,31 @@ def test_a_write_that_was_carried_out_before_its_repeat_is_done(store: Store, mo
     leadership.guarded(puts={"config": 3}, compares={"config": written})
 
 
+def test_a_copy_of_an_older_write_that_arrives_late_does_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    leadership = leading(store)
+    original = store.transact
+    copies = []
+
+    def copied(**asked: object) -> object:
+        copies.append(asked)
+        return original(**asked)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "transact", copied)
+        leadership.guarded(puts={"state/x": "older"})
+    leadership.guarded(puts={"state/x": "newer"})
+    for copy in copies:
+        assert not original(**copy).succeeded  # type: ignore[arg-type]
+    assert store.read("state/").values == {"state/x": "newer"}
+
+
+def test_a_leaders_first_write_is_refused_like_any_other(store: Store) -> None:
+    leadership = leading(store)
+    with pytest.raises(CompareFailed):
+        leadership.guarded(puts={"state/x": 1}, compares={"config": 1})
+    assert store.read("state/").values == {}
+
+
 @pytest.mark.parametrize("margin_s", [-1.0, 0.0, 5.0, 6.0])
 def test_a_margin_that_leaves_no_time_to_lead_is_refused(store: Store, margin_s: float) -> None:
     with pytest.raises(ValueError, match="the leader's margin must be between 0 and its TTL of 5 s"):
