@@ -56,19 +56,19 @@ def serve(directory: Path) -> None:
         listener.listen()
         while True:
             connection, _ = listener.accept()
-            threading.Thread(target=_converse, args=(connection, directory), daemon=True).start()
+            threading.Thread(target=converse, args=(connection, directory), daemon=True).start()
 
 
-def _converse(connection: socket.socket, directory: Path) -> None:
-    with connection, connection.makefile("rw") as stream:
+def converse(connection: socket.socket, directory: Path) -> None:
+    """Carry out one request for the sandbox in `directory` and answer it, if the caller is still there."""
+    with connection, connection.makefile("r") as stream:
         try:
             answer = _carry_out(directory, *stream.readline().split())
         except (SandboxError, OSError, StillAlive, TypeError) as error:
             answer = f"error {error}"
             log.warning("%s", error)
         with suppress(OSError):
-            stream.write(f"{answer}\n")
-            stream.flush()
+            connection.sendall(f"{answer}\n".encode())
 
 
 def _carry_out(directory: Path, action: str, node: str = "") -> str:
