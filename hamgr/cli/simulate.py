@@ -23,57 +23,6 @@ from hamgr.scheduler.engine import effective_time, run
 TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
 if TYPE_CHECKING:
     from datetime import datetime
-    from typing import Any
-
-
-def document(transition: Transition, revised: simulator.StatusView) -> dict[str, Any]:
-    """The answer as plain values; what ``--output json`` prints."""
-    lines = []
-    for line in transition.summary:
-        pairs = (
-            ("action", line.action),
-            ("task", line.task),
-            ("resource", line.resource),
-            ("role", line.role),
-            ("next-role", line.next_role),
-            ("source", line.source),
-            ("dest", line.dest),
-            ("node", line.node),
-            ("reason", line.reason),
-        )
-        item: dict[str, Any] = {k: v for k, v in pairs if v}
-        if line.blocked:
-            item["blocked"] = True
-        lines.append(item)
-    actions = []
-    for action in transition.actions:
-        entry: dict[str, Any] = {"id": action.id, "key": action.task if action.kind == "crm" else action.key}
-        if action.node and action.kind != "pseudo":
-            entry["node"] = action.node
-        if action.kind == "pseudo":
-            entry["pseudo"] = True
-        if action.fence:
-            entry["fence"] = action.fence
-        actions.append(entry)
-    return {
-        "actions": lines,
-        "graph": {"actions": actions, "edges": transition.edges},
-        "revised": {
-            "nodes": [
-                {
-                    "name": n.name,
-                    "online": n.online,
-                    "standby": n.standby,
-                    "maintenance": n.maintenance,
-                    "pending": n.pending,
-                    "unclean": n.unclean,
-                }
-                for n in revised.nodes
-            ],
-            "resources": [{"id": r.id, "role": r.role, "node": r.node} for r in revised.resources],
-        },
-        "warnings": transition.warnings,
-    }
 
 
 def answer(
@@ -194,9 +143,9 @@ def _run(options: Options) -> int:
 
 
 def _json(_cib: Cib, now: int, transition: Transition, simulation: simulator.Simulation) -> str:
-    from hamgr.cli.json_text import dumps
+    from hamgr.cli.render_json import render
 
-    return dumps(document(transition, simulator.view(simulation.cib, now))) + "\n"
+    return render(transition, simulator.view(simulation.cib, now))
 
 
 def _text(cib: Cib, now: int, transition: Transition, simulation: simulator.Simulation) -> str:

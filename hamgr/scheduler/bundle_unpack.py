@@ -26,21 +26,22 @@ def unusable(config: model.Bundle) -> str:
     return ""
 
 
-def _count(config: model.Bundle, name: str, least: int) -> int:
+def _replica_count(config: model.Bundle, name: str, least: int) -> int:
+    """A number of replicas from a container's attributes, within what can be."""
     return max(least, min(scores.leading_int(config.container.get(name, "")), MAX_REPLICAS))
 
 
 def _promoted_max(config: model.Bundle) -> int:
-    return _count(config, "promoted-max" if "promoted-max" in config.container else "masters", 0)
+    return _replica_count(config, "promoted-max" if "promoted-max" in config.container else "masters", 0)
 
 
 def _replicas(config: model.Bundle) -> int:
     promoted = _promoted_max(config)
-    return promoted if promoted and "replicas" not in config.container else _count(config, "replicas", 1)
+    return promoted if promoted and "replicas" not in config.container else _replica_count(config, "replicas", 1)
 
 
 def _per_host(work: Work, config: model.Bundle) -> int:
-    count = _count(config, "replicas-per-host", 1)
+    count = _replica_count(config, "replicas-per-host", 1)
     if count > 1 and config.primitive is not None and "ip-range-start" not in config.network:
         work.warn(
             f'Bundle "{config.id}": without ip-range-start, replicas on one host would share the control-port; '
@@ -53,7 +54,7 @@ def _per_host(work: Work, config: model.Bundle) -> int:
 def unpack(work: Work, bundle: Rsc, config: model.Bundle) -> None:
     """Make a bundle's implicit resources, and the guest nodes in its containers."""
     per_host = _per_host(work, config)
-    if _count(config, "replicas-per-host", 1) == 1:
+    if _replica_count(config, "replicas-per-host", 1) == 1:
         bundle.unique = False
     data = bundle.bundle = BundleData(config, per_host)
     for complaint in container_options.complaints(config):

@@ -126,36 +126,10 @@ def _update_one(work: Work, then: Act) -> Iterator[Act]:
         if then.required_runnable_before == 0:
             then.required_runnable_before = 1
         then.flags &= ~RUNNABLE
-    then_rsc = then.rsc
     for link in reversed(then.before[:]):
-        first = link.action
-        changed = 0
-        if link.flags & O_SAME_NODE:
-            first_node, then_node = _group_node(first), _group_node(then)
-            if first_node is not None and then_node is not None and first_node is not then_node:
-                link.flags = O_NONE
-                continue
-        first_rsc = first.rsc
-        if first_rsc is not None:
-            if link.flags & O_THEN_CANCELS_FIRST and not then.flags & OPTIONAL:
-                first.flags |= OPTIONAL
-                if first.task == "reload-agent":
-                    first_rsc.reload = False
-            if (
-                first_rsc.variant != Variant.PRIMITIVE
-                and then_rsc is not None
-                and first_rsc is not then_rsc
-                and not _is_ancestor(then_rsc, first_rsc)
-            ):
-                first = remapped(first)
-        # Looking at a collection's action brings its flags up to date, also where the ordering is then replaced.
-        first_flags, then_flags = flags_for(first, _group_node(then)), flags_for(then, _group_node(first))
-        if first is link.action:
-            changed = _spread(work, first, then, link, first_flags, then_flags)
-        elif actions.order(first, then, link.flags):
-            changed_then = True
-            link.flags = O_NONE
+        changed = _follow(work, link, then)
         if changed & FIRST:
+            first = link.action
             for after in reversed(first.after[:]):
                 yield after.action
             yield first
@@ -169,6 +143,37 @@ def _update_one(work: Work, then: Act) -> Iterator[Act]:
         yield then
         for after in reversed(then.after[:]):
             yield after.action
+
+
+def _follow(work: Work, link: Link, then: Act) -> int:
+    """Let one input act on an action; which of the two changed."""
+    first = link.action
+    if link.flags & O_SAME_NODE:
+        first_node, then_node = _group_node(first), _group_node(then)
+        if first_node is not None and then_node is not None and first_node is not then_node:
+            link.flags = O_NONE
+            return 0
+    first_rsc, then_rsc = first.rsc, then.rsc
+    if first_rsc is not None:
+        if link.flags & O_THEN_CANCELS_FIRST and not then.flags & OPTIONAL:
+            first.flags |= OPTIONAL
+            if first.task == "reload-agent":
+                first_rsc.reload = False
+        if (
+            first_rsc.variant != Variant.PRIMITIVE
+            and then_rsc is not None
+            and first_rsc is not then_rsc
+            and not _is_ancestor(then_rsc, first_rsc)
+        ):
+            first = remapped(first)
+    # Looking at a collection's action brings its flags up to date, also where the ordering is then replaced.
+    first_flags, then_flags = flags_for(first, _group_node(then)), flags_for(then, _group_node(first))
+    if first is link.action:
+        return _spread(work, first, then, link, first_flags, then_flags)
+    if actions.order(first, then, link.flags):
+        link.flags = O_NONE
+        return THEN
+    return 0
 
 
 def _spread(work: Work, first: Act, then: Act, link: Link, first_flags: int, then_flags: int) -> int:

@@ -205,40 +205,47 @@ def _remap(work: Work, replay: Replay, op: OpRecord, expired: bool, expected: in
         return rc, ERROR_HARD
     if status not in (DONE, ERROR):
         return rc, status
-    probe = is_probe(op)
     if expected >= 0:
         status = DONE if rc == expected else ERROR
-    if rc == OK:
-        if probe and expected == NOT_RUNNING:
-            status = DONE
-    elif rc == NOT_RUNNING and expired and rc != op.rc:
+    if rc == NOT_RUNNING and expired and rc != op.rc:
         # A masked failure that no longer counts says nothing about the resource.
-        pass
-    elif rc == NOT_RUNNING:
-        if probe or expected == rc or not rsc.managed:
-            status = DONE
-            rsc.role = STOPPED
-            replay.on_fail = OnFail.IGNORE
-            rsc.next_role = UNKNOWN
-    elif rc == RUNNING_PROMOTED:
-        if probe and rc != expected:
-            status = DONE
-        rsc.role = PROMOTED
-    elif rc == FAILED_PROMOTED:
-        rsc.role = PROMOTED
-        status = ERROR
-    elif rc == NOT_CONFIGURED:
-        status = ERROR_FATAL
-    elif rc == UNIMPLEMENTED and op.interval_ms:
-        status = NOT_SUPPORTED
-    elif rc in (UNIMPLEMENTED, NOT_INSTALLED, INVALID_PARAM, INSUFFICIENT_PRIV):
-        if op.operation == "stop" and not fencing.can_fence(work, node):
-            rsc.managed = False
-            rsc.blocked = True
-        status = ERROR_HARD
-    elif status == DONE:
-        status = ERROR
-    return rc, status
+        return rc, status
+    if rc in (OK, NOT_RUNNING, RUNNING_PROMOTED, FAILED_PROMOTED):
+        return rc, _told_state(replay, op, rc, status, expected)
+    return rc, _told_trouble(work, replay, op, rc)
+
+
+def _told_state(replay: Replay, op: OpRecord, rc: int, status: int, expected: int) -> int:
+    """The status that counts of a code that tells the resource's state; ``status`` is that by expectation alone."""
+    rsc = replay.rsc
+    probe = is_probe(op)
+    if rc == OK:
+        return DONE if probe and expected == NOT_RUNNING else status
+    if rc == NOT_RUNNING:
+        if not probe and expected != rc and rsc.managed:
+            return status
+        rsc.role = STOPPED
+        replay.on_fail = OnFail.IGNORE
+        rsc.next_role = UNKNOWN
+        return DONE
+    rsc.role = PROMOTED
+    if rc == FAILED_PROMOTED:
+        return ERROR
+    return DONE if probe and rc != expected else status
+
+
+def _told_trouble(work: Work, replay: Replay, op: OpRecord, rc: int) -> int:
+    """The status that counts of a code that tells what is wrong with the resource, its agent or its configuration."""
+    if rc == NOT_CONFIGURED:
+        return ERROR_FATAL
+    if rc == UNIMPLEMENTED and op.interval_ms:
+        return NOT_SUPPORTED
+    if rc in (UNIMPLEMENTED, NOT_INSTALLED, INVALID_PARAM, INSUFFICIENT_PRIV):
+        if op.operation == "stop" and not fencing.can_fence(work, replay.node):
+            replay.rsc.managed = False
+            replay.rsc.blocked = True
+        return ERROR_HARD
+    return ERROR
 
 
 def _update_role(replay: Replay, op: OpRecord, rc: int) -> None:

@@ -194,11 +194,11 @@ def _clone(work: Work, rsc: Rsc, config: model.Clone) -> None:
     if config.master:
         rsc.promotable = True
     if rsc.promotable:
-        data.promoted_max = _count(meta, ("promoted-max", "master-max"), 1)
-        data.promoted_node_max = _count(meta, ("promoted-node-max", "master-node-max"), 1)
+        data.promoted_max = _instance_count(meta, ("promoted-max", "master-max"), 1)
+        data.promoted_node_max = _instance_count(meta, ("promoted-node-max", "master-node-max"), 1)
         rsc.meta["promotable"] = "true"
-    data.clone_max = _count(meta, ("clone-max",), max(1, len(work.nodes)))
-    data.clone_node_max = _count(meta, ("clone-node-max",), 1)
+    data.clone_max = _instance_count(meta, ("clone-max",), max(1, len(work.nodes)))
+    data.clone_node_max = _instance_count(meta, ("clone-node-max",), 1)
     if not rsc.unique:
         data.clone_node_max = min(data.clone_node_max, 1)
     if rsc.unique and _forced_anonymous(rsc):
@@ -235,15 +235,13 @@ def create_instance(work: Work, clone: Rsc) -> Rsc:
     return child
 
 
-def _count(meta: dict[str, str], names: Sequence[str], default: int) -> int:
+def _instance_count(meta: dict[str, str], names: Sequence[str], default: int) -> int:
+    """A number of instances, by the first of its names that is set; the default where what is set is no number."""
     for name in names:
         value = meta.get(name)
         if value is not None:
-            return (
-                max(0, min(scores.leading_int(value), 1_000_000))
-                if value.strip("+-").strip()[:1].isdigit()
-                else default
-            )
+            is_number = value.strip("+-").strip()[:1].isdigit()
+            return max(0, min(scores.leading_int(value), 1_000_000)) if is_number else default
     return default
 
 

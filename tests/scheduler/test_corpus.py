@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from hamgr.cib.xml import load_xml
-from hamgr.cli.simulate import answer, document
+from hamgr.cli import render_json
+from hamgr.cli.simulate import answer
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "pacemaker"
 
@@ -32,7 +33,7 @@ def _score() -> ModuleType:
 def _gates(score: Any, name: str) -> dict[str, bool]:
     cib = CORPUS / "cib" / f"{name}.xml"
     transition, _, revised = answer(load_xml(cib), datetime.now(UTC))
-    got = document(transition, revised)
+    got = render_json.plain(transition, revised)
     anonymous = score.anonymous(ET.parse(cib).getroot())
     root = ET.parse(CORPUS / "oracle" / f"{name}.xml").getroot()
     actions = root.find("actions")
