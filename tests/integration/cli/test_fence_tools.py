@@ -2,19 +2,16 @@
 
 import json
 import os
-import shutil
 import stat
 import sys
-import tempfile
-from pathlib import Path
 
 import pytest
+from fixtures.running_sandbox import running_sandbox
 from fixtures.waiting import wait_until
 
 from hamgr.cli.main import main
 from hamgr.kube.connection import KubeConfig
 from hamgr.kube.gateway import Kube
-from hamgr.sandbox.cluster import Sandbox
 from hamgr.sandbox.layout import Options
 from hamgr.store import Store, StoreConfig
 
@@ -58,14 +55,8 @@ resources:
 
 @pytest.fixture(scope="module")
 def sandbox():
-    directory = Path(tempfile.mkdtemp(prefix="ft-"))
-    made = Sandbox(directory / "s", Options(nodes=1))
-    try:
-        made.up()
+    with running_sandbox(Options(nodes=1)) as made:
         yield made
-    finally:
-        made.down()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

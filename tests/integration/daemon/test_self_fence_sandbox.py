@@ -1,13 +1,11 @@
 """Self-fencing end to end in a sandbox: a node cut off from etcd kills its instances before the fence says so."""
 
 import os
-import shutil
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from fixtures.running_sandbox import running_sandbox
 from fixtures.waiting import wait_until
 
 from hamgr.cib.status import StatusDoc
@@ -16,7 +14,6 @@ from hamgr.daemon.selffence_find import processes_of
 from hamgr.fencer.history import FENCES, records_of
 from hamgr.fencer.records import Outcome
 from hamgr.sandbox import observe
-from hamgr.sandbox.cluster import Sandbox
 from hamgr.sandbox.layout import Options
 from hamgr.sandbox.network import Peer
 from hamgr.store import Store, StoreConfig, members_of
@@ -48,14 +45,8 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def sandbox():
-    directory = Path(tempfile.mkdtemp(prefix="sf-"))  # short: a Unix socket's path has at most 107 characters
-    made = Sandbox(directory / "s", Options(nodes=2, hamgrd_settings=SETTINGS))
-    try:
-        made.up()
+    with running_sandbox(Options(nodes=2, hamgrd_settings=SETTINGS)) as made:
         yield made
-    finally:
-        made.down()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from fixtures.running_sandbox import running_sandbox
 
 from hamgr.fencer.devices import AgentDevice, check_parameters
 from hamgr.fencer.levels.node import DeviceError
@@ -17,11 +18,9 @@ pytestmark = [pytest.mark.etcd]
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    made = Sandbox(tmp_path_factory.mktemp("switched"), Options(nodes=2, hamgrd=False))
-    made.up()
-    yield made
-    made.down()
+def sandbox() -> Iterator[Sandbox]:
+    with running_sandbox(Options(nodes=2, hamgrd=False)) as made:
+        yield made
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from fixtures.running_sandbox import running_sandbox
 
 from hamgr.sandbox import blockdev, observe, processes
 from hamgr.sandbox.addresses import sandbox_id
@@ -74,13 +75,11 @@ def traces(directory: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def sandbox() -> Iterator[Sandbox]:
     if os.geteuid() != 0:
         pytest.skip("network namespaces and loop devices need root")
-    made = Sandbox(tmp_path_factory.mktemp("sandbox"), Options(nodes=2, hamgrd=False))
-    made.up()
-    yield made
-    made.down()
+    with running_sandbox(Options(nodes=2, hamgrd=False)) as made:
+        yield made
     assert traces(made.layout.root) == []
 
 

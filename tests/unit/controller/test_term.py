@@ -31,6 +31,21 @@ def settled() -> World:
     return world
 
 
+def serving() -> tuple[World, str]:
+    """A settled cluster, and the node on which its database runs."""
+    world = settled()
+    (node,) = world.where("db")
+    return world, node
+
+
+def with_lost_node() -> tuple[World, str]:
+    """A cluster whose leader has just found that the database's node is lost, and that node."""
+    world, node = serving()
+    world.lose(node)
+    world.advance()
+    return world, node
+
+
 def test_a_new_cluster_starts_everything_once() -> None:
     world = settled()
     assert [len(world.where(name)) for name in ("disk", "db", "web")] == [1, 1, 1]
@@ -39,10 +54,7 @@ def test_a_new_cluster_starts_everything_once() -> None:
 
 
 def test_a_lost_node_is_fenced_before_anything_starts_elsewhere() -> None:
-    world = settled()
-    (node,) = world.where("db")
-    world.lose(node)
-    world.advance()
+    world, node = with_lost_node()
     assert [record.target.node for record in world.fencer.running.values()] == [node]
     assert world.ops("start") == []
     world.settle()
@@ -52,8 +64,7 @@ def test_a_lost_node_is_fenced_before_anything_starts_elsewhere() -> None:
 
 def test_a_node_that_comes_back_before_its_fence_begins_is_monitored_again() -> None:
     """Its monitors ended when it was lost; on record they seemed to run, so nobody would have noticed a crash."""
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     world.refusals[node] = "most-nodes-bad"
     world.lose(node)
     world.advance()
@@ -64,8 +75,7 @@ def test_a_node_that_comes_back_before_its_fence_begins_is_monitored_again() -> 
 
 
 def test_what_was_in_flight_on_a_node_that_comes_back_is_probed() -> None:
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     world.term.recorded.set_overrides(world.term.recorded.overrides.resource_meta("db", "target-role", "Stopped"))
     world.term.touch("test")
     world.until(lambda: bool(world.ops("stop", "db")))
@@ -94,8 +104,7 @@ def test_a_pod_fence_ends_what_is_in_flight_for_its_resources() -> None:
 
 
 def test_nothing_is_started_while_a_node_is_fenced_by_order() -> None:
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     record = world.term.fence_node(node, ORDER, "somebody")
     world.advance()
     for monitor in list(world.executor.monitors.values()):
@@ -121,8 +130,7 @@ def test_an_operation_under_way_on_a_node_that_is_fenced_by_order_is_given_up() 
 
 
 def test_a_late_result_says_nothing_of_a_node_that_was_fenced_since() -> None:
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     monitor = next(op for op in world.executor.monitors.values() if op.node == node and op.name == "db")
     world.lose(node)
     world.advance()
@@ -147,8 +155,7 @@ def test_an_intent_that_was_recorded_and_not_carried_out_is_probed() -> None:
 
 
 def test_fencing_that_has_to_wait_is_told_once_though_its_reason_counts_seconds() -> None:
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     world.lose(node)
     world.waiting_s = {node: 60.0}
     for _ in range(20):
@@ -160,8 +167,7 @@ def test_fencing_that_has_to_wait_is_told_once_though_its_reason_counts_seconds(
 
 
 def test_a_new_leader_does_not_wait_again_for_a_node_that_was_never_seen() -> None:
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     world.term.recorded.set_standing("n3", Standing.UNSEEN)
     world.term.recorded.flush()
     world.members.pop("n3")
@@ -175,8 +181,7 @@ def test_a_new_leader_does_not_wait_again_for_a_node_that_was_never_seen() -> No
 
 def test_a_pod_fence_resumed_by_another_leader_says_nothing_of_the_rest_of_its_node() -> None:
     """It counted as a fence of the whole node: what else ran there was started a second time elsewhere."""
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     pod = PodTarget("default", f"db-{node}", "db", node)
     world.term.fence_pod(pod, ORDER, "somebody")
     world.lead()
@@ -191,8 +196,7 @@ def test_a_pod_fence_resumed_by_another_leader_says_nothing_of_the_rest_of_its_n
 
 
 def test_a_standbys_mark_does_not_outlive_the_failure_that_it_was_for() -> None:
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     standby = next(name for name in ("n1", "n2", "n3") if name != node)
     world.term.takeover.standby_of = lambda _resource: standby
     world.term.recorded.set_overrides(world.term.recorded.overrides.resource_meta("db", "is-managed", "false"))
@@ -244,10 +248,7 @@ def ended_but_unsettled(world: World, node: str) -> None:
 
 
 def test_a_fence_that_ended_with_its_leader_is_not_repeated() -> None:
-    world = settled()
-    (node,) = world.where("db")
-    world.lose(node)
-    world.advance()
+    world, node = with_lost_node()
     ended_but_unsettled(world, node)
     assert world.term.recorded.standing(node) is Standing.FENCED
     world.settle()
@@ -258,10 +259,7 @@ def test_a_fence_that_ended_with_its_leader_is_not_repeated() -> None:
 
 def test_a_node_that_is_back_before_the_next_leader_is_let_in_as_after_any_fence() -> None:
     """Taken for one that was never fenced, it would keep the fence's taint."""
-    world = settled()
-    (node,) = world.where("db")
-    world.lose(node)
-    world.advance()
+    world, node = with_lost_node()
     world.members[node] = {"node": node, "boot_id": "boot-2", "id": "again"}
     ended_but_unsettled(world, node)
     assert world.term.recorded.standing(node) is Standing.FENCED
@@ -273,8 +271,7 @@ def test_a_node_that_is_back_before_the_next_leader_is_let_in_as_after_any_fence
 
 
 def test_a_settled_fence_is_not_settled_again_after_the_node_has_come_back() -> None:
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     world.lose(node)
     world.settle()
     world.join(node)
@@ -286,8 +283,7 @@ def test_a_settled_fence_is_not_settled_again_after_the_node_has_come_back() -> 
 
 
 def test_records_of_a_version_that_noted_no_fences_are_left_as_they_are() -> None:
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     world.lose(node)
     world.settle()
     world.join(node)
@@ -396,8 +392,7 @@ class Kubelet:
 
 def test_a_node_that_was_switched_off_and_on_within_its_lease_is_not_fenced_for_the_end_of_that() -> None:
     """The hamgrd of the new boot waits for that lease; what is there until then is the word of a dead one."""
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     record = world.term.fence_node(node, ORDER, "somebody", (LevelConfig(Level.NODE, ("switch",)),))
     Kubelet(world, node, boot_id="boot-2")
     world.fenced(replace(record, boot_id=f"boot-{node}"))
@@ -416,8 +411,7 @@ def test_a_node_that_was_switched_off_and_on_within_its_lease_is_not_fenced_for_
 
 
 def test_a_fenced_node_that_was_let_in_again_without_a_restart_is_a_member() -> None:
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     record = world.term.fence_node(node, ORDER, "somebody", (LevelConfig(Level.WATCHDOG),))
     Kubelet(world, node, boot_id=f"boot-{node}")
     world.fenced(replace(record, boot_id=f"boot-{node}"))
@@ -428,8 +422,7 @@ def test_a_fenced_node_that_was_let_in_again_without_a_restart_is_a_member() -> 
 def test_a_lost_node_that_is_heard_of_again_before_it_may_be_fenced_is_back() -> None:
     """Else nodes without hamgrd stayed lost for ever after an outage that most of them shared, and the guard, which
     takes that for our own trouble, refused every fence from then on."""
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     kubelet = Kubelet.alone(world, node)
     world.refusals[node] = "most-nodes-bad"
     world.advance(26.0)
@@ -497,8 +490,7 @@ def test_a_fenced_node_that_lives_is_let_in_when_it_was_found_clean_and_not_befo
 
 def test_a_fence_that_goes_on_after_another_one_of_the_node_has_ended_holds_nobody_up() -> None:
     """As when a detach hangs and an operator, asked for it, says that the node is off."""
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     world.lose(node)
     world.until(lambda: bool(world.fencer.running), rounds=5)
     (hanging,) = world.fencer.running.values()
@@ -510,8 +502,7 @@ def test_a_fence_that_goes_on_after_another_one_of_the_node_has_ended_holds_nobo
 
 
 def test_a_fence_that_has_begun_is_not_taken_back_by_a_sign_of_life() -> None:
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     kubelet = Kubelet.alone(world, node)
     world.advance(26.0)
     world.until(lambda: bool(world.fencer.running), rounds=5)
@@ -523,8 +514,7 @@ def test_a_fence_that_has_begun_is_not_taken_back_by_a_sign_of_life() -> None:
 
 
 def test_an_outage_of_the_api_server_is_not_held_against_kubelets() -> None:
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     kubelet = Kubelet.alone(world, node)
     kubelet.seen_for_s = 0.0
     world.advance(600.0)
@@ -537,8 +527,7 @@ def test_an_outage_of_the_api_server_is_not_held_against_kubelets() -> None:
 
 
 def test_a_database_that_answers_keeps_its_node_from_being_fenced_for_a_silent_kubelet() -> None:
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     Kubelet.alone(world, node, port=Contact(False, 9.0))
     assert world.executor.poked == []
     world.time += 13.0
