@@ -17,6 +17,7 @@ from typing import Protocol
 import structlog
 
 from hamgr.cib.config import ConfigError, load_yaml
+from hamgr.clock import boottime
 from hamgr.controller.chronicle import Chronicle
 from hamgr.controller.events import Event, FenceChanged, KubeChanged, OperationEnded, StoreChanged, Vacancy
 from hamgr.controller.fences import FencerPort, Fences
@@ -93,7 +94,7 @@ class Means:
     kubelets: Kubelets | None = None
     alive: Callable[[], None] = lambda: None  # feeds the watchdog; called in every round
     on_leading: Callable[[Token | None], None] = lambda _token: None
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = boottime
     now: Callable[[], float] = time.time
 
 

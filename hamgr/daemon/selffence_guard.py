@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hamgr.clock import boottime
 from hamgr.daemon.journal import is_journal, mark
 from hamgr.daemon.selffence_device import DeviceUnusable, WatchdogDevice
 from hamgr.daemon.selffence_find import kill, processes_of
@@ -33,11 +34,6 @@ _AGAIN_S = 0.05  # how often it kills while the time is over
 _CALM_AGAIN_S = 0.25  # ... when nothing had to be killed for long
 _CALM_AFTER_S = 10.0
 _MESSAGE = 1 << 20
-
-
-def boottime() -> float:
-    """Seconds since boot, time asleep included: a clock that no one sets, the same in all processes."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)

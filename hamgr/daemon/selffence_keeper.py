@@ -23,9 +23,10 @@ from typing import Any, Protocol
 
 import structlog
 
+from hamgr.clock import boottime
 from hamgr.daemon.selffence import Bound
 from hamgr.daemon.selffence_find import processes_of
-from hamgr.daemon.selffence_guard import GuardOptions, boottime
+from hamgr.daemon.selffence_guard import GuardOptions
 from hamgr.daemon.settings import SettingsError
 from hamgr.store.errors import LeaseLost, StoreError
 from hamgr.store.membership import PROMISES
@@ -244,9 +245,9 @@ class SelfFence:
         self._condemned = condemned
 
     def _until(self) -> float:
-        """The time of the last renewal as the guard's clock has it, and the bound."""
+        """The time of the last renewal, which the member has by the guard's own clock, and the bound."""
         renewed = self._member.renewed_until() - self._ttl_s
-        return boottime() - min(time.monotonic() - renewed, 1e9) + self._bound.act_s
+        return max(renewed, -1e9) + self._bound.act_s
 
     def _keep_feeding(self) -> None:
         while not self._stop.wait(FEED_S):
@@ -284,7 +285,7 @@ class SelfFence:
                 log.exception("self_fencing_promise_delayed")
 
     def _is_member(self) -> bool:
-        return time.monotonic() < self._member.renewed_until() - self._ttl_s + self._bound.act_s
+        return boottime() < self._member.renewed_until() - self._ttl_s + self._bound.act_s
 
     def _promise(self) -> None:
         if self._bound.proves:

@@ -24,6 +24,7 @@ import etcd3.etcdrpc as etcdrpc
 import etcd3.exceptions
 import grpc
 
+from hamgr.clock import boottime
 from hamgr.store.config import Address, StoreConfig
 from hamgr.store.diagnose import explain_silence
 from hamgr.store.errors import LeaseLost, StoreAuthError, StoreConfigError, StoreError, StoreUnavailable
@@ -88,7 +89,7 @@ class Endpoint(etcd3.Endpoint):  # type: ignore[misc]
 class Connection:
     """A pool of clients over the configured members."""
 
-    def __init__(self, config: StoreConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: StoreConfig, clock: Callable[[], float] = boottime) -> None:
         self.config = config
         self._clock = clock
         self._lock = threading.Lock()

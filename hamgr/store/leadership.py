@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hamgr.clock import boottime
 from hamgr.store.errors import CompareFailed, Deposed, LeaseLost, StoreError
 from hamgr.store.store import Leased, Store, TxnResult
 from hamgr.store.values import Change, Json
@@ -48,7 +49,7 @@ class Leadership:
         *,
         ttl_s: int = DEFAULT_TTL_S,
         margin_s: float = 1.0,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = boottime,
     ) -> None:
         """`margin_s` is the part of the TTL in which we do not lead any more while etcd may still say so.
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 
+from hamgr.clock import boottime
 from hamgr.store.errors import DuplicateMember, LeaseLost, StoreError, StoreUnavailable
 from hamgr.store.store import Leased, Store
 from hamgr.store.values import Entry, Snapshot
@@ -126,7 +127,7 @@ class Membership:
         store: Store,
         info: MemberInfo,
         on_lost: Callable[[str], None] = lambda _reason: None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = boottime,
     ) -> None:
         """`on_lost(reason)` is called once, from the renewal thread, when the key or its lease is gone."""
         self._store = store

@@ -6,12 +6,12 @@ call ends within `request_timeout_s` with a result or one of the errors of `hamg
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from hamgr.clock import boottime
 from hamgr.store.config import StoreConfig
 from hamgr.store.connection import Connection
 from hamgr.store.errors import CompareFailed, LeaseLost
@@ -44,7 +44,7 @@ class TxnResult:
 class Store:
     """One connection to etcd for one cluster."""
 
-    def __init__(self, config: StoreConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: StoreConfig, clock: Callable[[], float] = boottime) -> None:
         """Raises StoreConfigError. Nothing is sent yet: use `check()` to learn at once whether the settings work."""
         self.config = config
         self.clock = clock

@@ -6,9 +6,10 @@ import pytest
 from fixtures.waiting import wait_until
 from fixtures.watchdog_device import KEEPALIVE, SETTIMEOUT, stand_in
 
+from hamgr.clock import boottime
 from hamgr.daemon import selffence_device
 from hamgr.daemon.selffence_device import DeviceUnusable, WatchdogDevice
-from hamgr.daemon.selffence_guard import GuardOptions, boottime
+from hamgr.daemon.selffence_guard import GuardOptions
 from hamgr.daemon.selffence_keeper import GuardLine, GuardLost
 from hamgr.daemon.settings import SettingsError
 

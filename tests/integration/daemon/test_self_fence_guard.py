@@ -12,8 +12,9 @@ import uuid
 import pytest
 from fixtures.waiting import wait_until
 
+from hamgr.clock import boottime
 from hamgr.daemon.selffence_find import PROC, by_cgroup, by_mounts, processes_of
-from hamgr.daemon.selffence_guard import GuardOptions, boottime
+from hamgr.daemon.selffence_guard import GuardOptions
 from hamgr.daemon.selffence_keeper import FORGET_S, GuardLine, GuardLost, PodList
 from hamgr.daemon.settings import SettingsError
 

@@ -7,19 +7,26 @@ import pytest
 from fixtures.etcd import EtcdServer
 from fixtures.waiting import wait_until
 
+from hamgr.clock import boottime
 from hamgr.store import CompareFailed, Deposed, Leadership, Leased, LeaseLost, Store, StoreUnavailable
 
 pytestmark = pytest.mark.etcd
 
 
 class SteppedClock:
-    """The monotonic clock plus what a test adds to it."""
+    """The store's clock plus what a test adds to it."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
 
     def __call__(self) -> float:
-        return time.monotonic() + self.ahead
+        return boottime() + self.ahead
+
+
+def sleep_for(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel's clocks show after the machine has been suspended: CLOCK_MONOTONIC has stood still."""
+    real = time.clock_gettime
+    monkeypatch.setattr(time, "clock_gettime", lambda which: real(which) + seconds * (which == time.CLOCK_BOOTTIME))
 
 
 def leading(store: Store, node: str = "n1", **settings: object) -> Leadership:
@@ -37,6 +44,17 @@ def test_one_leads_and_the_other_does_not(store: Store) -> None:
     assert current is not None
     assert first.token is not None
     assert (current["node"], current["token"]) == ("n1", first.token.revision)
+
+
+def test_a_leader_that_slept_for_longer_than_its_lease_leads_no_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leadership = leading(store)
+    assert leadership.valid()
+    sleep_for(60, monkeypatch)
+    assert not leadership.valid()
+    with pytest.raises(Deposed):
+        leadership.renew()
 
 
 def test_a_deposed_leaders_write_changes_nothing(store: Store) -> None:
