@@ -254,8 +254,11 @@ def member_up(state: NodeState) -> NodeState:
 
 
 def member_lost(state: NodeState) -> NodeState:
-    """A node that has vanished: it is still expected, so it will have to be fenced."""
-    return replace(state, in_ccm=False, crmd=False)
+    """A node that has vanished: it is still expected, so it will have to be fenced.
+
+    Its transient attributes go at once, as Pacemaker's controller deletes them (peer_update_callback).
+    """
+    return replace(state, in_ccm=False, crmd=False, attributes={})
 
 
 def member_left(state: NodeState) -> NodeState:

@@ -121,6 +121,7 @@ class FenceStatus:
     started_at: str = ""
     took_s: float | None = None
     proof: str = ""
+    left: str = ""  # what was not released in time after the proof; the leader goes on with it
     error: str = ""
     steps: tuple[FenceStep, ...] = _many(FenceStep)
 

@@ -195,6 +195,8 @@ def _conclude(record: FenceStatus) -> None:
     click.echo(f"{record.target}: {record.outcome}{render_how(record)}")
     if record.proof:
         click.echo(f"proof: {record.proof}")
+    if record.left:
+        click.echo(f"not released in time: {record.left} (the leader goes on with it: `hamgr status`, Warnings)")
     if record.error:
         click.echo(f"hamgr: the fence of {record.target} failed: {record.error}", err=True)
     if record.outcome == "superseded":

@@ -101,6 +101,8 @@ def render_fence(fence: FenceStatus, zone: tzinfo | None = None) -> Iterator[str
     yield from (f"  {render_step(step.at_s, step.step, step.detail)}" for step in fence.steps)
     if fence.proof:
         yield f"  proof: {fence.proof}"
+    if fence.left:
+        yield f"  not released in time: {fence.left}"
     if fence.error:
         yield f"  error: {fence.error}"
 

@@ -314,6 +314,8 @@ def _fence(fence: FenceStatus, zone: tzinfo | None) -> Iterator[str]:
         yield "      " + render_step(step.at_s, step.step, step.detail)
     if fence.proof:
         yield f"      proof: {fence.proof}"
+    if fence.left:
+        yield f"      not released in time: {fence.left}"
     if fence.error:
         yield f"      error: {fence.error}"
 

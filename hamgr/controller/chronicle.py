@@ -68,7 +68,8 @@ class Chronicle:
         """Tell how a fence has ended."""
         shown = as_status(record)
         if record.outcome is Outcome.SUCCEEDED:
-            text = f"{shown.target} fenced by level {shown.level} in {shown.took_s:g} s: {shown.proof}"
+            left = f"; not released in time: {shown.left}" if shown.left else ""
+            text = f"{shown.target} fenced by level {shown.level} in {shown.took_s:g} s: {shown.proof}{left}"
         elif record.outcome is Outcome.SUPERSEDED:
             text = f"the fence of {shown.target} by level {shown.level} has ended: {shown.steps[-1].detail}"
         else:

@@ -1,16 +1,17 @@
 """Nodes that were taken out of the cluster file while something may still run there: in standby until they are empty.
 
 Forgetting such a node at once would leave its instances to run unwatched, with their disks, while the scheduler starts
-them elsewhere. Pacemaker keeps a node that still runs something as well. Nothing of this is recorded: a leaving node is
-one that is on record and not configured, so the next leader, and `hamgr simulate --live`, see the same.
+them elsewhere. Pacemaker keeps a node that still runs something as well, and its permanent attributes with it. A leaving
+node is one that is on record and not configured, so the next leader, and `hamgr simulate --live`, see the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from hamgr.cib.model import Cib, Node, NvSet
+from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.status import unpack
 
 
@@ -19,10 +20,22 @@ def leaving(cib: Cib, recorded: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(recorded) - {node.name for node in cib.nodes}))
 
 
-def kept_in_standby(cib: Cib, names: Collection[str]) -> Cib:
-    """The configuration with these nodes added, in standby whatever else is said of them."""
-    standby = (NvSet((("standby", "on"),), id="leaving"),)
-    return replace(cib, nodes=(*cib.nodes, *(Node(name, attributes=standby) for name in names)))
+def kept(cib: Cib, attributes: Mapping[str, Mapping[str, str]]) -> Cib:
+    """The configuration with these nodes added, each with the permanent attributes that it had in it last."""
+    added = (
+        Node(name, attributes=(NvSet(tuple(values.items()), id=f"{name}-attributes"),))
+        for name, values in attributes.items()
+    )
+    return replace(cib, nodes=(*cib.nodes, *added))
+
+
+def in_standby(cib: Cib, names: Collection[str]) -> Cib:
+    """The configuration with these nodes in standby, whatever else is said of them."""
+    standby = NvSet((("standby", "on"),), id="leaving", score=INFINITY)  # of the same score the last one counts
+    nodes = (
+        replace(node, attributes=(*node.attributes, standby)) if node.name in names else node for node in cib.nodes
+    )
+    return replace(cib, nodes=tuple(nodes))
 
 
 def running_on(cib: Cib, node: str, now: int) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import structlog
 from hamgr.cib import history
 from hamgr.cib.model import Cib, NodeState
 from hamgr.controller import standby
-from hamgr.controller.leaving import kept_in_standby, leaving
+from hamgr.controller.leaving import in_standby, kept, leaving
 from hamgr.controller.membership import Standing
 from hamgr.controller.overrides import Overrides
 from hamgr.store.errors import StoreUnavailable
@@ -75,13 +75,14 @@ class Recorded:
         self._states: dict[str, NodeState] = {}
         self._standing: dict[str, Standing] = {}
         self._settled_fence: dict[str, str | None] = {}
+        self._configured: dict[str, dict[str, str]] = {}
         self._overrides = Overrides()
         self._call_id = 0
         self._transition = 0
 
     def load(self, snapshot: Snapshot) -> None:
         """Take over what earlier leaders wrote; unreadable entries are named in the log and count as absent."""
-        self._states, self._standing, self._settled_fence = {}, {}, {}
+        self._states, self._standing, self._settled_fence, self._configured = {}, {}, {}, {}
         for key, value in sorted(snapshot.values.items()):
             try:
                 if key == META:
@@ -98,6 +99,7 @@ class Recorded:
     def _load_node(self, node: str, value: Mapping[str, Any]) -> None:
         self._standing[node] = Standing(value.get("standing", Standing.UNSEEN))
         self._settled_fence[node] = value.get("fence")
+        self._configured[node] = dict(value.get("configured") or {})
         recorded = history.from_json({**value, "name": node})
         self._states[node] = replace(recorded, name=node, resources=self.state(node).resources)
 
@@ -127,6 +129,10 @@ class Recorded:
         """
         return self._settled_fence.get(node)
 
+    def configured(self, node: str) -> Mapping[str, str]:
+        """The node's permanent attributes as the cluster file had them when it last named the node."""
+        return self._configured.get(node, {})
+
     @property
     def standings(self) -> dict[str, Standing]:
         return dict(self._standing)
@@ -145,7 +151,8 @@ class Recorded:
 
         Having quorum is what being able to write to etcd means, so a leader always has it.
         """
-        cib = kept_in_standby(self._overrides.apply(configuration), self.leaving(configuration))
+        names = self.leaving(configuration)
+        cib = in_standby(self._overrides.apply(kept(configuration, {n: self.configured(n) for n in names})), names)
         states = tuple(self._states[node.name] for node in cib.nodes if node.name in self._states)
         return standby.drawn(replace(cib, node_states=states, have_quorum=True, no_quorum_panic=True, dc_uuid=dc))
 
@@ -186,6 +193,14 @@ class Recorded:
         self._standing[node] = standing
         self._write_node(node)
 
+    def set_configured(self, node: str, attributes: Mapping[str, str]) -> None:
+        """Remember the permanent attributes of a node that the cluster file names: a leaving node keeps them."""
+        if self.configured(node) == attributes:
+            return
+        self._configured[node] = dict(attributes)
+        if node in self._states or node in self._standing:  # the others are not on record yet
+            self._write_node(node)
+
     def settle_fence(self, node: str, fence_id: str) -> None:
         """Note that what a fence means for the node is on record: to be written together with it."""
         self._settled_fence[node] = fence_id
@@ -200,6 +215,7 @@ class Recorded:
         self.set_state(NodeState(node))
         self._states.pop(node, None)
         self._standing.pop(node, None)
+        self._configured.pop(node, None)
         self._journal.delete(NODES + node)
         kept = self._overrides.without_node(node)
         if kept != self._overrides:
@@ -208,7 +224,7 @@ class Recorded:
     def _write_node(self, node: str) -> None:
         plain = history.to_json(replace(self.state(node), resources=()))
         beside = {"standing": str(self.standing(node)), "fence": self._settled_fence.setdefault(node, "")}
-        self._journal.put(NODES + node, {**plain, **beside})
+        self._journal.put(NODES + node, {**plain, **beside, "configured": dict(self.configured(node))})
 
     def _write_meta(self) -> None:
         self._journal.put(META, {"call_id": self._call_id, "transition": self._transition})

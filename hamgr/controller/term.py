@@ -7,7 +7,7 @@ act later, because every effect goes through the executor, the fencer and the jo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -106,8 +106,10 @@ class Term:
         """Take over an applied cluster file."""
         self.cluster = cluster
         self.configuration = cluster.to_live_cib()
-        attributes = {node.name: _attributes(node) for node in self.configuration.nodes}
-        attributes |= {node: {} for node in self.leaving}
+        attributes: dict[str, Mapping[str, str]] = {n.name: _attributes(n) for n in self.configuration.nodes}
+        for node, values in attributes.items():
+            self.recorded.set_configured(node, values)
+        attributes |= {node: self.recorded.configured(node) for node in self.leaving}
         self.fences.configure(cluster.fencing, attributes, cluster.namespace)
         for node in self.leaving:
             text = f"node {node} is not in the cluster file any more: it is emptied, then forgotten"

@@ -13,10 +13,9 @@ from dataclasses import replace
 from hamgr.fencer import effects, machine, observe
 from hamgr.fencer.machine import Act, Adopt, Advance, Fail, Seen, Wait
 from hamgr.fencer.reasons import Reason, reason
-from hamgr.fencer.records import POWER_LEVELS, FenceRecord, NotOurs, Phase
+from hamgr.fencer.records import POWER_LEVELS, STEPPED_OVER, FenceRecord, NotOurs, Phase
 from hamgr.kube.gateway import Kube
 
-STEPPED_OVER = "release-late"
 _STEPS = 12  # of a phase in one look; more would mean that somebody undoes each
 
 

@@ -16,7 +16,17 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from hamgr.fencer.reasons import Reason, reason
-from hamgr.fencer.records import POWER_LEVELS, FenceRecord, Outcome, Phase, PodRef, Proof, Tried, VolumeRef
+from hamgr.fencer.records import (
+    POWER_LEVELS,
+    STEPPED_OVER,
+    FenceRecord,
+    Outcome,
+    Phase,
+    PodRef,
+    Proof,
+    Tried,
+    VolumeRef,
+)
 from hamgr.fencer.topology import Level
 
 RELEASE_PATIENCE_S = 30.0
@@ -182,7 +192,7 @@ def next_step(record: FenceRecord, seen: Seen) -> Step:
     if not isinstance(step, Wait) or _has_time(record, seen):
         return step
     if record.proofs:
-        return _advance(record, note=reason("release-late", waiting=str(step.what)))
+        return _advance(record, note=reason(STEPPED_OVER, waiting=str(step.what)))
     limit = record.level.timeout_s
     return Fail(reason("timeout", level=str(record.level.level), seconds=limit, waiting=str(step.what)))
 
@@ -196,7 +206,7 @@ def after_trouble(record: FenceRecord, seen: Seen, what: Reason) -> Step:
     if _has_time(record, seen):
         return Wait(what)
     if record.proofs and record.phase is not Phase.DELETE:
-        return _advance(record, note=reason("release-late", waiting=str(what)))
+        return _advance(record, note=reason(STEPPED_OVER, waiting=str(what)))
     return Fail(what)
 
 

@@ -325,3 +325,6 @@ def _target(value: Mapping[str, Any]) -> Target:
 
 POWER_LEVELS = (Level.NODE, Level.WATCHDOG, Level.MANUAL)
 """Levels whose proof is about the whole node; what follows the proof cannot make it untrue."""
+
+STEPPED_OVER = "release-late"
+"""The code of what was noticed when something after the proof took too long, and was not waited for any longer."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from hamgr.cib.status import FenceStatus, FenceStep
 from hamgr.fencer.reasons import render
-from hamgr.fencer.records import FenceRecord, Outcome, Phase, StepTime
+from hamgr.fencer.records import STEPPED_OVER, FenceRecord, Outcome, Phase, StepTime
 from hamgr.fencer.topology import Level
 
 _PHASES: Mapping[str, str] = {
@@ -46,6 +46,7 @@ def as_status(record: FenceRecord) -> FenceStatus:
         started_at=_time_of_day(record.started_at),
         took_s=None if pending else round(record.ended_at - record.started_at, 3),
         proof="; ".join(proof.observed for proof in record.proofs),
+        left="; ".join(str(step.data.get("waiting")) for step in record.steps if step.code == STEPPED_OVER),
         error=render(last_failure.code, last_failure.data) if last_failure else "",
         steps=tuple(
             FenceStep(

@@ -237,6 +237,11 @@ def test_a_superseded_fence_is_history_with_what_took_its_place():
     ) in text + "\n"
 
 
+def test_a_fence_tells_what_it_has_not_released():
+    text = render_status(replace(DOC, fencing=(fence(1, left="pv-1 is stuck"),)))
+    assert "      proof: gone\n      not released in time: pv-1 is stuck" in text
+
+
 def test_a_long_history_is_cut_short_unless_asked_for():
     doc = replace(DOC, fencing=tuple(fence(number) for number in range(8)))
     assert render_status(doc).count("reboot of n2 successful") == 5

@@ -133,3 +133,79 @@ def test_a_fenced_node_is_kept_until_it_is_back_or_gone_for_good(end: str) -> No
     world.term.touch(end)
     world.settle()
     assert world.term.leaving == ()
+
+
+RACKS = (
+    FILE.replace(
+        "nodes: [n1, n2, n3]",
+        "nodes:\n" + "".join(f"  - {{name: {node}, attributes: {{rack: of-{node}}}}}\n" for node in NODES),
+    )
+    + """\
+fencing:
+  levels: [volume]
+  topology:
+    - {attribute: rack, value: of-n1, levels: [manual]}
+    - {attribute: rack, value: of-n2, levels: [manual]}
+    - {attribute: rack, value: of-n3, levels: [manual]}
+"""
+)
+
+
+def levels_of(world: World, node: str) -> list[str]:
+    return [str(level.level) for level in world.term.fences.config.levels_for(node)]
+
+
+def racks_without(node: str) -> str:
+    return RACKS.replace(f"  - {{name: {node}, attributes: {{rack: of-{node}}}}}\n", "")
+
+
+def test_a_node_that_leaves_keeps_its_permanent_attributes_until_it_is_forgotten() -> None:
+    """Levels are chosen by them: without, it would be fenced by others than those that can prove it off."""
+    world = World(text=RACKS)
+    world.settle()
+    (node,) = world.where("db")
+    world.term.recorded.set_overrides(world.term.recorded.overrides.option("maintenance-mode", "true"))
+    world.apply(racks_without(node))
+    world.advance()
+    for _ in range(2):
+        assert world.term.leaving == (node,)
+        assert world.term.node_attributes(node)["rack"] == f"of-{node}"
+        assert levels_of(world, node) == ["manual"]
+        world.lead()
+    world.term.recorded.set_overrides(Overrides())
+    world.settle()
+    assert world.term.leaving == ()
+    world.apply(FILE)
+    world.settle()
+    assert "rack" not in world.term.node_attributes(node)
+    world.apply(without(node))
+    assert "rack" not in world.term.node_attributes(node)
+
+
+def test_an_attribute_that_is_changed_in_the_file_is_what_a_leaving_node_has() -> None:
+    world = World(text=RACKS)
+    world.settle()
+    (node,) = world.where("db")
+    world.apply(RACKS.replace(f"{{rack: of-{node}}}", "{rack: other}"))
+    world.advance()
+    world.lead()
+    world.apply(racks_without(node))
+    assert world.term.node_attributes(node)["rack"] == "other"
+
+
+def test_a_node_in_maintenance_is_left_alone_when_it_leaves() -> None:
+    world, node = settled()
+    world.term.recorded.set_overrides(world.term.recorded.overrides.node_attribute(node, "maintenance", "true"))
+    world.apply(without(node))
+    world.settle()
+    assert world.where("db") == [node]
+    assert world.term.leaving == (node,)
+
+
+def test_what_leaves_is_in_standby_whatever_somebody_has_said_before() -> None:
+    world, node = settled()
+    world.term.recorded.set_overrides(world.term.recorded.overrides.node_attribute(node, "standby", "off"))
+    world.apply(without(node))
+    world.settle()
+    assert world.where("db") not in ([], [node])
+    assert world.term.leaving == ()

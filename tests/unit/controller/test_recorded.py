@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hamgr.cib import history
+from hamgr.cib import history, rules
 from hamgr.cib.history import Result
 from hamgr.cib.model import Agent, Cib, Node
 from hamgr.controller.membership import Standing
@@ -144,7 +144,7 @@ def test_the_scheduler_sees_all_nodes_with_overrides_and_quorum(recorded: Record
     recorded.set_overrides(Overrides().option("maintenance-mode", "true").node_attribute("n3", "standby", "off"))
     cib = recorded.assemble(Cib(nodes=(Node("n1"), Node("n2"))), "n1")
     assert [state.name for state in cib.node_states] == ["n1", "n3"]
-    assert [(node.name, dict(node.attributes[0].pairs) if node.attributes else {}) for node in cib.nodes] == [
+    assert [(node.name, rules.values(node.attributes, rules.Context(0))) for node in cib.nodes] == [
         ("n1", {}),
         ("n2", {}),
         ("n3", {"standby": "on"}),

@@ -541,3 +541,45 @@ def test_a_database_that_answers_keeps_its_node_from_being_fenced_for_a_silent_k
     world.executor.heard[node] = 6.0
     world.advance()
     assert world.term.recorded.standing(node) is Standing.LOST
+
+
+def failed_once() -> tuple[World, str, dict[str, str]]:
+    """A cluster at rest after a failure of `web`; the node that counts it, and the node's attributes."""
+    world = World()
+    world.settle()
+    (node,) = world.where("web")
+    (monitor,) = [op for op in world.executor.monitors.values() if op.name == "db"]
+    world.truth.discard(("db", monitor.node))
+    world.report(monitor, 7)
+    world.settle()
+    attributes = dict(world.term.recorded.state(monitor.node).attributes)
+    assert "fail-count-db#monitor_10000" in attributes
+    return world, monitor.node, attributes
+
+
+def test_transient_attributes_go_with_a_node_that_is_lost_and_permanent_ones_stay() -> None:
+    """As in Pacemaker: the controller deletes them when the peer is gone, be it to come back unfenced."""
+    world, node, _ = failed_once()
+    overrides = world.term.recorded.overrides.node_attribute(node, "maintenance", "true")
+    world.term.recorded.set_overrides(overrides)
+    world.refusals[node] = "node-maintenance"
+    world.lose(node)
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.LOST
+    assert world.term.recorded.state(node).attributes == {}
+    assert world.term.node_attributes(node) == {"maintenance": "true"}
+    world.join(node)
+    world.advance()
+    assert world.term.recorded.standing(node) is Standing.MEMBER
+    assert world.term.recorded.state(node).attributes == {}
+    assert world.term.node_attributes(node) == {"maintenance": "true"}
+
+
+def test_a_stopped_hamgrd_takes_no_attributes_along() -> None:
+    """Its node goes on to take part: what runs there is still monitored and counted, by the leader."""
+    world, node, attributes = failed_once()
+    overrides = world.term.recorded.overrides.node_attribute(node, "maintenance", "true")
+    world.term.recorded.set_overrides(overrides)
+    Kubelet.alone(world, node)
+    assert dict(world.term.recorded.state(node).attributes) == attributes
+    assert world.term.node_attributes(node) == {"maintenance": "true"}

@@ -71,6 +71,12 @@ def test_every_reason_renders() -> None:
         reason("misspelt")
 
 
+def test_status_shows_what_was_stepped_over_after_the_proof() -> None:
+    late = StepTime("node", "detach", 40.0, "release-late", {"waiting": "the disk is stuck"})
+    assert as_status(replace(a_full_record(), steps=(late,))).left == "the disk is stuck"
+    assert as_status(a_full_record()).left == ""
+
+
 def test_status_shows_the_steps_and_the_proof() -> None:
     record = replace(a_full_record(), outcome=Outcome.SUCCEEDED, started_at=10.0, ended_at=14.25)
     status = as_status(record)
