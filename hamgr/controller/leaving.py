@@ -1,8 +1,8 @@
 """Nodes that were taken out of the cluster file while something may still run there: in standby until they are empty.
 
 Forgetting such a node at once would leave its instances to run unwatched, with their disks, while the scheduler starts
-them elsewhere. Pacemaker keeps a node that still runs something as well, and its permanent attributes with it. A leaving
-node is one that is on record and not configured, so the next leader, and `hamgr simulate --live`, see the same.
+them elsewhere. Pacemaker keeps a node that still runs something as well, and its permanent attributes with it. A
+leaving node is one that is on record and not configured, so the next leader, and `hamgr simulate --live`, see the same.
 """
 
 from __future__ import annotations

@@ -544,10 +544,9 @@ def test_a_database_that_answers_keeps_its_node_from_being_fenced_for_a_silent_k
 
 
 def failed_once() -> tuple[World, str, dict[str, str]]:
-    """A cluster at rest after a failure of `web`; the node that counts it, and the node's attributes."""
+    """A cluster at rest after a failure of `db`; the node that counts it, and the node's attributes."""
     world = World()
     world.settle()
-    (node,) = world.where("web")
     (monitor,) = [op for op in world.executor.monitors.values() if op.name == "db"]
     world.truth.discard(("db", monitor.node))
     world.report(monitor, 7)
