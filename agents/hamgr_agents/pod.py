@@ -84,7 +84,8 @@ PARAMETERS = (
     ),
     Parameter(
         "park",
-        "Keep a parked pod on the node that would take over. It waits there for the volume, which saves seconds.",
+        "Keep a parked pod on the node that would take over. It waits there for the volume, which saves seconds. "
+        "Only with drivers in fencing.drivers: Kubernetes may start it without asking for a proof.",
         type="boolean",
         default="true",
         reloadable=True,

@@ -4,11 +4,15 @@ A parked pod is bound to the node that would take over and waits there for the v
 volume already, which otherwise costs up to ten seconds of every failover. Which node that is, the scheduler says: it is
 asked "and if the node it runs on were gone?". Parking is never needed for safety, so whatever fails here is logged and
 tried again later.
+
+Kubernetes itself lets a parked pod run as soon as it counts the disk as free, and asks nobody for a proof: it does so
+six minutes after a node fell silent on which the active pod's object was removed by force. So pods are parked for such
+disks only whose driver is trusted to detach at the storage (`fencing.drivers`): there the detach is the proof.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +29,7 @@ from hamgr.executor.registry import Registry, UnknownAgent
 from hamgr.kube.cache import Cache
 from hamgr.kube.objects import LABEL_CLUSTER, LABEL_RESOURCE, NODE, POD, PV, PVC, is_terminating, namespace_of
 from hamgr.kube.pods import is_parked, is_ready, node_of
-from hamgr.kube.volumes import UnusableVolume, claims_of, in_use, volume_of
+from hamgr.kube.volumes import UnusableVolume, Volume, claims_of, in_use, volume_of
 from hamgr.scheduler import schedule
 from hamgr.scheduler.transition import Action
 
@@ -54,15 +58,18 @@ def is_warm(pod: Mapping[str, Any], cache: Cache) -> bool:
     if node is None or is_terminating(pod):
         return False
     reported = in_use(node)
+    return all(volume is not None and volume.unique_name in reported for volume in _disks(pod, cache))
+
+
+def _disks(pod: Mapping[str, Any], cache: Cache) -> Iterator[Volume | None]:
+    """What stands behind each claim of a pod; None: it is not known, or no CSI volume."""
     for claim in claims_of(pod):
         pvc = cache.get(PVC, claim, namespace_of(pod)) or {}
         pv = cache.get(PV, str((pvc.get("spec") or {}).get("volumeName") or ""))
         try:
-            if pv is None or volume_of(pv).unique_name not in reported:
-                return False
+            yield None if pv is None else volume_of(pv)
         except UnusableVolume:
-            return False
-    return True
+            yield None
 
 
 class Parking:
@@ -140,12 +147,19 @@ class Parking:
         active = [node_of(pod) for pod in pods if is_ready(pod)]
         if len(active) != 1:
             return
-        wanted = successor(self._term.cib(), primitive.id, active[0], datetime.fromtimestamp(self._now(), UTC))
+        wanted = None
+        if all(self._is_safe(pod, cache) for pod in pods):
+            wanted = successor(self._term.cib(), primitive.id, active[0], datetime.fromtimestamp(self._now(), UTC))
         parked = {node_of(pod) for pod in pods if is_parked(pod)}
         for node in parked - {wanted.node if wanted else ""}:
             self._order("unpark", node, primitive.id, primitive.agent, _plain_params(primitive))
         if wanted is not None and wanted.node not in parked:
             self._order("park", wanted.node, primitive.id, primitive.agent, wanted.params)
+
+    def _is_safe(self, pod: Mapping[str, Any], cache: Cache) -> bool:
+        """Whether nothing but a proof lets a second pod like this one have its disks."""
+        drivers = self._term.fences.config.drivers
+        return all(volume is not None and volume.driver in drivers for volume in _disks(pod, cache))
 
     def _order(self, task: str, node: str, resource: str, agent: Agent, params: Mapping[str, str]) -> None:
         """Have an agent park or unpark. params: as the scheduler evaluates them for the node, where it matters."""

@@ -8,7 +8,7 @@ from typing import Any
 from fixtures.term_world import REGISTRY, World
 
 from hamgr.controller.parking import Parking
-from hamgr.kube.objects import POD
+from hamgr.kube.objects import POD, PV, PVC
 
 FILE = """\
 cluster: test
@@ -23,12 +23,17 @@ constraints:
 class Pods:
     """The watch cache, as far as parking looks at it."""
 
+    driver = "disk.sandbox.hamgr.io"
+
     def __init__(self, **nodes: bool) -> None:
         """nodes: where pods of `db` are; True: parked, False: the active one."""
         self.nodes = nodes
 
-    def get(self, *_: object) -> None:
-        return None
+    def get(self, kind: object, name: str, namespace: str = "") -> dict[str, Any] | None:
+        del namespace
+        claim = {"spec": {"volumeName": "pv-1"}}
+        disk = {"metadata": {"name": "pv-1"}, "spec": {"csi": {"driver": self.driver, "volumeHandle": "disk-1"}}}
+        return {(PVC, "data"): claim, (PV, "pv-1"): disk}.get((kind, name))  # type: ignore[call-overload]
 
     def list(self, kind: object, namespace: object = None, labels: Mapping[str, str] | None = None) -> list[Any]:
         del namespace, labels
@@ -40,7 +45,11 @@ def _pod(node: str, parked: bool) -> dict[str, Any]:
     ready = [] if parked else [{"type": "Ready", "status": "True"}]
     return {
         "metadata": {"name": f"db-{node}", "namespace": "default", "uid": node, "annotations": marks},
-        "spec": {"nodeName": node, "containers": [{"name": "c"}]},
+        "spec": {
+            "nodeName": node,
+            "containers": [{"name": "c"}],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+        },
         "status": {"phase": "Pending" if parked else "Running", "conditions": ready},
     }
 
@@ -71,6 +80,16 @@ def test_a_pod_is_parked_where_the_resource_would_go() -> None:
     assert orders(world, Pods(n1=False)) == [("park", "n2")]
     world.executor.in_flight.clear()
     assert orders(world, Pods(n1=False, n2=True)) == []
+
+
+def test_no_pod_waits_for_a_disk_whose_detach_is_no_proof() -> None:
+    """Kubernetes gives a parked pod the disk by itself, six minutes after its node fell silent and the pod there was
+    removed by force: no fence is asked then, so the driver's detach is all that keeps a second writer out."""
+    world, pods = at_rest("n3"), Pods(n1=False)
+    pods.driver = "rbd.csi.ceph.com"
+    assert orders(world, pods) == []
+    pods.nodes["n2"] = True
+    assert orders(world, pods) == [("unpark", "n2")]
 
 
 def test_a_parked_pod_leaves_a_node_in_standby_also_when_no_other_would_take_over() -> None:
