@@ -285,41 +285,50 @@ def add_dependent_scores(work: Work, rsc: Rsc, constraint: Colocation, positive:
         work.scores_changed("with-dependent", rsc, before, constraint=constraint.id, dependent=dependent.id)
 
 
-def add_scores(
-    work: Work,
-    rsc: Rsc,
-    table: NodeScores,
-    attribute: str,
-    factor: float,
-    mode: int,
-    constraints: list[Colocation] | None = None,
-) -> NodeScores:
+def add_scores(work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, mode: int) -> NodeScores:
     """A table of scores plus a resource's own preferences and (recursively) those of its dependents."""
     if rsc.merging:
         return table
     rsc.merging = True
-    work_table = matching(rsc, table, attribute, factor, bool(mode & MERGE_POSITIVE))
-    if placement.any_available(work_table):
+    merged = matching(rsc, table, attribute, factor, bool(mode & MERGE_POSITIVE))
+    merged = add_scores_of(work, rsc, with_dependents(rsc), table, merged, factor, mode)
+    rsc.merging = False
+    return merged
+
+
+def add_scores_of(
+    work: Work,
+    rsc: Rsc,
+    constraints: list[Colocation],
+    table: NodeScores,
+    merged: NodeScores,
+    factor: float,
+    mode: int,
+) -> NodeScores:
+    """Scores into which a resource's own preferences are merged, plus those of its dependents.
+
+    ``table``: the scores before the resource's preferences were merged, for when those leave no node.
+    """
+    if placement.any_available(merged):
         sign = -1 if factor < 0 else 1
-        for constraint in with_dependents(rsc) if constraints is None else constraints:
+        for constraint in constraints:
             if has_influence(constraint, rsc):
                 dependent = constraint.dependent
-                work_table = dependent.behavior.add_scores(
+                merged = dependent.behavior.add_scores(
                     work,
                     dependent,
-                    work_table,
+                    merged,
                     constraint.attribute,
                     float32(sign * constraint.score / INFINITY),
                     mode | MERGE_OPTIONAL,
                 )
     elif mode & MERGE_OPTIONAL:
-        work_table = table
+        merged = table
     if mode & MERGE_POSITIVE:
-        for node, score in work_table.items():
+        for node, score in merged.items():
             if score == _SPENT:
-                work_table[node] = 1
-    rsc.merging = False
-    return work_table
+                merged[node] = 1
+    return merged
 
 
 def matching(rsc: Rsc, table: NodeScores, attribute: str, factor: float, positive: bool) -> NodeScores:

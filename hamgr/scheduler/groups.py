@@ -22,7 +22,7 @@ from hamgr.scheduler.state.action import (
     RUNNABLE,
     Act,
 )
-from hamgr.scheduler.state.constraint import MERGE_OPTIONAL, Colocation, LocationRt
+from hamgr.scheduler.state.constraint import Colocation, LocationRt
 from hamgr.scheduler.state.node import NodeRt, NodeScores
 from hamgr.scheduler.state.resource import Rsc
 from hamgr.scheduler.state.vocabulary import Variant
@@ -62,10 +62,12 @@ class GroupBehavior:
         rsc.with_dependents = []
         node: NodeRt | None = None
         mandatory = [c for c in first.with_primaries if c.score >= INFINITY and c.dependent is not first]
-        for index, member in enumerate(rsc.children):
-            if mandatory and index and not rsc.children[index - 1].managed:
-                # An unmanaged member holds nobody in place, so the next one has to see to it itself.
+        held = True
+        for member in rsc.children:
+            if not held:
+                # An unmanaged member holds nobody in place, so those that follow have to see to it themselves.
                 member.with_primaries = member.with_primaries + mandatory
+            held = held and member.managed
             chosen = member.behavior.assign(work, member, preferred)
             node = node or chosen
         rsc.next_role = first.next_role
@@ -155,21 +157,13 @@ class GroupBehavior:
         if rsc.merging or not rsc.children:
             return table
         rsc.merging = True
-        first = rsc.children[0]
-        table = first.behavior.add_scores(work, first, table, attribute, factor, mode)
-        for constraint in colocation.with_dependents(rsc):
-            if colocation.has_influence(constraint, rsc):
-                dependent = constraint.dependent
-                table = dependent.behavior.add_scores(
-                    work,
-                    dependent,
-                    table,
-                    constraint.attribute,
-                    colocation.float32(constraint.score / INFINITY),
-                    mode | MERGE_OPTIONAL,
-                )
+        first, last = rsc.children[0], rsc.children[-1]
+        merged = first.behavior.add_scores(work, first, table, attribute, factor, mode)
+        # What is with the group counts from when the group is assigned: its last member has taken that over then.
+        constraints = colocation.with_dependents(last)
+        merged = colocation.add_scores_of(work, rsc, constraints, table, merged, factor, mode)
         rsc.merging = False
-        return table
+        return merged
 
     def apply_location(self, work: Work, rsc: Rsc, constraint: LocationRt) -> None:
         constraints.apply_to_scores(work, rsc, constraint)

@@ -7,7 +7,14 @@ stop on the source; the start becomes a pseudo-action.
 from __future__ import annotations
 
 from hamgr.scheduler import actions
-from hamgr.scheduler.state.action import MIGRATE_RUNNABLE, O_IMPLIES_FIRST_MIGRATABLE, O_OPTIONAL, O_PSEUDO_LEFT, PSEUDO
+from hamgr.scheduler.state.action import (
+    MIGRATE_RUNNABLE,
+    O_IMPLIES_FIRST_MIGRATABLE,
+    O_OPTIONAL,
+    O_PSEUDO_LEFT,
+    PSEUDO,
+    Act,
+)
 from hamgr.scheduler.state.node import NodeRt
 from hamgr.scheduler.state.resource import Rsc
 from hamgr.scheduler.state.work import Work
@@ -35,22 +42,26 @@ def create_actions(work: Work, rsc: Rsc, current: NodeRt) -> None:
     start = actions.start(work, rsc, target, True)
     stop = actions.stop(work, rsc, current, True)
     pair = {"migrate_source": current.name, "migrate_target": target.name}
-    migrate_from = actions.make(work, rsc, actions.key_of(rsc, "migrate_from"), "migrate_from", target, True)
-    migrate_from.meta.update(pair)
     start.flags |= PSEUDO | MIGRATE_RUNNABLE
     stop.flags |= MIGRATE_RUNNABLE
-    migrate_from.flags |= MIGRATE_RUNNABLE
-    if rsc.partial_migration_target is None:
-        migrate_to = actions.make(work, rsc, actions.key_of(rsc, "migrate_to"), "migrate_to", current, True)
-        migrate_to.meta.update(pair)
-        migrate_to.flags |= MIGRATE_RUNNABLE
+    begins = rsc.partial_migration_target is None
+    if begins:
+        migrate_to = _half(work, rsc, "migrate_to", current, pair)
         migrate_to.needs = start.needs
         actions.order_tasks(work, rsc, "monitor", rsc, "migrate_to", O_OPTIONAL)
         actions.order_tasks(work, rsc, "migrate_to", rsc, "migrate_from", O_OPTIONAL | O_IMPLIES_FIRST_MIGRATABLE)
-    else:
+    migrate_from = _half(work, rsc, "migrate_from", target, pair)
+    if not begins:
         migrate_from.needs = start.needs
         actions.order_tasks(work, rsc, "monitor", rsc, "migrate_from", O_OPTIONAL)
     actions.order_tasks(work, rsc, "migrate_from", rsc, "stop", O_OPTIONAL | O_IMPLIES_FIRST_MIGRATABLE)
     actions.order_tasks(
         work, rsc, "migrate_from", rsc, "start", O_OPTIONAL | O_IMPLIES_FIRST_MIGRATABLE | O_PSEUDO_LEFT
     )
+
+
+def _half(work: Work, rsc: Rsc, task: str, node: NodeRt, pair: dict[str, str]) -> Act:
+    action = actions.make(work, rsc, actions.key_of(rsc, task), task, node, True)
+    action.meta.update(pair)
+    action.flags |= MIGRATE_RUNNABLE
+    return action

@@ -82,7 +82,7 @@ def _on_remote(work: Work, action: Act, node: NodeRt, connection: Rsc) -> None:
     elif task == "demote":
         if state in ("resting", "unknown"):
             _after_start(work, connection, action)
-    elif action.interval_ms and action.task != "cancel":
+    elif action.interval_ms:
         _after_start(work, connection, action, O_IMPLIES_THEN)
     else:
         if task == "monitor" and state == "failed":
