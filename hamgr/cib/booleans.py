@@ -9,3 +9,8 @@ FALSE = frozenset(("false", "off", "no", "n", "0"))
 def is_true(text: str | None) -> bool:
     """Whether a text says yes; no text and any other text do not."""
     return text is not None and text.lower() in TRUE
+
+
+def text(value: bool) -> str:
+    """A boolean as people write it."""
+    return "true" if value else "false"

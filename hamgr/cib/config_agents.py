@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hamgr.cib import model
+
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
@@ -39,3 +41,19 @@ class AgentSpec:
     actions: tuple[ActionSpec, ...] = ()
     # Groups of parameters of which exactly one must be given, such as (template, template-from).
     exactly_one_of: tuple[tuple[str, ...], ...] = ()
+
+
+def agent_of(name: str) -> model.Agent:
+    """A cluster file's agent name as class, provider and type; a bare name is one of hamgr's own agents."""
+    standard, _, rest = name.partition(":")
+    if not rest:
+        return model.Agent("ocf", name, "hamgr")
+    provider, _, kind = rest.rpartition(":")
+    return model.Agent(standard, kind, provider)
+
+
+def name_of(agent: model.Agent) -> str:
+    """The inverse of `agent_of`."""
+    if (agent.standard, agent.provider) == ("ocf", "hamgr"):
+        return agent.type
+    return ":".join(part for part in (agent.standard, agent.provider, agent.type) if part)

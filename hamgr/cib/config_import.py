@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 
-from hamgr.cib import model
-from hamgr.cib.booleans import is_true
+from hamgr.cib import booleans, model
 from hamgr.cib.config_import_constraints import imported_constraint
 from hamgr.cib.config_import_fencing import imported_fencing
 from hamgr.cib.config_import_ledger import Ledger, Raw, add, plain_sets
@@ -62,7 +61,7 @@ def _node(ledger: Ledger, node: model.Node) -> Raw:
         for one in node.attributes:
             for key, value in one.pairs:
                 if key == flag:
-                    raw[flag] = "true" if is_true(value) else "false"
+                    raw[flag] = booleans.text(booleans.is_true(value))
     attributes = plain_sets(node.attributes, lambda key, _: key not in _FLAGS)
     utilization = plain_sets(node.utilization)
     return {

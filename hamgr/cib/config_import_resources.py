@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from hamgr.cib import model
-from hamgr.cib.config_build import name_of
+from hamgr.cib.config_agents import name_of
 from hamgr.cib.config_import_ledger import Ledger, Raw, add, plain_sets
 from hamgr.cib.config_options import CLONE_META, GROUP_META, OPERATION_META, PRIMITIVE_META
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hamgr.cib.config_build import name_of
+from hamgr.cib.config_agents import name_of
 from hamgr.cib.durations import parse_ms
 from hamgr.cib.model import Cib, Group, NvSet, Op, Primitive, Resource
 

@@ -21,10 +21,6 @@ from hamgr.scheduler.state.resource import Rsc
 from hamgr.scheduler.state.vocabulary import STOPPED, UNPROMOTED
 from hamgr.scheduler.state.work import Work
 
-TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
-if TYPE_CHECKING:
-    pass
-
 
 def apply(work: Work) -> None:
     """Apply all orderings, then spread their consequences."""
