@@ -117,6 +117,10 @@ class Leader:
     def __init__(self, *records: FenceRecord, text: str = "", troubles: dict[str, str] | None = None) -> None:
         self.fencers: list[Fencer] = []
         self.returns = ModelReturns()
+        self.left: list[str] = []  # nodes whose fences' leftovers were gone on with
+        leftovers: Any = SimpleNamespace(
+            look=lambda record: self.left.append(record.target.node), of=lambda record: f"a taint of {record.id}"
+        )
         self.fences = Fences(
             lambda _config: self._made(troubles or {}),
             records,
@@ -125,7 +129,7 @@ class Leader:
             describe=Target,
             boots=lambda _node: [],
             returns=self.returns,  # type: ignore[arg-type]
-            leftovers=Leftovers(None, "t", lambda: True),
+            leftovers=leftovers,
         )
         self.configure(text)
 
@@ -152,6 +156,28 @@ def test_only_what_has_not_ended_is_gone_on_with_and_once() -> None:
     assert [fencer.resumed for fencer in leader.fencers] == [[under_way.id], []]
     assert [record.id for record in leader.fences.running] == [under_way.id]
     assert [record.id for record in leader.fences.records] == [under_way.id, over.id]
+
+
+def test_a_word_that_an_earlier_leader_took_supersedes_the_older_fences_of_its_node() -> None:
+    hanging, elsewhere = a_record(), a_record(target=Target("n2"))
+    word, second_word = (replace(a_record(Level.MANUAL), confirmation=Confirmation("root", "", 1.0)) for _ in range(2))
+    over, later = ended(a_record()), a_record()
+    leader = Leader(over, hanging, elsewhere, word, later)
+    assert leader.fencers[0].superseded == {hanging.id: word.id}
+    twice = Leader(hanging, word, second_word)
+    assert twice.fencers[0].superseded == {hanging.id: word.id, word.id: second_word.id}
+
+
+def test_what_a_fence_has_left_is_gone_on_with_while_its_node_is_away() -> None:
+    fenced = replace(a_record(), outcome=Outcome.SUCCEEDED)
+    leader = Leader(fenced)
+    leader.returns.unclean.add("n1")
+    leader.fences.go_on_with_leftovers(["n1", "n2"])
+    assert leader.left == ["n1"]
+    assert (leader.fences.leftover("n1"), leader.fences.leftover("n2")) == (f"a taint of {fenced.id}", "")
+    leader.returns.unclean.clear()
+    leader.fences.go_on_with_leftovers(["n1", "n2"])
+    assert leader.left == ["n1"]
 
 
 def test_another_fencer_is_made_only_for_other_settings() -> None:
