@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
-from fixtures.term_world import World
+import pytest
+from fixtures.term_world import World, cluster_file
+
+from hamgr.cib.model import Agent, Bundle, Primitive
+from hamgr.controller.targets import PodTarget, claims, companions, find_pod, node_target, patterns, primitives
+from hamgr.controller.views import Views
+from hamgr.fencer.records import Target
+from hamgr.store.values import Change, Entry, Snapshot
 
 FILE = """\
 cluster: test
@@ -60,3 +70,139 @@ def test_what_was_being_started_when_the_leader_died_may_run() -> None:
     assert f"default/db-{op.node}" in volumes(world, op.node)
     world.lead()
     assert f"default/db-{op.node}" in volumes(world, op.node)
+
+
+# --- what belongs together -----------------------------------------------------------------------------------------
+
+TREE = """\
+cluster: test
+nodes: [n1, n2, n3]
+resources:
+  - group: database
+    members:
+      - {id: disk, agent: volume, params: {claim: data, namespace: shop}}
+      - {id: db, agent: pod, params: {image: "db:1", claim: data, mount_path: /data, namespace: shop}}
+  - clone: everywhere
+    of: {id: log, agent: volume, params: {claim: logs}}
+  - clone: pairs
+    of:
+      group: pair
+      members:
+        - {id: left, agent: volume, params: {claim: logs}}
+        - {id: right, agent: dummy}
+  - {id: bare, agent: volume, params: {pv: pv-9, claim: ""}}
+"""
+CIB = cluster_file(TREE).to_cib()
+
+
+def test_primitives_are_found_in_groups_and_clones() -> None:
+    found = [primitive.id for primitive in primitives(CIB)]
+    assert [name for name in found if name != "fencing"] == ["disk", "db", "log", "left", "right", "bare"]
+
+
+def test_what_a_bundle_runs_is_found_in_it() -> None:
+    inside = Primitive("db", Agent("ocf", "pod", "hamgr"))
+    bundles = (Bundle("empty"), Bundle("full", primitive=inside))
+    assert list(primitives(replace(CIB, resources=bundles))) == [inside]
+
+
+@pytest.mark.parametrize(
+    ("resource", "together"),
+    [("db", ("disk", "db")), ("right", ("left", "right")), ("log", ("log",)), ("bare", ("bare",))],
+)
+def test_the_members_of_a_group_live_and_move_together(resource: str, together: tuple[str, ...]) -> None:
+    assert companions(CIB, resource) == together
+
+
+def test_the_disks_of_volumes_are_told_once_each() -> None:
+    assert claims(CIB) == (("shop", "data"), ("default", "logs"))
+    assert claims(CIB, ("disk", "db")) == (("shop", "data"),)
+    assert claims(CIB, ("db",)) == ()
+
+
+def test_what_a_pod_of_one_container_mounts_is_its_claim() -> None:
+    (pattern,) = patterns(CIB, "n1", 0)
+    assert (pattern.namespace, pattern.name, pattern.workload) == ("shop", "db-n1", "")
+    assert json.loads(pattern.volumes) == [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    assert patterns(CIB, "n1", 0, only=("db",)) == (pattern,)
+    assert patterns(CIB, "n1", 0, only=("disk",)) == ()
+
+
+@pytest.mark.parametrize("template", ["{", "{spec: text}", "{volumes: [{name: a, nfs: {}}]}"])
+def test_a_template_that_makes_no_pod_has_no_volumes(template: str) -> None:
+    text = f"cluster: t\nnodes: [n1]\nresources: [{{id: a, agent: pod, params: {{template: {json.dumps(template)}}}}}]"
+    assert [json.loads(pattern.volumes) for pattern in patterns(cluster_file(text).to_cib(), "n1", 0)] == [[]]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{containers: [], volumes: [{name: a, nfs: {}}, text]}",
+        "{metadata: {}, spec: {containers: [], volumes: [{name: a, nfs: {}}, text]}}",
+    ],
+)
+def test_a_templates_volumes_are_found_in_a_workloads_form_and_in_a_bare_spec(template: str) -> None:
+    text = f"cluster: t\nnodes: [n1]\nresources: [{{id: a, agent: pod, params: {{template: {json.dumps(template)}}}}}]"
+    (pattern,) = patterns(cluster_file(text).to_cib(), "n1", 0)
+    assert json.loads(pattern.volumes) == [{"name": "a", "nfs": {}}]
+
+
+# --- a node --------------------------------------------------------------------------------------------------------
+
+
+def test_a_node_is_fenced_with_its_disks_and_by_what_it_promises_now() -> None:
+    member, promise = {"node": "n1", "boot_id": "boot-7", "id": "x"}, {"self_fence": 4.0, "ttl_s": 5}
+    views = Views(
+        Snapshot("members/", 1, {"members/n1": Entry(member, 1, 1)}),
+        None,
+        None,
+        promises=Snapshot("promises/", 1, {"promises/n1": Entry(promise | {"boot_id": "boot-7"}, 1, 1)}),
+    )
+    disks, may_run = claims(CIB), patterns(CIB, "n1", 0)
+    assert node_target("n1", disks, may_run, views) == Target(
+        "n1", claims=disks, patterns=may_run, self_fence_s=4.0, member_ttl_s=5.0, boot_id="boot-7"
+    )
+    assert node_target("n2", (), (), views) == Target("n2", self_fence_s=None, member_ttl_s=0.0)
+
+
+def test_a_kubelets_report_of_an_earlier_boot_is_known_as_such() -> None:
+    reported: Any = SimpleNamespace(get=lambda *_: {"status": {"nodeInfo": {"bootID": "boot-1"}}})
+    views = Views(Snapshot("members/", 1, {}), reported, None)
+    for boot in ("boot-1", "boot-2"):
+        views.note([Change("members/n1", Entry({"node": "n1", "boot_id": boot, "id": boot}, 1, 1))])
+    target = node_target("n1", (), (), views)
+    assert (target.boot_id, target.outdated_boot_id) == ("boot-2", "boot-1")
+
+
+# --- a pod by its name ---------------------------------------------------------------------------------------------
+
+
+def pod(namespace: str, name: str, **labels: str) -> dict[str, Any]:
+    return {"metadata": {"namespace": namespace, "name": name, "labels": labels}, "spec": {"nodeName": "n1"}}
+
+
+PODS = [
+    pod("default", "web-n1"),
+    pod("default", "db-n1", **{"hamgr.io/resource": "db"}),
+    pod("shop", "db-n1", **{"hamgr.io/resource": "db"}),
+]
+
+
+def listed(_kind: object, namespace: str | None) -> list[dict[str, Any]]:
+    return [entry for entry in PODS if namespace in (None, entry["metadata"]["namespace"])]
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("db-n1", PodTarget("default", "db-n1", "db", "n1")),
+        ("shop/db-n1", PodTarget("shop", "db-n1", "db", "n1")),
+        ("other/db-n1", None),
+        ("web-n1", None),  # not hamgr's
+        ("db", None),
+    ],
+)
+def test_a_pod_of_ours_by_its_name(name: str, found: PodTarget | None) -> None:
+    cache: Any = SimpleNamespace(list=listed)
+    assert find_pod(cache, name) == found
+    assert find_pod(None, name) is None
