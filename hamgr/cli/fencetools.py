@@ -16,6 +16,7 @@ from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
 from hamgr.cli.known import require_node
 from hamgr.cli.render import render_how, render_step, render_time
+from hamgr.cli.screen import fitted
 from hamgr.fencer.history import FENCES, records_of
 from hamgr.fencer.records import FenceRecord
 from hamgr.fencer.telling import as_status
@@ -43,7 +44,7 @@ def history(ctx: click.Context, what: str, number: int, output: str) -> int:
     if output == "json":
         click.echo(json.dumps([complete(as_status(record)) for record in chosen], indent=2, ensure_ascii=False))
     elif chosen:
-        click.echo("\n\n".join("\n".join(render_fence(as_status(record))) for record in chosen))
+        click.echo(fitted("\n\n".join("\n".join(render_fence(as_status(record))) for record in chosen)))
     else:
         click.echo(f"{what} was not fenced, as far as the history goes" if what else "nothing was fenced")
     return Exit.OK
@@ -96,7 +97,7 @@ def render_fence(fence: FenceStatus, zone: tzinfo | None = None) -> Iterator[str
     how = render_how(fence)
     yield f"{render_time(fence.started_at, zone)}  {fence.action} of {fence.target}: {fence.outcome}{how}"
     yield f"  id {fence.id}, asked for by {fence.requested_by}, done by {fence.executed_by} (token {fence.token})"
-    if fence.reason:
+    if fence.reason and fence.reason != f"asked for by {fence.requested_by}":
         yield f"  why: {fence.reason}"
     yield from (f"  {render_step(step.at_s, step.step, step.detail)}" for step in fence.steps)
     if fence.proof:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, tzinfo
 from typing import NamedTuple
 
@@ -26,6 +26,10 @@ def render_status(doc: StatusDoc, *, led: bool = True, full: bool = False, zone:
     led: whether somebody leads right now. full: also node attributes, fail counts and all of the fencing history.
     zone: for times of day; None is the machine's own.
     """
+    failing = _failing(doc.fencing)
+    pending = [fence for fence in doc.fencing if fence.outcome == "pending"]
+    history = [fence for fence in doc.fencing if fence not in failing and fence not in pending]
+    most = len(doc.fencing) if full else _FENCES_SHOWN
     sections: list[tuple[str, Iterable[str | Line]]] = [
         ("Cluster Summary:", _summary(doc, led, zone)),
         ("Node List:", _nodes(doc.nodes)),
@@ -34,9 +38,9 @@ def render_status(doc: StatusDoc, *, led: bool = True, full: bool = False, zone:
         ("Node Attributes:", _attributes(doc.nodes) if full else ()),
         ("Migration Summary:", _failcounts(doc) if full else ()),
         ("Failed Resource Actions:", (_failed_action(entry, zone) for entry in doc.failed)),
-        ("Failed Fencing Actions:", _fences(doc, ("failed",), full, zone)),
-        ("Pending Fencing Actions:", _fences(doc, ("pending",), full, zone)),
-        ("Fencing History:", _fences(doc, ("succeeded", "superseded"), full, zone)),
+        ("Failed Fencing Actions:", _fences(failing, most, zone)),
+        ("Pending Fencing Actions:", _fences(pending, len(pending), zone)),
+        ("Fencing History:", _fences(history, most, zone)),
         ("Negative Location Constraints:", _bans(doc)),
         ("Tickets:", (f"{ticket.id}\t{'granted' if ticket.granted else 'revoked'}" for ticket in doc.tickets)),
         ("Self-Fencing:", _self_fencing(doc.nodes)),
@@ -165,15 +169,14 @@ def _bracketed(names: Iterable[str]) -> str:
 def _resources(doc: StatusDoc) -> Iterator[str | Line]:
     if not doc.resources:
         yield "No resources"
-    names = [node.name for node in doc.nodes]
     for resource in doc.resources:
-        yield from _resource(resource, names, 0)
+        yield from _resource(resource, doc.nodes, 0)
 
 
-def _resource(resource: ResourceStatus, nodes: Sequence[str], depth: int) -> Iterator[Line]:
+def _resource(resource: ResourceStatus, nodes: Sequence[NodeStatus], depth: int) -> Iterator[Line]:
     """A resource's lines, its children's below it."""
     if resource.kind == "primitive":
-        yield Line(depth, _primitive(resource))
+        yield Line(depth, _primitive(resource, nodes))
         return
     yield Line(depth, f"{_collection_title(resource)}{_collection_flags(resource)}:")
     if resource.kind == "clone":
@@ -193,12 +196,12 @@ def _collection_title(resource: ResourceStatus) -> str:
     return f"Container bundle: {resource.id}"
 
 
-def _primitive(resource: ResourceStatus) -> str:
+def _primitive(resource: ResourceStatus, nodes: Sequence[NodeStatus]) -> str:
     orphaned = " ORPHANED" if resource.orphaned else ""
     where = _bracketed(resource.nodes) if len(resource.nodes) > 1 else "".join(resource.nodes)
     state = f"{orphaned} {_state(resource)} {where}".rstrip()
     note = f" - {resource.note}" if resource.note else ""
-    return f"{resource.id}\t({resource.agent}):\t{state}{_flags(resource)}{note}"
+    return f"{resource.id}\t({resource.agent}):\t{state}{_flags(resource, nodes)}{note}"
 
 
 def _state(resource: ResourceStatus) -> str:
@@ -207,8 +210,15 @@ def _state(resource: ResourceStatus) -> str:
     return resource.pending if resource.pending in _TRANSIENT else resource.role
 
 
-def _flags(resource: ResourceStatus) -> str:
+def _is_lost(resource: ResourceStatus, nodes: Sequence[NodeStatus]) -> bool:
+    """Whether it is where nobody can see whether it runs, and nowhere else."""
+    lost = {node.name for node in nodes if node.unclean and not node.online}
+    return bool(resource.nodes) and lost.issuperset(resource.nodes)
+
+
+def _flags(resource: ResourceStatus, nodes: Sequence[NodeStatus]) -> str:
     words = [
+        (_is_lost(resource, nodes), "UNCLEAN"),
         (resource.disabled, "disabled"),
         (resource.blocked, "blocked"),
         (resource.maintenance, "maintenance"),
@@ -228,12 +238,12 @@ def _collection_flags(resource: ResourceStatus) -> str:
     return "".join(f" ({word})" for said, word in words if said)
 
 
-def _instances(clone: ResourceStatus, nodes: Sequence[str], depth: int) -> Iterator[Line]:
+def _instances(clone: ResourceStatus, nodes: Sequence[NodeStatus], depth: int) -> Iterator[Line]:
     """A clone's instances: the ordinary ones together by role, each that needs attention on a line of its own."""
     together: dict[str, list[str]] = {"Promoted": [], "Unpromoted": [], "Started": []}
     active: set[str] = set()
     for instance in clone.children:
-        role = _ordinary_role(instance)
+        role = _ordinary_role(instance, nodes)
         active.update(_active_nodes(instance))
         if role in together and not clone.unique:
             together[role].extend(_active_nodes(instance))
@@ -242,18 +252,19 @@ def _instances(clone: ResourceStatus, nodes: Sequence[str], depth: int) -> Itera
     for role, names in together.items():
         if names:
             yield Line(depth, f"{role}: {_bracketed(sorted(set(names)))}")
-    stopped = [name for name in nodes if name not in active]
+    stopped = [node.name for node in nodes if node.name not in active]
     if stopped and not clone.unique:
         disabled = " (disabled)" if clone.disabled else ""
         yield Line(depth, f"Stopped{disabled}: {_bracketed(stopped)}")
 
 
-def _ordinary_role(instance: ResourceStatus) -> str:
+def _ordinary_role(instance: ResourceStatus, nodes: Sequence[NodeStatus]) -> str:
     """The role that all of an instance is in, or empty when something about it is to be shown."""
     if instance.children:
-        roles = {_ordinary_role(child) for child in instance.children}
+        roles = {_ordinary_role(child, nodes) for child in instance.children}
         return roles.pop() if len(roles) == 1 else ""
     plain = instance.managed and not (instance.failed or instance.blocked or instance.orphaned or instance.pending)
+    plain = plain and not _is_lost(instance, nodes)
     return instance.role if plain and len(instance.nodes) <= 1 and not instance.note else ""
 
 
@@ -292,24 +303,35 @@ def _failed_action(entry: FailedAction, zone: tzinfo | None) -> str:
     return f"{entry.resource} {interval}{entry.task} on {entry.node} returned '{result}'{status}{reason}{at}{took}"
 
 
-def _fences(doc: StatusDoc, outcomes: Collection[str], full: bool, zone: tzinfo | None) -> Iterator[str]:
-    matching = [fence for fence in doc.fencing if fence.outcome in outcomes]
-    shown = matching if full or "pending" in outcomes else matching[:_FENCES_SHOWN]
-    for fence in shown:
+def _failing(fences: Sequence[FenceStatus]) -> list[FenceStatus]:
+    """Failed fences that still matter: none of the same target has succeeded since. Newest first, as `fences`."""
+    proved: set[str] = set()
+    failing = []
+    for fence in fences:
+        if fence.outcome == "succeeded":
+            proved.add(fence.target)
+        elif fence.outcome == "failed" and fence.target not in proved:
+            failing.append(fence)
+    return failing
+
+
+def _fences(fences: Sequence[FenceStatus], most: int, zone: tzinfo | None) -> Iterator[str]:
+    for fence in fences[:most]:
         yield "\n".join(_fence(fence, zone))
-    if len(shown) < len(matching):
-        yield f"... and {len(matching) - len(shown)} more (--full shows them)"
+    if most < len(fences):
+        yield f"... and {len(fences) - most} more (--full shows them)"
 
 
 def _fence(fence: FenceStatus, zone: tzinfo | None) -> Iterator[str]:
     verb = {"succeeded": "successful", "failed": "FAILED"}.get(fence.outcome, fence.outcome)
     at = f" at {render_time(fence.started_at, zone)}" if fence.started_at else ""
     yield f"{fence.action} of {fence.target} {verb}{render_how(fence)}{at}"
-    asked = f" for {fence.requested_by}" if fence.requested_by else ""
+    named = fence.requested_by in fence.reason.split() or fence.requested_by in ("", fence.executed_by)
+    asked = "" if named else f" for {fence.requested_by}"
     why = f": {fence.reason}" if fence.reason else ""
     if fence.executed_by:
         yield f"      {fence.executed_by} (token {fence.token}){asked}{why}"
-    shown = {"succeeded": 0, "superseded": 1}.get(fence.outcome, len(fence.steps))
+    shown = {"pending": len(fence.steps), "superseded": 1}.get(fence.outcome, 0)
     for step in fence.steps[len(fence.steps) - shown :]:
         yield "      " + render_step(step.at_s, step.step, step.detail)
     if fence.proof:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
 from hamgr.cli.render import render_oneline, render_status
+from hamgr.cli.screen import clipped, fitted
 from hamgr.cli.seconds import Seconds
 from hamgr.store.errors import StoreError
 from hamgr.store.membership import MEMBERS
@@ -41,7 +44,7 @@ def status(ctx: click.Context, output: str, full: bool, simple: bool, watch: boo
             line, code = render_oneline(doc, led=led)
             click.echo(line)
             return code
-        click.echo(_as_json(doc, led) if output == "json" else render_status(doc, led=led, full=full))
+        click.echo(_as_json(doc, led) if output == "json" else fitted(render_status(doc, led=led, full=full)))
         return Exit.OK
     finally:
         store.close()
@@ -93,6 +96,8 @@ def _watch(store: Store, full: bool, interval_s: float) -> None:
             text = render_status(doc, led=led, full=full)
         except (StoreError, CommandError) as error:
             text = f"{error} (trying again)"
+        if sys.stdout.isatty():
+            text = clipped(fitted(text), shutil.get_terminal_size().lines - 1)
         if text != shown:
             click.clear()
             click.echo(text)

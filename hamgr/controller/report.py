@@ -21,6 +21,7 @@ from hamgr.cib.status import (
     TransitionStatus,
     as_dict,
 )
+from hamgr.controller.advice import about_lost_nodes
 from hamgr.controller.membership import Standing
 from hamgr.controller.parking import is_warm
 from hamgr.controller.term import Term
@@ -112,12 +113,15 @@ class Reporter:
             return base
         cib = term.cib()
         work = unpack(cib, int(self._now()))
+        nodes = tuple(self._node(node) for node in work.nodes)
         resources = tuple(self._resource(rsc) for rsc in work.resources if not _hidden_orphan(rsc))
+        advice = about_lost_nodes(nodes, resources, base.fencing, held=bool(term.held))
         leaves = [leaf for rsc in work.resources for leaf in rsc.leaves()]
         return replace(
             base,
-            nodes=tuple(self._node(node) for node in work.nodes),
+            nodes=nodes,
             resources=resources,
+            warnings=(*base.warnings, *advice),
             instances=len(leaves),
             disabled=sum(_disabled(leaf) for leaf in leaves),
             blocked=sum(leaf.blocked for leaf in leaves),

@@ -215,14 +215,46 @@ def test_a_step_is_its_level_and_a_sentence():
     assert render_step(1.5, "volume: odd", "") == "  1.50 s  volume: odd"
 
 
-def test_failed_and_pending_fences_show_their_steps():
+def test_pending_fences_show_their_steps_and_failed_ones_how_they_ended():
     pending = fence(1, outcome="pending", proof="", took_s=None)
     failed = fence(2, outcome="failed", proof="", error="timeout")
     text = render_status(replace(DOC, fencing=(pending, failed)))
     assert "Pending Fencing Actions:\n  * reboot of n2 pending by level volume\n" in text
-    assert "        0.00 s  intent" in text
+    assert text.count("        0.00 s  intent") == 1  # `hamgr fence history` has the failed one's
     assert "Failed Fencing Actions:\n  * reboot of n2 FAILED" in text
     assert "      error: timeout" in text
+
+
+def test_a_failure_that_a_later_success_has_settled_is_history():
+    failed = fence(1, outcome="failed", proof="", error="timeout")
+    text = render_status(replace(DOC, fencing=(fence(2), failed, fence(3, target="n9", outcome="failed"))))
+    before, _, history = text.partition("Fencing History:")
+    assert "reboot of n9 FAILED" in before
+    assert "reboot of n2" not in before
+    assert history.index("reboot of n2 successful") < history.index("reboot of n2 FAILED")
+
+
+def test_who_asked_for_a_fence_is_told_once():
+    asked = fence(1, requested_by="root@x", reason="asked for by root@x")
+    by_itself = fence(2, requested_by="n1", reason="the scheduler asked for it: node is unclean")
+    for_another = fence(3, requested_by="n3", reason="the scheduler asked for it: node is unclean")
+    text = render_status(replace(DOC, fencing=(asked, by_itself, for_another)))
+    assert "      n1 (token 17): asked for by root@x\n" in text
+    assert "      n1 (token 17): the scheduler asked for it: node is unclean\n" in text
+    assert "      n1 (token 17) for n3: the scheduler asked for it: node is unclean\n" in text
+
+
+def test_what_was_on_a_lost_node_is_not_shown_as_if_it_ran_there():
+    """crm_mon's mark: nobody can see whether it runs."""
+    nodes = (NodeStatus("n1", online=True), NodeStatus("n2", unclean=True))
+    clone_set = clone(primitive("db", "n1"), primitive("db", "n2"))
+    listed = (primitive("r", "n2"), primitive("s", "n1"), replace(primitive("t"), nodes=("n1", "n2")), clone_set)
+    text = render_status(replace(DOC, nodes=nodes, resources=listed))
+    assert "Started n2 (UNCLEAN)\n" in text
+    assert "Started n1\n" in text
+    assert "Started [ n1 n2 ]\n" in text
+    assert "    * Started: [ n1 ]" in text
+    assert text.count("(UNCLEAN)") == 2
 
 
 def test_a_superseded_fence_is_history_with_what_took_its_place():

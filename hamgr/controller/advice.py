@@ -1,0 +1,36 @@
+"""What a person can do about a node that is lost and not proved gone. Pure: the status document's parts in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hamgr.cib.status import FenceStatus, NodeStatus, ResourceStatus
+
+
+def about_lost_nodes(
+    nodes: Sequence[NodeStatus], resources: Sequence[ResourceStatus], fences: Sequence[FenceStatus], *, held: bool
+) -> Iterator[str]:
+    """A sentence a node whose fence has failed, or (`held`) may not begin. fences: newest first."""
+    for node in nodes:
+        if not node.unclean or node.online or not (held or _has_failed(node.name, fences)):
+            continue
+        waiting = [id_ for resource in resources for id_ in _running_on(resource, node.name)]
+        what = ", ".join(waiting) or "what ran there"
+        yield (
+            f"node {node.name} is lost and not proved gone: {what} will not start elsewhere until it is. hamgr goes on "
+            f"trying. To end it by hand: go and see that {node.name} is off, then `hamgr fence --confirm {node.name}`"
+        )
+
+
+def _has_failed(node: str, fences: Sequence[FenceStatus]) -> bool:
+    """Whether the last fence of a node that has ended failed."""
+    ended = [fence.outcome for fence in fences if fence.target == node and fence.outcome in ("succeeded", "failed")]
+    return ended[:1] == ["failed"]
+
+
+def _running_on(resource: ResourceStatus, node: str) -> Iterator[str]:
+    """The primitives below a resource that were on this node alone; hamgr's own stand-in for fencing is none."""
+    if not resource.children and resource.nodes == (node,) and not resource.agent.startswith("stonith:"):
+        yield resource.id
+    for child in resource.children:
+        yield from _running_on(child, node)
