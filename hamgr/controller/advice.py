@@ -1,4 +1,4 @@
-"""What a person can do about a node that is lost and not proved gone. Pure: the status document's parts in, text out."""
+"""What a person can do about a node that is lost and not proved gone. Pure: parts of the status document in."""
 
 from __future__ import annotations
 
