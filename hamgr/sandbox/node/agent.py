@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from hamgr.sandbox.client import Client, Informer, all_synced
 from hamgr.sandbox.disks import DiskStore
 from hamgr.sandbox.images import Images
+from hamgr.sandbox.node.background import Background
 from hamgr.sandbox.node.containers import Containers
 from hamgr.sandbox.node.events import Recorder
 from hamgr.sandbox.node.heartbeat import Heartbeat, Machine
@@ -65,7 +65,7 @@ class Agent:
         self._options = options
         self._client = client
         self._workers: dict[str, Worker] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(_worker_failed)
         self._events = Recorder(client, options.name)
         disks = DiskStore(options.disks)
         self._containers = Containers(options.root, self._exited, isolate=may_isolate(options.disks))
@@ -122,8 +122,7 @@ class Agent:
                 group.create_task(heartbeat.run_status(options.status_interval_s))
                 group.create_task(self._relist(options.relist_interval_s))
         finally:
-            for task in self._tasks:
-                task.cancel()
+            self._background.cancel()
             await self._server.close()
             await self._containers.close()
 
@@ -153,7 +152,7 @@ class Agent:
         runs = self._earlier.take(pod["metadata"]["uid"])
         worker = Worker(self._node, pod, runs, self._gone)
         self._workers[worker.uid] = worker
-        self._spawn(worker.run())
+        self._background.spawn(worker.run())
         return worker
 
     def _gone(self, uid: str) -> None:
@@ -184,12 +183,6 @@ class Agent:
             for worker in list(self._workers.values()):
                 worker.relist()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("a pod's worker failed: %s", error, exc_info=error)
+def _worker_failed(error: BaseException) -> None:
+    log.error("a pod's worker failed: %s", error, exc_info=error)

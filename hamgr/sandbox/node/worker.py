@@ -15,7 +15,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from hamgr.sandbox.client import ApiError
 from hamgr.sandbox.images import Image, ImageMissing, Images
 from hamgr.sandbox.network import NetworkError
 from hamgr.sandbox.node import probing
+from hamgr.sandbox.node.background import Background
 from hamgr.sandbox.node.backoff import after_restart
 from hamgr.sandbox.node.containers import CommandResult, Containers, RuntimeFailed
 from hamgr.sandbox.node.environment import MissingReference, environment_of
@@ -89,7 +90,7 @@ class Worker:
         self._status: Json = pod.get("status") or {}
         self._wake = asyncio.Event()
         self._mounted = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(self._failed)
         self._plan = Plan()
 
     # What the agent tells
@@ -159,8 +160,7 @@ class Worker:
                         await self._wake.wait()
             await self._remove()
         finally:
-            for task in self._tasks:
-                task.cancel()
+            self._background.cancel()
         self._on_gone(self.uid)
 
     def _admit(self) -> None:
@@ -174,10 +174,10 @@ class Worker:
             if any(track.was_lost for track in self._tracks.values()):
                 text = "Pod sandbox changed, it will be killed and re-created."
                 self._node.events.pod(self._pod, "SandboxChanged", text)
-            self._spawn(self._prepare())
+            self._background.spawn(self._prepare())
         for track in self._tracks.values():
             for probe in track.probes:
-                self._spawn(self._keep_probing(track, probe))
+                self._background.spawn(self._keep_probing(track, probe))
 
     async def _guarded_step(self) -> None:
         """One step; a mistake in it costs this pod a second, never the agent."""
@@ -197,7 +197,7 @@ class Worker:
         for name, failed_probe in self._plan.stop.items():
             track = self._tracks[name]
             track.stopping = True
-            self._spawn(self._stop(track, failed_probe))
+            self._background.spawn(self._stop(track, failed_probe))
         for name in self._plan.start:
             if self.terminating:
                 break
@@ -208,7 +208,7 @@ class Worker:
                 track.probe_now.set()
         if self._plan.finished and not self.terminating and not self._settled:
             self._settled = True
-            self._spawn(self._settle())
+            self._background.spawn(self._settle())
 
     def _note_backing_off(self) -> None:
         """A container that has to wait is first seen as ended, then as waiting."""
@@ -231,15 +231,8 @@ class Worker:
         metadata = self._pod["metadata"]
         return f"{metadata['name']}_{metadata['namespace']}({self.uid})"
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("pod %s: %s", self._title, error, exc_info=error)
+    def _failed(self, error: BaseException) -> None:
+        log.error("pod %s: %s", self._title, error, exc_info=error)
 
     # Preparing
 
@@ -314,7 +307,7 @@ class Worker:
         track.probe_now.set()
         self._event(track, "Started", "Container started")
         if "postStart" in (track.spec.get("lifecycle") or {}):
-            self._spawn(self._post_start(track))
+            self._background.spawn(self._post_start(track))
 
     async def _pulled(self, track: Track) -> Image:
         """The container's image, made ready. Raises ImageMissing."""

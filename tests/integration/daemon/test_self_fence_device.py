@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from fixtures.guards import running_guard
 from fixtures.waiting import wait_until
 from fixtures.watchdog_device import KEEPALIVE, SETTIMEOUT, stand_in
 
@@ -10,7 +11,7 @@ from hamgr.clock import boottime
 from hamgr.daemon import selffence_device
 from hamgr.daemon.selffence_device import DeviceUnusable, WatchdogDevice
 from hamgr.daemon.selffence_guard import GuardOptions
-from hamgr.daemon.selffence_keeper import GuardLine, GuardLost
+from hamgr.daemon.selffence_keeper import GuardLine
 from hamgr.daemon.settings import SettingsError
 
 
@@ -70,13 +71,8 @@ def test_a_file_that_is_no_watchdog_is_refused(tmp_path):
 def line(driver, tmp_path):
     """A guard with the device."""
     options = GuardOptions("n1", str(tmp_path), ("environment",), str(driver.path), 2, "boot-1")
-    made = GuardLine(options)
-    made.open()
-    yield made
-    try:
-        made.dismiss()
-    except GuardLost:
-        made.close(kill=True)
+    with running_guard(options) as made:
+        yield made
 
 
 def test_the_guard_feeds_it_until_the_time_is_over_and_never_disarms_it_then(driver, line):

@@ -10,6 +10,7 @@ import sys
 import uuid
 
 import pytest
+from fixtures.guards import running_guard
 from fixtures.waiting import wait_until
 
 from hamgr.clock import boottime
@@ -43,13 +44,8 @@ def container():
 def line(tmp_path):
     """A connection to a guard of this test's own."""
     options = GuardOptions("n1", str(tmp_path), WAYS, boot_id="boot-1")
-    made = GuardLine(options)
-    made.open()
-    yield made
-    try:
-        made.dismiss()
-    except GuardLost:
-        made.close(kill=True)
+    with running_guard(options) as made:
+        yield made
 
 
 def guard_pid(line):

@@ -9,7 +9,8 @@ import urllib.request
 from typing import Any
 
 import pytest
-from fixtures.node_cluster import Cluster, container, eventually
+from fixtures.node_cluster import Cluster, container
+from fixtures.waiting import eventually
 
 Json = dict[str, Any]
 FOREVER = 'trap "echo bye; exit 0" TERM; echo begun; while :; do sleep 1 & wait; done'

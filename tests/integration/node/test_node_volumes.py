@@ -10,7 +10,8 @@ from typing import Any
 
 import pymysql
 import pytest
-from fixtures.node_cluster import Cluster, container, eventually, mariadb, needs_mariadb, on_disk
+from fixtures.node_cluster import Cluster, container, mariadb, needs_mariadb, on_disk
+from fixtures.waiting import eventually
 
 from hamgr.sandbox import blockdev
 from hamgr.sandbox.kvapp import LOG_NAME, Acknowledged, audit

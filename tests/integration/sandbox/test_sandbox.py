@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from fixtures.running_sandbox import running_sandbox
+from fixtures.waiting import eventually
 
 from hamgr.sandbox import blockdev, observe, processes
 from hamgr.sandbox.addresses import sandbox_id
@@ -47,14 +48,6 @@ CLAIM = {
     "metadata": {"name": "data"},
     "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}},
 }
-
-
-def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
-        time.sleep(0.05)
-    return found
 
 
 def traces(directory: Path) -> list[str]:

@@ -438,8 +438,7 @@ def test_a_lost_node_that_is_heard_of_again_before_it_may_be_fenced_is_back() ->
 
 
 def test_a_member_key_that_is_missing_in_a_view_that_is_not_whole_is_no_loss() -> None:
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     world.settled = False
     world.lose(node)
     world.advance()
@@ -451,8 +450,7 @@ def test_a_member_key_that_is_missing_in_a_view_that_is_not_whole_is_no_loss() -
 
 def test_a_lease_that_was_renewed_before_the_node_was_lost_is_no_sign_of_life() -> None:
     """Kubernetes calls a host that has just crashed well for most of a minute."""
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     kubelet = Kubelet(world, node)
     world.join(node)
     world.advance()
@@ -469,8 +467,7 @@ def test_a_lease_that_was_renewed_before_the_node_was_lost_is_no_sign_of_life() 
 
 
 def test_a_fenced_node_that_lives_is_let_in_when_it_was_found_clean_and_not_before() -> None:
-    world = settled()
-    (node,) = world.where("db")
+    world, node = serving()
     world.returns.unclean.add(node)
     world.lose(node)
     world.settle()
