@@ -43,6 +43,10 @@ class NodeStatus:
     health: str = ""  # green, yellow, red; empty: no health attributes
     resources_running: int = 0
     self_fence_s: float | None = None  # seconds after losing etcd by which the node has stopped its own instances
+    fenced_at: str = ""  # when it was fenced, if it is not back
+    fenced_by: str = ""  # by which level
+    away: str = ""  # why it does not count as back, and what to do
+    held: str = ""  # why its fencing has to wait
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 

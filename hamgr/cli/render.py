@@ -32,7 +32,7 @@ def render_status(doc: StatusDoc, *, led: bool = True, full: bool = False, zone:
     most = len(doc.fencing) if full else _FENCES_SHOWN
     sections: list[tuple[str, Iterable[str | Line]]] = [
         ("Cluster Summary:", _summary(doc, led, zone)),
-        ("Node List:", _nodes(doc.nodes)),
+        ("Node List:", _nodes(doc.nodes, zone)),
         ("Full List of Resources:", _resources(doc)),
         ("Transition:", _transition(doc)),
         ("Node Attributes:", _attributes(doc.nodes) if full else ()),
@@ -59,15 +59,17 @@ def render_oneline(doc: StatusDoc, *, led: bool = True) -> tuple[str, int]:
     """crm_mon -s: a line for a monitoring system, with its exit code (0 fine, 1 warning, 2 critical)."""
     online = sum(node.online and not (node.standby or node.maintenance) for node in doc.nodes)
     standby = sum(node.online and node.standby for node in doc.nodes)
-    trouble = [f"{node.name} UNCLEAN" for node in doc.nodes if node.unclean]
+    trouble = [f"{node.name} UNCLEAN{_waits(node)}" for node in doc.nodes if node.unclean]
     trouble += [f"fencing of {fence.target} failed" for fence in doc.fencing[:1] if fence.outcome == "failed"]
     if not led or not doc.quorum or trouble:
         reason = ", ".join(trouble) or ("no leader" if not led else "no quorum")
         return f"CLUSTER CRIT: {reason}", 2
-    offline = [node.name for node in doc.nodes if not node.online]
-    if offline or doc.failed:
-        parts = [f"offline node: {name}" for name in offline]
-        parts += [f"{entry.resource} {entry.task} failed on {entry.node}" for entry in doc.failed]
+    parts = [
+        f"offline node: {node.name}{' (fenced)' if _fenced(node) else ''}" for node in doc.nodes if not node.online
+    ]
+    parts += [f"{entry.resource} {entry.task} failed on {entry.node}" for entry in doc.failed]
+    parts += doc.warnings
+    if parts:
         return "CLUSTER WARN: " + ", ".join(parts), 1
     spare = f"{standby} standby node{_plural(standby)}, " if standby else ""
     instances = f"{doc.instances} resource instance{_plural(doc.instances)}"
@@ -113,15 +115,31 @@ def _plural(count: int) -> str:
     return "" if count == 1 else "s"
 
 
-def _nodes(nodes: Sequence[NodeStatus]) -> Iterator[str]:
+def _waits(node: NodeStatus) -> str:
+    return f" (its fencing waits: {node.held})" if node.held else ""
+
+
+def _fenced(node: NodeStatus) -> bool:
+    return bool(node.fenced_at or node.fenced_by or node.away)
+
+
+def _nodes(nodes: Sequence[NodeStatus], zone: tzinfo | None) -> Iterator[str]:
     for node in nodes:
         state = _node_state(node)
-        if state:
+        if _fenced(node):
+            yield f"Node {node.name}: {state or 'OFFLINE'}, {_how_fenced(node, zone)}"
+        elif state:
             yield f"Node {node.name}: {state}"
     for title, online in (("Online", True), ("OFFLINE", False)):
-        names = [node.name for node in nodes if not _node_state(node) and node.online is online]
+        names = [node.name for node in nodes if not (_node_state(node) or _fenced(node)) and node.online is online]
         if names:
             yield f"{title}: {_bracketed(names)}"
+
+
+def _how_fenced(node: NodeStatus, zone: tzinfo | None) -> str:
+    level = f" by level {node.fenced_by}" if node.fenced_by else ""
+    at = f" at {render_time(node.fenced_at, zone)}" if node.fenced_at else ""
+    return f"fenced{level}{at}{'; ' if node.away else ''}{node.away}"
 
 
 def _node_state(node: NodeStatus) -> str:

@@ -140,8 +140,17 @@ class Fences:
 
     def device_troubles(self) -> tuple[str, ...]:
         """What is wrong with devices, as sentences."""
+        return (*self._unusable, *self.sick_devices().values())
+
+    def sick_devices(self) -> dict[str, str]:
+        """The devices that did not work when they were last asked: what is wrong with each, for which nodes it is."""
         found = {} if self._device_watch is None else self._device_watch.found()
-        return (*self._unusable, *(text for text in found.values() if text))
+        return {name: self._sick(name, text) for name, text in found.items() if text}
+
+    def _sick(self, name: str, text: str) -> str:
+        users = [entry.nodes for entry in self._config.topology if any(name in level.devices for level in entry.levels)]
+        needed = f"; it is to switch {', '.join(users)} off" if users else ""
+        return f"{text}{needed} (`hamgr fence test {name}` asks it again)"
 
     @property
     def config(self) -> FencingConfig:
@@ -251,6 +260,11 @@ class Fences:
         """Whether a fenced node was seen to be back, rid of what it was fenced for."""
         last = self.last_of(node)
         return last is None or self._returns.cleared(last)
+
+    def why_away(self, node: str) -> str:
+        """Why a fenced node that shows life does not count as back, and what to do; empty: not known."""
+        last = self.last_of(node)
+        return "" if last is None else self._returns.why(last)
 
     def look_for_returns(self, nodes: Iterable[str]) -> None:
         """Have somebody look whether these fenced nodes are back."""

@@ -44,6 +44,8 @@ STATUS = "status"
 _AT_MOST_EVERY_S = 0.3
 _AT_LEAST_EVERY_S = 3.0
 _FENCES_SHOWN = 20
+_DOUBTS = ("etcd-stale", "api-stale")  # what holds back an order, too
+_NOT_HEARD_OF = "nothing was heard of it since: bring it back when it suits you"
 
 
 class Reporter:
@@ -136,6 +138,7 @@ class Reporter:
     def _node(self, node: NodeRt) -> NodeStatus:
         member = self._term.views.members.get(node.name)
         obj = self._term.views.node_object(node.name)
+        fenced_at, fenced_by, away = self._fenced(node.name)
         return NodeStatus(
             name=node.name,
             online=node.online,
@@ -150,8 +153,21 @@ class Reporter:
             ready=None if obj is None else kube_nodes.ready(obj),
             resources_running=len(node.running),
             self_fence_s=None if member is None else member.self_fence,
+            held=str(self._term.held.get(node.name, "")),
+            fenced_at=fenced_at,
+            fenced_by=fenced_by,
+            away=away,
             attributes={k: v for k, v in node.attributes.items() if not k.startswith(("#", "fail-count", "last-fail"))},
         )
+
+    def _fenced(self, node: str) -> tuple[str, str, str]:
+        """Of a node that was fenced and is not back: since when, by which level, and why it is not; else empty."""
+        if self._term.recorded.standing(node) is not Standing.FENCED:
+            return "", "", ""
+        last = self._term.fences.last_of(node)
+        at, level = ("", "") if last is None else (_text(last.ended_at), str(last.level.level))
+        lives = self._term.roster.shows_life(node)
+        return at, level, self._term.fences.why_away(node) if lives else _NOT_HEARD_OF
 
     def _resource(self, rsc: Rsc) -> ResourceStatus:
         kinds = {Variant.GROUP: "group", Variant.CLONE: "clone", Variant.BUNDLE: "bundle"}
@@ -210,7 +226,7 @@ class Reporter:
         )
 
     def _warnings(self) -> tuple[str, ...]:
-        found = list(self._term.held)
+        found = list(self._held_fencing())
         if self._term.configuration is None:
             found.append("no cluster file was applied yet: begin with `hamgr apply -f FILE`")
         if self.trouble:
@@ -222,6 +238,11 @@ class Reporter:
         if self._term.last is not None:
             found.extend(self._term.last.warnings)
         return tuple(dict.fromkeys(found))
+
+    def _held_fencing(self) -> Iterator[str]:
+        for node, why in self._term.held.items():
+            order = f"`hamgr fence --anyway {node}`" if why.code in _DOUBTS else f"`hamgr fence {node}`"
+            yield f"fencing of {node} has to wait: {why}; what ran there stays down until then ({order} does not wait)"
 
     def _leftovers(self) -> Iterator[str]:
         for node in self._term.nodes:

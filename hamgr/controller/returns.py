@@ -35,6 +35,11 @@ class Returns:
         with self._lock:
             return self._kube is None or self._why.get(record.id) == ""
 
+    def why(self, record: FenceRecord) -> str:
+        """Why the fenced node does not count as back, and what to do; empty: it does, or nobody has looked yet."""
+        with self._lock:
+            return self._why.get(record.id, "")
+
     def look(self, record: FenceRecord) -> None:
         """Ask, unless that was done a moment ago or the answer is known."""
         with self._lock:

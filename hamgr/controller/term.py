@@ -87,7 +87,8 @@ class Term:
         )
         self._began = clock()
         self._course: Course | None = None
-        self._held: dict[int, Reason] = {}  # fencing that may not begin yet: action and why
+        self._held: dict[str, Reason] = {}  # nodes whose fencing may not begin yet, and why
+        self._sick: dict[str, str] = {}  # fence devices that do not work, as was told
         self._reasons: list[str] = ["a new leader"]
         self._scheduled_at = float("-inf")
         self.last: Transition | None = None
@@ -271,6 +272,7 @@ class Term:
         if self.configuration is None:
             return
         self.fences.look_at_devices()
+        self._tell_devices()
         if self._course is not None:
             self._go_on(self._course)
         if self._course is None and self._should_schedule():
@@ -287,9 +289,9 @@ class Term:
         return self._course is None and not self._reasons
 
     @property
-    def held(self) -> tuple[str, ...]:
-        """Why fencing that is due has not begun."""
-        return tuple(str(why) for why in self._held.values())
+    def held(self) -> Mapping[str, Reason]:
+        """The nodes whose fencing is due and has not begun, and why."""
+        return self._held
 
     # --- nodes -------------------------------------------------------------------------------------------------------
 
@@ -426,6 +428,7 @@ class Term:
             text = f"transition {course.number} left off after {took:g} s: {why}"
         self._chronicle.tell("transition_ended", text, number=course.number, took_s=took)
         self._course = None
+        self._held.clear()
         if self._reasons:
             return
         if course.walk.complete:
@@ -439,14 +442,22 @@ class Term:
         """Whether an action may not begin yet: fencing while in doubt."""
         if action.task != "stonith":
             return False
-        why, told = self.fences.refusal(action.node), self._held.pop(action.id, None)
+        why, told = self.fences.refusal(action.node), self._held.pop(action.node, None)
         if why is None:
             return False
         if told is None or told.code != why.code:  # the same with fewer seconds left is no news
             text = f"fencing of {action.node} has to wait: {why}"
             self._chronicle.tell("fencing_held", text, level="warning", node=action.node)
-        self._held[action.id] = why
+        self._held[action.node] = why
         return True
+
+    def _tell_devices(self) -> None:
+        sick = self.fences.sick_devices()
+        for name in sick.keys() - self._sick.keys():
+            self._chronicle.tell("fence_device", sick[name], level="error", device=name)
+        for name in self._sick.keys() - sick.keys():
+            self._chronicle.tell("fence_device", f"fence device {name} works again", device=name)
+        self._sick = sick
 
     def _expire_overrides(self) -> None:
         kept = self.recorded.overrides.expire(self._now())

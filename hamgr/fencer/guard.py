@@ -76,10 +76,15 @@ def doubt(etcd_staleness_s: float, api_staleness_s: float, limits: GuardLimits) 
 
 
 def _storm(view: GuardView, limits: GuardLimits) -> Reason | None:
-    others = {fence.node for fence in view.past if fence.ago_s < limits.interval_s and fence.node != view.node}
-    if len(others) >= limits.max_fences:
-        return reason("storm", count=len(others), interval=limits.interval_s)
-    return None
+    others: dict[str, float] = {}  # node: how long ago it was fenced last
+    for fence in view.past:
+        if fence.ago_s < limits.interval_s and fence.node != view.node:
+            others[fence.node] = min(fence.ago_s, others.get(fence.node, fence.ago_s))
+    if len(others) < limits.max_fences:
+        return None
+    stays = sorted(others.values())[limits.max_fences - 1]  # once this one is too long ago, there are fewer than that
+    retry_in = limits.interval_s - stays
+    return reason("storm", count=len(others), interval=limits.interval_s, retry_in=retry_in)
 
 
 def _loop(view: GuardView, limits: GuardLimits) -> Reason | None:

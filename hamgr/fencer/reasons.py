@@ -63,15 +63,18 @@ _TEXTS = {
     "etcd-stale": "our view of etcd is {seconds:.1f} s old: we are the suspect",
     "api-stale": "our view of the Kubernetes API is {seconds:.1f} s old: we are the suspect",
     "most-nodes-bad": "{bad} of {total} nodes look bad: we are the suspect",
-    "storm": "{count} nodes were fenced within {interval:g} s, which is max-fences-per-interval",
+    "storm": "{count} nodes were fenced within {interval:g} s, as many as fencing.max-fences allows: next one in "
+    "{retry_in:.0f} s",
     "maintenance": "the cluster is in maintenance mode",
     "node-maintenance": "node {node} is in maintenance mode",
     "fence-loop": "node {node} was fenced {count} times within {interval:g} s: next attempt in {retry_in:.0f} s",
     # unfence
-    "not-ready": "node {node} is not Ready",
-    "same-boot": "node {node} has not restarted since it was fenced",
-    "pod-still-there": "pod {pod} is still on node {node}",
-    "volume-still-used": "node {node} still reports {pv} in use",
+    "not-ready": "node {node} is not Ready: look at its kubelet",
+    "same-boot": "node {node} has not restarted since it was fenced: reboot it, or `hamgr unfence {node}` if nothing "
+    "of before runs there any more",
+    "pod-still-there": "pod {pod} is still on node {node}: `kubectl describe pod` says what holds it",
+    "volume-still-used": "node {node} still reports {pv} in use: its kubelet has to let it go; if it does not, reboot "
+    "it",
 }
 
 

@@ -99,6 +99,21 @@ def test_nodes(flags, line):
     assert text.split("Node List:\n")[1].split("\n")[0] == f"  * {line}"
 
 
+FENCED = NodeStatus(
+    "x", fenced_at="2026-11-22T21:00:00Z", fenced_by="node", away="nothing was heard of it since", hamgrd=False
+)
+
+
+def test_a_fenced_node_says_in_one_line_since_when_by_what_and_what_to_do():
+    def shown(node):
+        return render_status(StatusDoc("c", nodes=(node,)), zone=UTC).split("Node List:\n")[1].split("\n")[0]
+
+    how = "fenced by level node at Sun Nov 22 21:00:00 2026; nothing was heard of it since"
+    assert shown(FENCED) == f"  * Node x: OFFLINE, {how}"
+    assert shown(replace(FENCED, standby=True)) == f"  * Node x: OFFLINE (standby), {how}"
+    assert shown(replace(FENCED, fenced_by="", away="")) == "  * Node x: OFFLINE, fenced at Sun Nov 22 21:00:00 2026"
+
+
 @pytest.mark.parametrize(
     ("resource", "state"),
     [
@@ -329,6 +344,14 @@ def test_everything_else_has_its_section():
             "CLUSTER OK: 2 nodes online (n2 without hamgrd), 2 resource instances configured",
             0,
         ),
+        (
+            replace(DOC, nodes=(NodeStatus("n1", unclean=True, held="a storm"),)),
+            True,
+            "CLUSTER CRIT: n1 UNCLEAN (its fencing waits: a storm)",
+            2,
+        ),
+        (replace(DOC, nodes=DOC.nodes[:2], warnings=("pdu is dead", "x")), True, "CLUSTER WARN: pdu is dead, x", 1),
+        (replace(DOC, nodes=(FENCED,)), True, "CLUSTER WARN: offline node: x (fenced)", 1),
         (replace(DOC, fencing=(fence(1, outcome="failed"),)), True, "CLUSTER CRIT: fencing of n2 failed", 2),
     ],
 )

@@ -291,6 +291,7 @@ def test_the_oldest_fences_are_forgotten_but_none_that_is_under_way_or_a_nodes_l
 # --- devices -------------------------------------------------------------------------------------------------------
 
 PDU = "fencing: {devices: [{id: pdu, agent: fence_x}, {id: bad, agent: fence_x, params: {pcmk_host_map: n1}}]}"
+DARK = "it is dark (`hamgr fence test pdu` asks it again)"
 WRONG = "fence device bad: pcmk_host_map has 'n1': write NODE:PLUG;NODE:PLUG"
 
 
@@ -298,7 +299,7 @@ def test_what_is_wrong_with_devices_is_told_by_their_settings_and_by_themselves(
     leader = Leader(text=PDU, troubles={"pdu": "it is dark", "ipmi": ""})
     assert leader.fences.device_troubles() == (WRONG,)
     leader.fences.look_at_devices()
-    wait_until(lambda: leader.fences.device_troubles() == (WRONG, "it is dark"))
+    wait_until(lambda: leader.fences.device_troubles() == (WRONG, DARK))
     leader.configure("")
     leader.fences.look_at_devices()
     assert leader.fences.device_troubles() == ()

@@ -51,6 +51,13 @@ def test_a_storm_counts_other_nodes_within_the_interval_once() -> None:
     assert may_fence(replace(FINE, past=past), LIMITS) is None
 
 
+def test_a_storm_says_when_it_is_over() -> None:
+    past = (PastFence("n2", 10.0), PastFence("n2", 200.0), PastFence("n3", 60.0), PastFence("n4", 120.0))
+    view = replace(FINE, total=9, past=past)
+    over = [(limit, may_fence(view, replace(LIMITS, max_fences=limit))) for limit in (1, 2, 3)]
+    assert [(limit, why and why.data["retry_in"]) for limit, why in over] == [(1, 290.0), (2, 240.0), (3, 180.0)]
+
+
 def test_a_loop_backs_off_longer_each_time_and_ends() -> None:
     three = tuple(PastFence("n1", 60.0 + number) for number in range(3))
     assert may_fence(replace(FINE, past=three), LIMITS) is None
