@@ -242,7 +242,7 @@ class Reporter:
     def _held_fencing(self) -> Iterator[str]:
         for node, why in self._term.held.items():
             order = f"`hamgr fence --anyway {node}`" if why.code in _DOUBTS else f"`hamgr fence {node}`"
-            yield f"fencing of {node} has to wait: {why}; what ran there stays down until then ({order} does not wait)"
+            yield f"fencing of {node} has to wait: {why} ({order} does not wait)"
 
     def _leftovers(self) -> Iterator[str]:
         for node in self._term.nodes:

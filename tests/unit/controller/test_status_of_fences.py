@@ -79,7 +79,7 @@ def test_fencing_that_is_held_back_says_of_what_why_and_what_to_do(why: Reason, 
     world.held["n2"] = why
     world.lose("n2")
     world.until(lambda: bool(world.term.held), rounds=5)
-    (warning,) = [text for text in document(world).warnings if "n2" in text]
+    (warning,) = [text for text in document(world).warnings if text.startswith("fencing of n2")]
     assert warning.startswith(f"fencing of n2 has to wait: {why}")
     assert advice in warning
     assert node(world, "n2").held == str(why)
