@@ -1,11 +1,12 @@
 """When a node fences itself: the settings' arithmetic, who may live again, and the guard's judgement."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from hamgr.daemon.selffence import bound_of, may_live
-from hamgr.daemon.selffence_guard import Charge
+from hamgr.daemon.selffence import bound_of, guard_options, may_live
+from hamgr.daemon.selffence_guard import Charge, GuardOptions
 from hamgr.daemon.settings import Settings, SettingsError
 from hamgr.fencer.reasons import reason
 from hamgr.fencer.records import Outcome, Target, new_record
@@ -53,6 +54,29 @@ def test_what_the_refusal_names_does(mode, ttl, more):
     assert bound_of(settings(mode, ttl, **more)).over_s > 0
 
 
+@pytest.mark.parametrize(
+    ("mode", "more", "proves"),
+    [
+        ("kill", {}, False),
+        ("kill", {"kill-suffices": True}, True),
+        ("watchdog", {}, True),
+        ("watchdog", {"kill-suffices": True}, True),
+    ],
+)
+def test_to_others_killing_is_no_proof_unless_somebody_says_so(mode, more, proves):
+    """What a killed process had written may still be in the kernel's memory; only a reset ends that."""
+    assert bound_of(settings(mode, **more)).proves is proves
+
+
+@pytest.mark.parametrize(("mode", "device", "timeout_s"), [("watchdog", "/dev/wd7", 2), ("kill", "", 0)])
+def test_what_the_guard_is_started_with(mode, device, timeout_s):
+    chosen = {"watchdog-device": "/dev/wd7", "watchdog-timeout": "2s", "state-dir": "guard", "find": ["mounts"]}
+    options = guard_options(settings(mode, **chosen), Path("/run/hamgr"), "boot-1")
+    assert options == GuardOptions("n1", "/run/hamgr/guard", options.find, device, timeout_s, "boot-1")
+    assert tuple(options.find) == ("mounts",)
+    assert GuardOptions.from_text(options.to_text()) == options
+
+
 # --- who may live again ------------------------------------------------------------------------------------------
 
 
@@ -73,6 +97,8 @@ def test_a_pod_that_nobody_deleted_may_live_again():
 def test_nothing_may_live_while_the_node_is_being_fenced():
     assert may_live({"a"}, "n1", [fence("n1", Outcome.PENDING)], [pod("a")]) == set()
     assert may_live({"a"}, "n1", [fence("n2", Outcome.PENDING)], [pod("a")]) == {"a"}
+    several = [fence("n2", Outcome.PENDING), fence("n1", Outcome.PENDING), fence("n1", Outcome.FAILED)]
+    assert may_live({"a"}, "n1", several, [pod("a")]) == set()
 
 
 # --- the guard's judgement ---------------------------------------------------------------------------------------
@@ -95,6 +121,27 @@ def test_words_from_before_a_freeze_count_for_no_more_than_they_did():
     for until in (10.0, 11.0, 12.0):  # queued while the guard was stopped
         charge.take({"until": until, "pods": ["a"]})
     assert charge.judge(50.0) == {"a"}
+
+
+def test_it_looks_four_times_a_second_and_oftener_while_there_is_something_to_kill():
+    charge = Charge()
+    assert charge.pause_s(0.0, killed_at=float("-inf")) == 0.25
+    charge.take({"until": 100.0, "pods": ["a"]})
+    assert charge.pause_s(50.0, killed_at=float("-inf")) == 0.25
+    charge.judge(100.0)
+    assert charge.pause_s(105.0, killed_at=100.0) == 0.05
+    assert charge.pause_s(110.0, killed_at=100.0) == 0.25
+    charge.take({"until": 200.0, "pardon": ["a"]})
+    assert charge.pause_s(110.0, killed_at=109.9) == 0.25
+
+
+def test_once_released_it_stays_so():
+    charge = Charge()
+    charge.take({"pods": ["a"]})
+    assert not charge.released
+    charge.take({"release": True})
+    charge.take({"until": 1.0})
+    assert charge.released
 
 
 @pytest.mark.parametrize("pods", [set(), {"a"}])
