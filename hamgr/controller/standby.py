@@ -46,11 +46,7 @@ def drawn(cib: Cib) -> Cib:
 def would_stay(cib: Cib, resource: str, node: str, now: datetime) -> bool:
     """Whether a resource that its mark draws to a node would be left there once it is up and the mark is gone."""
     there = execute(cib, schedule(cib, now), now).cib
-    without = replace(
-        there,
-        node_states=tuple(unmark(state, resource) for state in there.node_states),
-        constraints=tuple(entry for entry in there.constraints if entry.id != attribute(resource)),
-    )
+    without = replace(there, node_states=tuple(unmark(state, resource) for state in there.node_states))
     return not any(
         action.resource == resource and action.node == node and action.task in ("stop", "migrate_to")
         for action in schedule(without, now).actions

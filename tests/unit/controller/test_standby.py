@@ -1,0 +1,69 @@
+"""The mark of a standby that is to take a resource over, and what it draws."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from fixtures.term_world import World
+
+from hamgr.cib.model import Cib, Location, NodeState
+from hamgr.controller import standby
+
+COUNTS = {"fail-count-db#monitor_10000": "1", "parkedly": "x"}
+BOTH = NodeState("n2", attributes={**COUNTS, "parked-db": "INFINITY", "parked-web": "INFINITY"})
+
+
+def test_marks_come_and_go_and_nothing_else_does() -> None:
+    bare = NodeState("n2", attributes=COUNTS)
+    marked = standby.mark(standby.mark(bare, "db"), "web")
+    assert marked == BOTH
+    assert dict(standby.unmark(BOTH, "db").attributes) == {**COUNTS, "parked-web": "INFINITY"}
+    assert standby.unmark(BOTH) == bare
+    assert standby.unmark(bare) == bare
+
+
+@pytest.mark.parametrize(("resource", "is_marked"), [("db", True), ("", True), ("disk", False)])
+def test_whether_a_node_is_marked(resource: str, is_marked: bool) -> None:
+    assert standby.is_marked(BOTH, resource) is is_marked
+    assert not standby.is_marked(NodeState("n2", attributes=COUNTS), resource)
+
+
+def test_each_marked_resource_is_drawn_once() -> None:
+    drawn = standby.drawn(Cib(node_states=(BOTH, standby.mark(NodeState("n3"), "db"))))
+    assert [(entry.id, entry.rsc) for entry in drawn.constraints if isinstance(entry, Location)] == [
+        ("parked-db", "db"),
+        ("parked-web", "web"),
+    ]
+    assert standby.drawn(Cib()).constraints == ()
+
+
+FILE = """\
+cluster: test
+nodes: [n1, n2, n3]
+resources:
+  - {id: db, agent: dummy}
+  - {id: web, agent: dummy}
+constraints:
+  - {location: {resource: db, node: n1, score: 50}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("stickiness", "constraint", "stays"),
+    [
+        (0, "", False),  # back where it likes to be
+        (100, "", True),
+        (100, "  - {colocation: {resource: web, with: db, score: -INFINITY}}\n", True),  # another one has to go, not it
+        (100, "  - {location: {resource: db, node: n2, score: -200}}\n", False),
+    ],
+)
+def test_a_standby_is_worth_it_only_where_the_resource_would_be_left(
+    stickiness: int, constraint: str, stays: bool
+) -> None:
+    world = World(FILE.replace("agent: dummy}", f"agent: dummy, meta: {{resource-stickiness: {stickiness}}}}}", 1))
+    world.settle()
+    assert world.where("db") == ["n1"]
+    world.apply(world.text + constraint)
+    world.term.recorded.set_state(standby.mark(world.term.recorded.state("n2"), "db"))
+    assert standby.would_stay(world.term.cib(), "db", "n2", datetime.fromtimestamp(world.time, UTC)) is stays
