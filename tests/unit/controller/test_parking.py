@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from fixtures.term_world import REGISTRY, World
 
+from hamgr.controller.membership import Standing
 from hamgr.controller.parking import Parking
-from hamgr.kube.objects import POD, PV, PVC
+from hamgr.controller.term import PARK
+from hamgr.kube.objects import NODE, POD, PV, PVC
 
 FILE = """\
 cluster: test
@@ -28,16 +31,25 @@ class Pods:
     def __init__(self, **nodes: bool) -> None:
         """nodes: where pods of `db` are; True: parked, False: the active one."""
         self.nodes = nodes
+        self.in_use: dict[str, list[str]] = {}  # node: what its kubelet reports
+        self.terminating: set[str] = set()
 
     def get(self, kind: object, name: str, namespace: str = "") -> dict[str, Any] | None:
         del namespace
+        if kind is NODE:
+            return {"status": {"volumesInUse": self.in_use[name]}} if name in self.in_use else None
         claim = {"spec": {"volumeName": "pv-1"}}
         disk = {"metadata": {"name": "pv-1"}, "spec": {"csi": {"driver": self.driver, "volumeHandle": "disk-1"}}}
         return {(PVC, "data"): claim, (PV, "pv-1"): disk}.get((kind, name))  # type: ignore[call-overload]
 
     def list(self, kind: object, namespace: object = None, labels: Mapping[str, str] | None = None) -> list[Any]:
-        del namespace, labels
-        return [_pod(node, parked) for node, parked in self.nodes.items()] if kind is POD else []
+        del namespace
+        ours = kind is POD and labels == {"hamgr.io/cluster": "test", "hamgr.io/resource": "db"}
+        pods = [_pod(node, parked) for node, parked in self.nodes.items()] if ours else []
+        for pod in pods:
+            if pod["spec"]["nodeName"] in self.terminating:
+                pod["metadata"]["deletionTimestamp"] = "now"
+        return pods
 
 
 def _pod(node: str, parked: bool) -> dict[str, Any]:
@@ -54,17 +66,20 @@ def _pod(node: str, parked: bool) -> dict[str, Any]:
     }
 
 
-def orders(world: World, pods: Pods) -> list[tuple[str, str]]:
-    """What parking has done once the leader is at rest."""
+def parking_of(world: World, pods: Pods | None) -> Parking:
     cache: Any = pods
     executor: Any = world.executor
-    parking = Parking(world.term, REGISTRY, executor, cache, "test", clock=lambda: world.time, now=lambda: world.time)
-    parking.advance()
+    return Parking(world.term, REGISTRY, executor, cache, "test", clock=lambda: world.time, now=lambda: world.time)
+
+
+def orders(world: World, pods: Pods | None, parking: Parking | None = None) -> list[tuple[str, str]]:
+    """What parking has done once the leader is at rest."""
+    (parking or parking_of(world, pods)).advance()
     return [(op.task, op.node) for op in world.executor.in_flight]
 
 
-def at_rest(*standby: str) -> World:
-    world = World(FILE)
+def at_rest(*standby: str, text: str = FILE) -> World:
+    world = World(text)
     overrides = world.term.recorded.overrides
     for node in standby:
         overrides = overrides.node_attribute(node, "standby", "on")
@@ -95,3 +110,95 @@ def test_no_pod_waits_for_a_disk_whose_detach_is_no_proof() -> None:
 def test_a_parked_pod_leaves_a_node_in_standby_also_when_no_other_would_take_over() -> None:
     world = at_rest("n2", "n3")
     assert orders(world, Pods(n1=False, n2=True)) == [("unpark", "n2")]
+
+
+def test_what_is_ordered_is_the_agents_with_the_parameters_of_that_node() -> None:
+    world = at_rest("n3")
+    orders(world, Pods(n1=False))
+    (op,) = world.executor.in_flight
+    assert (op.resource, op.agent, op.key) == ("db", "pod", PARK)
+    assert (op.params["image"], op.params["claim"]) == ("db:1", "data")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FILE.replace("mount_path: /data", 'mount_path: /data, park: "false"'),
+        FILE.replace("{id: db, agent: pod", "{id: db, agent: dummy").replace(
+            ', params: {image: "db:1", claim: data, mount_path: /data}', ""
+        ),
+    ],
+    ids=["not wanted", "an agent that cannot"],
+)
+def test_only_what_wants_to_be_parked_is(text: str) -> None:
+    assert orders(at_rest("n3", text=text), Pods(n1=False)) == []
+
+
+@pytest.mark.parametrize("pods", [Pods(), Pods(n1=True), Pods(n1=False, n2=False), None])
+def test_beside_no_active_pod_or_several_nothing_is_parked(pods: Pods | None) -> None:
+    assert orders(at_rest("n3"), pods) == []
+
+
+def test_it_looks_again_when_something_has_changed_or_after_ten_seconds() -> None:
+    world, pods = at_rest("n3"), Pods(n1=False)
+    parking = parking_of(world, pods)
+
+    def looks() -> bool:
+        found = bool(orders(world, pods, parking))
+        world.executor.in_flight.clear()
+        return found
+
+    assert [looks(), looks()] == [True, False]
+    world.time += 9.9
+    assert not looks()
+    world.time += 0.1
+    assert looks()
+    world.term.recorded.set_standing("n3", Standing.LOST)
+    assert looks()
+    assert not looks()
+
+
+def test_a_busy_leader_does_not_park() -> None:
+    world = at_rest("n3")
+    world.term.touch("something has happened")
+    assert orders(world, Pods(n1=False)) == []
+
+
+# --- the standby that takes over -----------------------------------------------------------------------------------
+
+IN_USE = "kubernetes.io/csi/disk.sandbox.hamgr.io^disk-1"
+
+
+def test_a_standby_is_a_parked_pod_whose_disk_its_kubelet_has_reported() -> None:
+    world, pods = at_rest(), Pods(n1=False, n2=True)
+    parking = parking_of(world, pods)
+    assert parking.standby_of("db") == ""  # nothing is known of the node
+    pods.in_use = {"n1": [IN_USE], "n2": ["kubernetes.io/csi/other^x"]}
+    assert parking.standby_of("db") == ""
+    pods.in_use["n2"].append(IN_USE)
+    assert parking.standby_of("db") == "n2"
+    assert parking.standby_of("web") == ""
+    assert parking_of(world, None).standby_of("db") == ""
+    pods.terminating.add("n2")
+    assert parking.standby_of("db") == ""
+
+
+def test_parked_pods_elsewhere_make_way_once_for_each_transition_that_starts_theirs() -> None:
+    """They would win the disk that is meant for another node."""
+    world = World(FILE)
+    world.until(lambda: bool(world.ops("start", "db")))
+    world.executor.in_flight.clear()
+    parking = parking_of(world, Pods(n1=True, n2=True, n3=False))
+    parking.clear_the_way()
+    assert [(op.task, op.node, op.resource, op.agent) for op in world.executor.in_flight] == [
+        ("unpark", "n2", "db", "pod")
+    ]
+    world.executor.in_flight.clear()
+    parking.clear_the_way()
+    assert world.executor.in_flight == []
+
+
+def test_where_nothing_is_under_way_nobody_has_to_make_way() -> None:
+    world = at_rest()
+    parking_of(world, Pods(n1=False, n2=True)).clear_the_way()
+    assert world.executor.in_flight == []
