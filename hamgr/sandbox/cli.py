@@ -117,9 +117,17 @@ def up(
     )
     started = time.monotonic()
     opened = _open(directory, options)
-    opened.up(report=lambda line: click.echo(line, err=line.startswith("warning")))
+    opened.up(report=_tell)
     click.echo(f"ready after {time.monotonic() - started:.1f} s, in {opened.layout.root}\n")
     click.echo("next:\n" + "\n".join(f"  {line}" for line in _next_commands(hamgrd)))
+
+
+def _tell(line: str) -> None:
+    """Progress. Whoever closes the pipe (`up | head -1`) hears no more of it; the sandbox comes up all the same."""
+    try:
+        click.echo(line, err=line.startswith("warning"))
+    except BrokenPipeError:
+        pass
 
 
 def _next_commands(hamgrd: bool) -> list[str]:

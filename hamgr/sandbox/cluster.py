@@ -156,7 +156,7 @@ class Sandbox:
                 self._start(report)
                 self._await_ready(time.monotonic() + timeout_s)
             except (SandboxError, NetworkError, OSError, KeyboardInterrupt) as error:
-                self._stop()
+                self._clear()
                 if isinstance(error, NetworkError):
                     raise SandboxError(str(error), Exit.UNAVAILABLE) from error
                 raise

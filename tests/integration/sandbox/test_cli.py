@@ -1,5 +1,6 @@
 """What people see of `hamgr sandbox`: sentences, exit codes, and what to type next."""
 
+import errno
 import json
 import os
 import shlex
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from hamgr.sandbox.cli import sandbox
+from hamgr.sandbox.cli import _tell, sandbox
+from hamgr.sandbox.cluster import Sandbox
 from hamgr.sandbox.errors import Exit
 
 
@@ -40,6 +42,28 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, arguments: list[str
 def test_down_without_a_sandbox_is_no_error(tmp_path: Path) -> None:
     assert run(tmp_path / "sandbox", "down").exit_code == 0
     assert not (tmp_path / "sandbox").exists()
+
+
+@pytest.mark.etcd
+def test_an_up_that_fails_leaves_nothing_that_looks_like_a_sandbox(tmp_path: Path) -> None:
+    """Each command would stumble over what is missing, where `no sandbox is up` is the answer."""
+
+    def full(_line: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left"):
+        Sandbox(tmp_path / "sandbox").up(report=full)
+    for arguments in (["status"], ["hang-detach"], ["crash", "n1"]):
+        failed = run(tmp_path / "sandbox", *arguments)
+        assert (failed.exit_code, "no sandbox is up" in failed.stderr) == (Exit.UNAVAILABLE, True), arguments
+
+
+def test_progress_into_a_closed_pipe_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("hamgr.sandbox.cli.click.echo", closed)
+    _tell("started etcd")
 
 
 def test_help_is_quick_because_it_imports_no_client() -> None:
