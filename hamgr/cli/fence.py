@@ -18,6 +18,7 @@ from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.fencetools import devices, history, test, topology
 from hamgr.cli.group import target
 from hamgr.cli.render import render_how, render_step
+from hamgr.cli.screen import fitted
 from hamgr.cli.seconds import Seconds
 from hamgr.fencer.records import FenceRecord
 from hamgr.fencer.telling import as_status
@@ -187,14 +188,14 @@ class _Shower:
 
     def __call__(self, record: FenceStatus) -> None:
         for step in record.steps[self._shown :]:
-            click.echo(render_step(step.at_s, step.step, step.detail))
+            click.echo(fitted(render_step(step.at_s, step.step, step.detail)))
         self._shown = max(self._shown, len(record.steps))
 
 
 def _conclude(record: FenceStatus) -> None:
     click.echo(f"{record.target}: {record.outcome}{render_how(record)}")
     if record.proof:
-        click.echo(f"proof: {record.proof}")
+        click.echo(fitted(f"proof: {record.proof}"))
     if record.left:
         click.echo(f"not released in time: {record.left} (the leader goes on with it: `hamgr status`, Warnings)")
     if record.error:

@@ -12,7 +12,9 @@ def about_lost_nodes(
 ) -> Iterator[str]:
     """A sentence a node whose fence has failed, or (`held`) may not begin. fences: newest first."""
     for node in nodes:
-        if not node.unclean or node.online or not (held or _has_failed(node.name, fences)):
+        if not node.unclean or node.online or _is_proved(node.name, fences):
+            continue
+        if not (held or _has_failed(node.name, fences)):
             continue
         waiting = [id_ for resource in resources for id_ in _running_on(resource, node.name)]
         what = ", ".join(waiting) or "what ran there"
@@ -20,6 +22,11 @@ def about_lost_nodes(
             f"node {node.name} is lost and not proved gone: {what} will not start elsewhere until it is. hamgr goes on "
             f"trying. To end it by hand: go and see that {node.name} is off, then `hamgr fence --confirm {node.name}`"
         )
+
+
+def _is_proved(node: str, fences: Sequence[FenceStatus]) -> bool:
+    """Whether a fence that goes on has its proof, and only the disks are not free yet."""
+    return any(fence.target == node and fence.outcome == "pending" and fence.proof for fence in fences)
 
 
 def _has_failed(node: str, fences: Sequence[FenceStatus]) -> bool:

@@ -353,6 +353,12 @@ def test_everything_else_has_its_section():
         (replace(DOC, nodes=DOC.nodes[:2], warnings=("pdu is dead", "x")), True, "CLUSTER WARN: pdu is dead, x", 1),
         (replace(DOC, nodes=(FENCED,)), True, "CLUSTER WARN: offline node: x (fenced)", 1),
         (replace(DOC, fencing=(fence(1, outcome="failed"),)), True, "CLUSTER CRIT: fencing of n2 failed", 2),
+        (  # tried again, and not settled yet
+            replace(DOC, fencing=tuple(fence(n, outcome=o) for n, o in ((3, "pending"), (2, "failed"), (1, "failed")))),
+            True,
+            "CLUSTER CRIT: fencing of n2 failed",
+            2,
+        ),
     ],
 )
 def test_one_line_for_monitoring(doc, led, line, code):

@@ -35,5 +35,6 @@ def test_nobody_is_sent_to_a_node_before_fencing_has_failed_or_is_held_back():
 
 def test_nor_to_one_that_is_settled():
     assert told(fences=(replace(FAILED, id="f2", outcome="succeeded"), FAILED)) == []
+    assert told(fences=(replace(FAILED, id="f2", outcome="pending", proof="root@x confirmed it"), FAILED)) == []
     assert told(replace(LOST, unclean=False)) == []
     assert told(replace(LOST, online=True)) == []
