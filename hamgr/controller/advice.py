@@ -8,13 +8,11 @@ from hamgr.cib.status import FenceStatus, NodeStatus, ResourceStatus
 
 
 def about_lost_nodes(
-    nodes: Sequence[NodeStatus], resources: Sequence[ResourceStatus], fences: Sequence[FenceStatus], *, held: bool
+    nodes: Sequence[NodeStatus], resources: Sequence[ResourceStatus], fences: Sequence[FenceStatus]
 ) -> Iterator[str]:
-    """A sentence a node whose fence has failed, or (`held`) may not begin. fences: newest first."""
+    """A sentence for each node whose fence has failed. fences: newest first."""
     for node in nodes:
-        if not node.unclean or node.online or _is_proved(node.name, fences):
-            continue
-        if not (held or _has_failed(node.name, fences)):
+        if not node.unclean or node.online or _is_proved(node.name, fences) or not _has_failed(node.name, fences):
             continue
         waiting = [id_ for resource in resources for id_ in _running_on(resource, node.name)]
         what = ", ".join(waiting) or "what ran there"

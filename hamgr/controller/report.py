@@ -117,7 +117,7 @@ class Reporter:
         work = unpack(cib, int(self._now()))
         nodes = tuple(self._node(node) for node in work.nodes)
         resources = tuple(self._resource(rsc) for rsc in work.resources if not _hidden_orphan(rsc))
-        advice = about_lost_nodes(nodes, resources, base.fencing, held=bool(term.held))
+        advice = about_lost_nodes(nodes, resources, base.fencing)
         leaves = [leaf for rsc in work.resources for leaf in rsc.leaves()]
         return replace(
             base,

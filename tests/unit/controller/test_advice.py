@@ -14,8 +14,8 @@ RESOURCES = (
 FAILED = FenceStatus("f1", "n2", "failed")
 
 
-def told(node=LOST, fences=(FAILED,), held=False):
-    return list(about_lost_nodes((NodeStatus("n1", online=True), node), RESOURCES, fences, held=held))
+def told(node=LOST, fences=(FAILED,)):
+    return list(about_lost_nodes((NodeStatus("n1", online=True), node), RESOURCES, fences))
 
 
 def test_it_names_what_waits_and_the_command():
@@ -25,12 +25,11 @@ def test_it_names_what_waits_and_the_command():
     ]
 
 
-def test_nobody_is_sent_to_a_node_before_fencing_has_failed_or_is_held_back():
+def test_nobody_is_sent_to_a_node_before_fencing_has_failed():
     pending = replace(FAILED, id="f2", outcome="pending")
     assert told(fences=()) == told(fences=(pending,)) == []
     assert told(fences=(replace(FAILED, target="n1"),)) == []
     assert len(told(fences=(pending, FAILED))) == 1
-    assert len(told(fences=(), held=True)) == 1
 
 
 def test_nor_to_one_that_is_settled():
