@@ -195,7 +195,7 @@ def create_actions(work: Work, rsc: Rsc) -> None:
     interrupted = not continues and not (rsc.partial_migration_source is None and rsc.partial_migration_target is None)
     everywhere = interrupted or rsc.needs == Needs.FENCING
     multiply_active = not continues and (all_active if everywhere else clean_active) > 1
-    if interrupted or multiply_active:
+    if interrupted:
         rsc.partial_migration_source = rsc.partial_migration_target = None
         migrate = False
     rsc.stop_unexpected = multiply_active and rsc.multiple_active == "stop_unexpected"

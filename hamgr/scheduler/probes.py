@@ -165,7 +165,7 @@ def _restart_orderings(probe: Act, after: Act, tracked: set[Act]) -> None:
             for then in actions.all_of(rsc, counter) if counter else ():
                 if not then.flags & PSEUDO:
                     actions.order(probe, then, O_OPTIONAL)
-        interleave = rsc is not None and rsc.clone is not None and rsc.clone.interleave
+        interleave = rsc is not None and rsc.variant > Variant.GROUP and is_true(rsc.meta.get("interleave"))
         partner = instances.compatible(probe.rsc, rsc, current=False) if rsc is not None and interleave else None
         for link in action.after:
             follower = link.action.rsc

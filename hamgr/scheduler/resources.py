@@ -205,7 +205,6 @@ def _clone(work: Work, rsc: Rsc, config: model.Clone) -> None:
         rsc.unique = False
         data.clone_max = min(data.clone_max, len(work.nodes))
         data.clone_node_max = 1
-    data.interleave = is_true(meta.get("interleave"))
     data.ordered = is_true(meta.get("ordered"))
     # Without a stickiness of their own, instances prefer to stay where they are by just enough to break ties.
     if "resource-stickiness" not in meta:

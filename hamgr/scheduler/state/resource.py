@@ -250,7 +250,6 @@ class CloneData:
         "clone_max",
         "clone_node_max",
         "config",
-        "interleave",
         "merged_promotion",
         "ordered",
         "promoted_max",
@@ -264,7 +263,6 @@ class CloneData:
         self.clone_node_max = 1
         self.promoted_max = 0
         self.promoted_node_max = 0
-        self.interleave = False
         self.ordered = False
         self.total = 0
         self.merged_promotion = False
