@@ -18,8 +18,8 @@ _STATE_CHANGES = frozenset(("start", "stop", "promote", "demote", "migrate_to", 
 
 
 def _ops(work: Work, rsc: Rsc, node_name: str) -> tuple[OpRecord, ...]:
-    histories = work.histories.get(node_name, {})
-    history = histories.get(rsc.history_id) or histories.get(rsc.id)
+    # By the instance's own name: what an anonymous clone recorded without a number is not looked at, here or there.
+    history = work.histories.get(node_name, {}).get(rsc.id)
     return history.ops if history is not None else ()
 
 

@@ -95,7 +95,9 @@ def probe_primitive(work: Work, rsc: Rsc, node: NodeRt) -> bool:
         probe.target_rc = 8
     else:
         probe.target_rc = 0
-    waiting = top if top.is_clone() else rsc
+    # A cloned device that unfences its own node does not wait for what becomes of the others.
+    unfences = rsc.fence_device and work.options.enable_unfencing
+    waiting = top if top.is_clone() and not unfences else rsc
     # A probe that cannot run keeps what is inactive from starting, but stops nothing that is active.
     blocks = not probe.flags & RUNNABLE and not rsc.running_on
     flags = O_OPTIONAL | (O_RUNNABLE_LEFT if blocks else 0)
