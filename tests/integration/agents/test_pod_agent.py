@@ -258,6 +258,99 @@ def test_a_restart_in_place_is_left_to_the_kubelet(
     assert agent.perform("monitor", at).reason == ""
 
 
+def test_a_new_pod_has_a_grace_of_its_own(
+    world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache
+) -> None:
+    params = {"template": PLAIN, "restart_grace": "10s"}
+    world.script.unready.add("db-n1")
+    now = [100.0]
+    at = replace(context("db", "n1", **params), clock=lambda: now[0], deadline=1e9)
+    seen = set()
+    for _ in range(2):
+        with pytest.raises(ActionTimeout):
+            agent.perform("start", context("db", "n1", timeout_s=0.3, **params))
+        uid = uid_of(pod(world.kube, "db-n1"))
+        seen.add(uid)
+        wait_until(lambda uid=uid: uid_of(cache.get(POD, "db-n1", "default") or {"metadata": {"uid": ""}}) == uid)
+        wait_until(lambda: "is not ready" in agent.perform("monitor", at).reason)
+        now[0] += 9.9
+        assert agent.perform("monitor", at).rc is Ocf.OK
+        world.kube.delete(POD.path("db-n1", "default"), uid=uid, grace=0)
+        wait_until(lambda: cache.get(POD, "db-n1", "default") is None)
+    assert len(seen) == 2
+
+
+def test_a_disk_that_another_pod_there_uses_by_right_holds_nothing_up(
+    world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache
+) -> None:
+    """The kubelet goes on to report it for that one."""
+    world.add_volume("data")
+    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    world.kube.post(POD.collection("default"), {"metadata": {"name": "backup"}, "spec": WITH_DISK | {"nodeName": "n1"}})
+    world.script.silent.add("n1")
+    world.kube.delete(POD.path("db-n1", "default"), uid=uid_of(pod(world.kube, "db-n1")), grace=0)
+    wait_until(lambda: cache.get(POD, "db-n1", "default") is None)
+    assert agent.perform("stop", context("db", "n1", timeout_s=5, template=WITH_DISK)).rc is Ocf.OK
+
+
+def test_what_the_parameters_say_is_validated_without_a_cluster(context: Context, agent: PodAgent) -> None:
+    def offline(**params: Any) -> ActionContext:
+        return replace(context("db", "n1", **params), kube=None, cache=None)
+
+    assert agent.perform("validate-all", offline(template=WITH_DISK)).rc is Ocf.OK
+    assert agent.perform("validate-all", offline(template_from="deployment/db")).rc is Ocf.OK
+    assert agent.perform("validate-all", offline(template={"containers": []})).rc is Ocf.ERR_CONFIGURED
+    assert agent.perform("validate-all", offline()).rc is Ocf.ERR_CONFIGURED
+
+
+def test_validation_names_what_does_not_exist(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    missing = agent.perform("validate-all", context("db", "n1", template=WITH_DISK))
+    assert missing.rc is Ocf.ERR_CONFIGURED
+    assert "PersistentVolumeClaim default/data, needed for a volume, does not exist" in missing.reason
+    world.add_volume("data")
+    assert agent.perform("validate-all", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+
+
+def test_only_a_parked_pod_is_unparked(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    assert agent.perform("unpark", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    assert agent.perform("start", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    running = uid_of(pod(world.kube, "db-n1"))
+    parked = {"metadata": {"name": "web-n1", "annotations": {"hamgr.io/parked": "true"}}, "spec": PLAIN}
+    theirs = world.kube.post(POD.collection("default"), parked)  # not of this resource
+    for resource in ("db", "web"):
+        assert agent.perform("unpark", context(resource, "n1", template=PLAIN)).rc is Ocf.OK
+    assert uid_of(pod(world.kube, "db-n1")) == running
+    assert uid_of(pod(world.kube, "web-n1")) == uid_of(theirs)
+    assert not pod(world.kube, "web-n1")["metadata"].get("deletionTimestamp")
+
+
+def test_a_parked_pod_is_made_anew_from_another_template(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    world.add_volume("data")
+    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    assert agent.perform("park", context("db", "n2", template=WITH_DISK)).rc is Ocf.OK
+    first = uid_of(pod(world.kube, "db-n2"))
+    assert agent.perform("park", context("db", "n2", template=WITH_DISK)).rc is Ocf.OK
+    assert uid_of(pod(world.kube, "db-n2")) == first
+    newer = WITH_DISK | {"terminationGracePeriodSeconds": 60}
+    assert agent.perform("park", context("db", "n2", template=newer)).rc is Ocf.OK
+    wait_until(lambda: gone(world.kube, "db-n2"))
+    assert agent.perform("park", context("db", "n2", template=newer)).rc is Ocf.OK
+    assert pod(world.kube, "db-n2")["spec"]["terminationGracePeriodSeconds"] == 60
+
+
+def test_a_claim_for_one_pod_at_a_time_is_not_parked_for(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    world.add_volume("data", modes=("ReadWriteOncePod",))
+    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    refused = agent.perform("park", context("db", "n2", template=WITH_DISK))
+    assert refused.rc is Ocf.ERR_GENERIC
+    assert "claim data is ReadWriteOncePod" in refused.reason
+    assert gone(world.kube, "db-n2")
+
+
 def test_a_parked_pod_waits_and_takes_over(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
     volume = world.add_volume("data")
     assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
