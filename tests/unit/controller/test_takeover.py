@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from fixtures.term_world import NODES, World
 
+from hamgr.controller.standby import mark
+
 
 def settled(standby: str = "") -> tuple[World, str]:
     """A cluster at rest and the node where the database runs; `standby` counts on from there."""
@@ -48,10 +50,11 @@ def test_a_mark_is_taken_back_with_its_resource_alone() -> None:
     world, node = settled("elsewhere")
     takeover = world.term.takeover
     takeover.prefer_standby("db", node)
-    takeover.forget_standbys("web")
-    assert len(marked(world)) == 1
+    takeover.forget_standbys("disk")
+    (standby,) = marked(world)
+    world.term.recorded.update(standby, lambda state: mark(state, "web"))
     takeover.forget_standbys("db")
-    assert marked(world) == []
+    assert dict(world.term.recorded.state(standby).attributes) == {"parked-web": "INFINITY"}
     takeover.prefer_standby("db", node)
     takeover.forget_standbys()
     assert marked(world) == []

@@ -74,13 +74,14 @@ def test_a_walk_is_complete_only_when_everything_was_confirmed() -> None:
 
 
 @pytest.mark.parametrize("failed", [True, False])
-def test_a_last_action_that_failed_or_has_not_ended_leaves_a_walk_incomplete(failed: bool) -> None:
-    w = walk(2)
+def test_an_action_that_failed_or_has_not_ended_leaves_a_walk_incomplete(failed: bool) -> None:
+    w = walk(4, (3, 4))
     run(w, 1)
-    w.fire(2)
+    run(w, 2)
+    w.fire(3)
     if failed:
-        w.fail(2)
-    assert (w.complete, w.confirmed, w.failed) == (False, 1, {2} if failed else set())
+        w.fail(3)
+    assert (w.complete, w.confirmed, w.failed, w.waiting) == (False, 2, {3} if failed else set(), {4})
 
 
 def test_an_action_that_was_not_begun_after_all_is_offered_again() -> None:
