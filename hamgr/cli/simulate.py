@@ -22,16 +22,7 @@ from hamgr.scheduler.engine import effective_time, run
 
 TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
 if TYPE_CHECKING:
-    from datetime import datetime
-
-
-def answer(
-    cib: Cib, now: datetime | int, failing: dict[str, int] | None = None
-) -> tuple[Transition, simulator.Simulation, simulator.StatusView]:
-    """Schedule, pretend to execute, and look at the result."""
-    transition = schedule(cib, now)
-    simulation = simulator.execute(cib, transition, now, failing)
-    return transition, simulation, simulator.view(simulation.cib, now)
+    pass
 
 
 def _failures(texts: list[str], cib: Cib, now: int) -> dict[str, int]:

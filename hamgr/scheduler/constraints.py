@@ -255,9 +255,9 @@ def _order(work: Work, constraint: model.Order) -> None:
             return
         _within_set(work, constraint, current, kind)
         if last is not None:
-            _between_sets(work, constraint, last, current, kind, symmetry)
+            _between_sets(work, last, current, kind, symmetry)
             if symmetry == SYMMETRIC:
-                _between_sets(work, constraint, current, last, kind, INVERSE)
+                _between_sets(work, current, last, kind, INVERSE)
         last = current
 
 
@@ -308,7 +308,7 @@ def _order_after_minimum(
     actions.new_ordering(work, None, "", met, then, key, None, flags | O_RUNNABLE_LEFT)
 
 
-def _members(work: Work, constraint: model.Order, group: ResourceSet) -> list[Rsc]:
+def _members(work: Work, group: ResourceSet) -> list[Rsc]:
     members = [work.constrained(name) for name in group.members]
     return [rsc for rsc in members if rsc is not None]
 
@@ -316,7 +316,7 @@ def _members(work: Work, constraint: model.Order, group: ResourceSet) -> list[Rs
 def _within_set(work: Work, constraint: model.Order, group: ResourceSet, parent_kind: int) -> None:
     kind = _kind(group.kind, None) if group.kind else parent_kind
     task = group.action or "start"
-    members = _members(work, constraint, group)
+    members = _members(work, group)
     if len(members) < 2:
         return
     symmetry = _symmetry(kind, constraint.symmetrical)
@@ -336,13 +336,11 @@ def _within_set(work: Work, constraint: model.Order, group: ResourceSet, parent_
         actions.order_tasks(work, then, inverse, first, inverse, flags)
 
 
-def _between_sets(
-    work: Work, constraint: model.Order, one: ResourceSet, two: ResourceSet, kind: int, symmetry: int
-) -> None:
+def _between_sets(work: Work, one: ResourceSet, two: ResourceSet, kind: int, symmetry: int) -> None:
     first_task, then_task = one.action or "start", two.action or "start"
     if symmetry == INVERSE:
         first_task, then_task = actions.INVERSE_TASK.get(first_task, ""), actions.INVERSE_TASK.get(then_task, "")
-    firsts, thens = _members(work, constraint, one), _members(work, constraint, two)
+    firsts, thens = _members(work, one), _members(work, two)
     if not firsts or not thens:
         return
     # As in Pacemaker, it is the second set's action that decides whether the first one's has to be possible.

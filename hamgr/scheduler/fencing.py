@@ -174,7 +174,7 @@ def _order_stops(work: Work, rsc: Rsc, fence: Act) -> None:
                 actions.order(fence, stop, O_PRESERVE)
             actions.order(fence, next(reversed(actions.all_of(top, "stop")), None), O_PRESERVE)
         if rsc.notify:
-            notifications.after_fencing(work, stop, rsc, fence)
+            notifications.after_fencing(work, rsc, fence)
     for demote in actions.all_of(rsc, "demote", target):
         if not target.online or target.unclean or rsc.failed:
             demote.flags |= PSEUDO | RUNNABLE

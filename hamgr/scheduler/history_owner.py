@@ -102,7 +102,7 @@ def _anonymous_instance(work: Work, node: NodeRt, clone: Rsc, base: str) -> Rsc 
     return rsc
 
 
-def make_orphan(work: Work, node: NodeRt, history: ResourceHistory) -> Rsc:
+def make_orphan(work: Work, history: ResourceHistory) -> Rsc:
     """A resource that is no longer configured, made up from its history so that it can be stopped."""
     config = model.Primitive(history.id, history.agent)
     rsc = resources.build(work, config, None)

@@ -163,7 +163,7 @@ def _notify_after(work: Work, rsc: Rsc, node: NodeRt, phase: Phase) -> None:
             actions.order(phase.post_done, action, O_OPTIONAL)
 
 
-def after_fencing(work: Work, stop: Act, rsc: Rsc, fence: Act) -> None:
+def after_fencing(work: Work, rsc: Rsc, fence: Act) -> None:
     """Tell the surviving instances of a clone when a peer has been stopped by fencing."""
     phase = _phase(work, rsc, "stop", None, fence)
     _create(work, rsc.top(), phase, {"stop"})

@@ -30,7 +30,7 @@ def apply(work: Work) -> None:
         if ordering.first_rsc is not None:
             _from_resource(work, ordering)
         elif ordering.then_rsc is not None:
-            _to_resource(work, ordering.first, ordering.then_rsc, ordering)
+            _to_resource(ordering.first, ordering.then_rsc, ordering)
         else:
             actions.order(ordering.first, ordering.then, ordering.flags)
     # Newest first, as everywhere below: of several reasons the first one is told, and a cycle ends as Pacemaker's does.
@@ -84,7 +84,7 @@ def _from_resource(work: Work, ordering: Ordering) -> None:
             firsts = [first]
     for first in firsts:
         if ordering.then_rsc is not None:
-            _to_resource(work, first, ordering.then_rsc, ordering)
+            _to_resource(first, ordering.then_rsc, ordering)
         else:
             actions.order(first, ordering.then, ordering.flags)
 
@@ -106,7 +106,7 @@ def parse_key(key: str, rsc_id: str) -> tuple[str, int]:
     return task, int(interval) if interval.isdigit() else 0
 
 
-def _to_resource(work: Work, first: Act | None, rsc: Rsc, ordering: Ordering) -> None:
+def _to_resource(first: Act | None, rsc: Rsc, ordering: Ordering) -> None:
     flags = ordering.flags
     if ordering.then is not None:
         thens = [ordering.then]

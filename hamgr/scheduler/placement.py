@@ -56,7 +56,7 @@ def any_available(table: NodeScores) -> bool:
     return any(score >= 0 and available(node) for node, score in table.items())
 
 
-def sorted_nodes(work: Work, rsc: Rsc, table: NodeScores, active: NodeRt | None) -> list[NodeRt]:
+def sorted_nodes(work: Work, table: NodeScores, active: NodeRt | None) -> list[NodeRt]:
     """Nodes in the order of choice: best score, least loaded, where it is active, name."""
     balanced = work.options.placement
     if balanced != "default":
@@ -206,7 +206,7 @@ def _choose(work: Work, rsc: Rsc, preferred: NodeRt | None) -> None:
     if not rsc.provisional:
         return
     chosen: NodeRt | None = None
-    order = sorted_nodes(work, rsc, table, rsc.current_node()) if table else []
+    order = sorted_nodes(work, table, rsc.current_node()) if table else []
     if preferred is not None and order:
         score = table.get(preferred)
         # Another node may have become better since the preference was formed.

@@ -93,7 +93,7 @@ def _unpack_resource(work: Work, node: NodeRt, history: ResourceHistory) -> Rsc 
     if rsc is None:
         if not history.ops:
             return None
-        rsc = history_owner.make_orphan(work, node, history)
+        rsc = history_owner.make_orphan(work, history)
     if locks and history.shutdown_lock:
         _shutdown_lock(work, rsc, node, history)
     saved_role = rsc.role

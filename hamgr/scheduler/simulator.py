@@ -71,7 +71,7 @@ def view(cib: Cib, now: datetime | int) -> StatusView:
 
 def view_of(work: Work) -> StatusView:
     """The state that an unpacked CIB records."""
-    nodes = tuple(_node_view(node) for node in work.nodes if not _hidden(work, node))
+    nodes = tuple(_node_view(node) for node in work.nodes)
     found: list[ResourceView] = []
     for leaf in _shown(work.resources):
         if leaf.role in (STOPPED, UNKNOWN) and not leaf.running_on:
@@ -99,10 +99,6 @@ def _printable(rsc: Rsc) -> str:
     return rsc.id if rsc.unique or rsc.primitive is None else rsc.primitive.id
 
 
-def _hidden(work: Work, node: NodeRt) -> bool:
-    return False
-
-
 def _node_view(node: NodeRt) -> NodeView:
     return NodeView(node.name, node.online, node.standby, node.maintenance, node.pending, node.unclean)
 
@@ -123,7 +119,7 @@ def _fresh(cib: Cib, name: str) -> NodeState:
 
 
 class _Run:
-    def __init__(self, cib: Cib, transition: Transition, now: int, failing: Mapping[str, int]) -> None:
+    def __init__(self, cib: Cib, now: int, failing: Mapping[str, int]) -> None:
         self.cib = cib
         self.now = now
         self.failing = failing
@@ -205,7 +201,7 @@ def execute(
     cib: Cib, transition: Transition, now: datetime | int, failing: Mapping[str, int] | None = None
 ) -> Simulation:
     """Carry out a transition on a CIB; ``failing`` maps "RESOURCE_OPERATION_INTERVAL@NODE" to an exit code."""
-    run = _Run(cib, transition, effective_time(cib, now), failing or {})
+    run = _Run(cib, effective_time(cib, now), failing or {})
     # What waits for an action that is not part of the transition waits for ever.
     waiting = {action.id: 0 for action in transition.actions}
     followers: dict[int, list[int]] = {}

@@ -15,11 +15,12 @@ from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element, SubElement
 
 import pytest
+from fixtures.simulated import answer
 from scheduler.differential.judges import ask_hamgr, ask_oracle, oracle_installed
 
 from hamgr.cib.xml import load_xml
 from hamgr.cli import render_simulate
-from hamgr.cli.simulate import answer, main
+from hamgr.cli.simulate import main
 from hamgr.scheduler import schedule, status
 from hamgr.scheduler.container_options import addresses, container_params
 from hamgr.scheduler.transition import SummaryLine

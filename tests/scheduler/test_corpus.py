@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from fixtures.simulated import answer
 
 from hamgr.cib.xml import load_xml
 from hamgr.cli import render_json
-from hamgr.cli.simulate import answer
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "pacemaker"
 

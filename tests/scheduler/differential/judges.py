@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from fixtures.simulated import answer
 from scheduler.differential.answers import Answer, from_document, from_oracle
 from scheduler.differential.clusters import NOW
 
 from hamgr.cib.xml import load_xml
 from hamgr.cli import render_json
-from hamgr.cli.simulate import answer
 
 # Pacemaker needs 40 ms. On some clusters (placement by utilization with a group, for one) its scheduler never ends.
 PATIENCE_CPU_S = 3
