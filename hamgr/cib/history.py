@@ -220,6 +220,17 @@ def forget_pending(state: NodeState) -> tuple[NodeState, tuple[str, ...]]:
     return replace(state, resources=tuple(h for h in state.resources if h.id not in unsure)), unsure
 
 
+def not_running(state: NodeState, resource: str) -> tuple[str, ...]:
+    """The histories (of a resource or its instances) whose last word is that it was stopped, or found not running."""
+    chosen = (entry for entry in state.resources if entry.id.partition(":")[0] == resource)
+    return tuple(entry.id for entry in chosen if any(_says_down(op) for op in entry.ops))
+
+
+def _says_down(op: OpRecord) -> bool:
+    last = op.id.endswith("_last_0") and op.op_status == DONE
+    return last and (op.operation, op.rc) in (("stop", 0), ("monitor", 7))
+
+
 def fail_counts(state: NodeState) -> dict[str, int]:
     """Each resource's failures on the node, summed over its operations."""
     counts: dict[str, int] = {}

@@ -41,7 +41,18 @@ from hamgr.kube.cache import Cache
 from hamgr.kube.errors import KubeError
 from hamgr.kube.kubelets import Kubelets
 from hamgr.kube.nodes import LeaseAges
-from hamgr.kube.objects import ENDPOINT_SLICE, LABEL_RESOURCE, POD, VOLUME_ATTACHMENT, Kind, Obj, labels_of
+from hamgr.kube.objects import (
+    ENDPOINT_SLICE,
+    LABEL_CLUSTER,
+    LABEL_RESOURCE,
+    POD,
+    VOLUME_ATTACHMENT,
+    Kind,
+    Obj,
+    labels_of,
+    name_of,
+    namespace_of,
+)
 from hamgr.store.errors import Deposed, StoreError, StoreUnavailable
 from hamgr.store.eventlog import EventLog
 from hamgr.store.leadership import Leadership, Token
@@ -337,6 +348,8 @@ class Controller:
         )
         chronicle.tell("leader", f"{settings.node} leads", node=settings.node)
         self._configure(office, snapshots[CONFIG])
+        for pod in means.cache.list(POD) if means.cache is not None else ():
+            self._look_for_stray(office, namespace_of(pod), name_of(pod))
         for request in requests.take(snapshots[REQUESTS]):
             self._carry_out(office, request)
         for prefix in (MEMBERS, PROMISES, CONFIG, REQUESTS):
@@ -399,6 +412,7 @@ class Controller:
     def _kube_changed(self, office: _Office, kind: Kind, obj: Obj, old: Obj | None) -> None:
         """A watch has seen something: let the monitors of what it concerns look at once."""
         if kind is POD:
+            self._look_for_stray(office, namespace_of(obj), name_of(obj))
             resource = labels_of(obj).get(LABEL_RESOURCE) or (labels_of(old).get(LABEL_RESOURCE) if old else None)
             if resource:
                 for name in office.term.companions(resource):
@@ -407,6 +421,12 @@ class Controller:
             for op in office.executor.recurring():
                 if op.agent in _WATCHERS[kind]:
                     office.executor.poke(op.resource)
+
+    def _look_for_stray(self, office: _Office, namespace: str, name: str) -> None:
+        """An event may be older than what came of it: what counts is the pod as it is known now."""
+        pod = None if self._means.cache is None else self._means.cache.get(POD, name, namespace)
+        if pod is not None and labels_of(pod).get(LABEL_CLUSTER) == self._means.surroundings.cluster:
+            office.term.pod_seen(pod)
 
     # --- posts from other threads ------------------------------------------------------------------------------------
 

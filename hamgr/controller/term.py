@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 
@@ -36,6 +37,7 @@ from hamgr.executor.operations import OpResult
 from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.topology import Level, LevelConfig
+from hamgr.kube.objects import name_of
 from hamgr.scheduler import schedule
 from hamgr.scheduler.state.work import Options
 from hamgr.scheduler.status import read_options
@@ -145,6 +147,11 @@ class Term:
         self.changes += 1
         if self._course is not None:
             self._course.walk.abort(why)
+
+    def pod_seen(self, pod: Mapping[str, Any]) -> None:
+        """Compare a pod of this cluster's, as it is now, with the records."""
+        if self._doubts.note_pod(pod):
+            self.touch(f"pod {name_of(pod)} runs where nobody has started it")
 
     def operation_ended(self, result: OpResult) -> None:
         """Record an action's result and go on with the graph, or leave it."""
