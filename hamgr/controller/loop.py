@@ -23,7 +23,7 @@ from hamgr.controller.events import Event, FenceChanged, KubeChanged, OperationE
 from hamgr.controller.fences import FencerPort, Fences
 from hamgr.controller.guarding import guard, self_doubt
 from hamgr.controller.leftovers import Leftovers
-from hamgr.controller.operator import Inquiry, Operator, Refusal
+from hamgr.controller.operator import Inquiry, Operator, Refusal, exit_code_of
 from hamgr.controller.parking import Parking
 from hamgr.controller.recorded import STATE, Journal, Recorded
 from hamgr.controller.report import Reporter
@@ -450,7 +450,7 @@ def _inquire(requests: RequestQueue, request: Request, inquiry: Inquiry) -> None
     try:
         requests.answer(request.id, inquiry())
     except KubeError as error:
-        requests.refuse(request.id, error.message)
+        requests.refuse(request.id, error.message, exit_code_of(error))
     except StoreError as error:
         log.warning("request_not_answered", kind=request.kind, error=str(error))
     except Exception:

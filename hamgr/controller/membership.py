@@ -34,6 +34,7 @@ TEXTS = {
     Standing.LOST: "node {node} fell silent",
     Standing.FENCED: "node {node} is fenced",
 }
+BECAME = {Standing.MEMBER: "a member", Standing.KUBELET: "alive by its kubelet"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,17 +22,27 @@ from hamgr.fencer.records import Confirmation
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.fencer.unfence import unfence_by_order
 from hamgr.kube.cache import Cache
+from hamgr.kube.errors import Forbidden, KubeError, Unauthorized, Unavailable
 from hamgr.kube.gateway import Kube
 from hamgr.kube.nodes import OUT_OF_SERVICE
 from hamgr.store.requests import Request
 
 log = structlog.get_logger(__name__)
 
+ERROR = 1
 NO_SUCH_NODE = 68
 UNAVAILABLE = 69
+NO_PERMISSION = 77
 NO_SUCH_OBJECT = 105
 USAGE = 64
 CONFIG = 78
+
+
+def exit_code_of(error: KubeError) -> int:
+    """What a command ends with when the API server has not done what was asked of it (docs/reference-cli.md)."""
+    if isinstance(error, Unavailable):
+        return UNAVAILABLE
+    return NO_PERMISSION if isinstance(error, Unauthorized | Forbidden) else ERROR
 
 
 class Refusal(Exception):

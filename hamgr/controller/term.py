@@ -24,7 +24,7 @@ from hamgr.controller.decisions import describe
 from hamgr.controller.doubts import Doubts
 from hamgr.controller.fences import Ended, Fences
 from hamgr.controller.leaving import running_on, why_kept
-from hamgr.controller.membership import TEXTS, Standing
+from hamgr.controller.membership import BECAME, TEXTS, Standing
 from hamgr.controller.performing import Performer
 from hamgr.controller.recorded import Recorded
 from hamgr.controller.roster import Roster
@@ -319,7 +319,7 @@ class Term:
         elif now in (Standing.MEMBER, Standing.KUBELET):
             self.recorded.update(node, history.member_up)
         if {before, now} != {Standing.MEMBER, Standing.KUBELET}:
-            self.touch(f"node {node} is {now}")
+            self.touch(f"node {node} is {BECAME.get(now, now)}")
 
     def _give_up(self, node: str, resources: tuple[str, ...] | None = None) -> None:
         """End everything that runs for a node, or for some resources there: no result comes, so it has failed."""
