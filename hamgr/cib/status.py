@@ -127,6 +127,7 @@ class FenceStatus:
     proof: str = ""
     left: str = ""  # what was not released in time after the proof; the leader goes on with it
     error: str = ""
+    tried: int = 0  # attempts that have failed
     steps: tuple[FenceStep, ...] = _many(FenceStep)
 
     def to_value(self) -> dict[str, Any]:

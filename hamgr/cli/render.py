@@ -18,6 +18,7 @@ class Line(NamedTuple):
 
 _TRANSIENT = ("Starting", "Stopping", "Promoting", "Demoting", "Migrating")
 _FENCES_SHOWN = 5
+_STEPS_SHOWN = 8
 
 
 def render_status(doc: StatusDoc, *, led: bool = True, full: bool = False, zone: tzinfo | None = None) -> str:
@@ -350,8 +351,11 @@ def _fence(fence: FenceStatus, zone: tzinfo | None) -> Iterator[str]:
     why = f": {fence.reason}" if fence.reason else ""
     if fence.executed_by:
         yield f"      {fence.executed_by} (token {fence.token}){asked}{why}"
-    shown = {"pending": len(fence.steps), "superseded": 1}.get(fence.outcome, 0)
-    for step in fence.steps[len(fence.steps) - shown :]:
+    shown = min({"pending": _STEPS_SHOWN, "superseded": 1}.get(fence.outcome, 0), len(fence.steps))
+    earlier = len(fence.steps) - shown
+    if earlier and fence.outcome == "pending":
+        yield f"      ... {earlier} earlier step{_plural(earlier)} (`hamgr fence history` shows them)"
+    for step in fence.steps[earlier:]:
         yield "      " + render_step(step.at_s, step.step, step.detail)
     if fence.proof:
         yield f"      proof: {fence.proof}"

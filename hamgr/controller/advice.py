@@ -10,7 +10,7 @@ from hamgr.cib.status import FenceStatus, NodeStatus, ResourceStatus
 def about_lost_nodes(
     nodes: Sequence[NodeStatus], resources: Sequence[ResourceStatus], fences: Sequence[FenceStatus]
 ) -> Iterator[str]:
-    """A sentence for each node whose fence has failed. fences: newest first."""
+    """A sentence for each node whose fence has failed, be it to try again. fences: newest first."""
     for node in nodes:
         if not node.unclean or node.online or _is_proved(node.name, fences) or not _has_failed(node.name, fences):
             continue
@@ -28,7 +28,9 @@ def _is_proved(node: str, fences: Sequence[FenceStatus]) -> bool:
 
 
 def _has_failed(node: str, fences: Sequence[FenceStatus]) -> bool:
-    """Whether the last fence of a node that has ended failed."""
+    """Whether a fence of the node that is under way has failed so far, or the last one that has ended did."""
+    if any(fence.target == node and fence.outcome == "pending" and fence.tried for fence in fences):
+        return True
     ended = [fence.outcome for fence in fences if fence.target == node and fence.outcome in ("succeeded", "failed")]
     return ended[:1] == ["failed"]
 

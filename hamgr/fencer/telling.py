@@ -46,6 +46,7 @@ def as_status(record: FenceRecord) -> FenceStatus:
         started_at=_time_of_day(record.started_at),
         took_s=None if pending else round(record.ended_at - record.started_at, 3),
         proof="; ".join(proof.observed for proof in record.proofs),
+        tried=len(record.tried),
         left="; ".join(str(step.data.get("waiting")) for step in record.steps if step.code == STEPPED_OVER),
         error=render(last_failure.code, last_failure.data) if last_failure else "",
         steps=tuple(

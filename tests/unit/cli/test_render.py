@@ -284,6 +284,17 @@ def test_a_superseded_fence_is_history_with_what_took_its_place():
     ) in text + "\n"
 
 
+def test_a_fence_that_tries_again_and_again_shows_its_last_steps():
+    """A dead management board tried for the thirtieth time must not push the rest off the screen."""
+    steps = tuple(FenceStep("node: isolate", float(number), f"attempt {number}") for number in range(30))
+    doc = replace(DOC, fencing=(fence(1, outcome="pending", proof="", took_s=None, steps=steps),))
+    shown = [line.split()[-1] for line in render_status(doc).splitlines() if "attempt" in line]
+    assert shown == [str(number) for number in range(22, 30)]
+    assert "      ... 22 earlier steps (`hamgr fence history` shows them)\n" in render_status(doc)
+    few = replace(DOC, fencing=(fence(1, outcome="pending", proof="", took_s=None, steps=steps[:8]),))
+    assert "earlier" not in render_status(few)
+
+
 def test_a_fence_tells_what_it_has_not_released():
     text = render_status(replace(DOC, fencing=(fence(1, left="pv-1 is stuck"),)))
     assert "      proof: gone\n      not released in time: pv-1 is stuck" in text

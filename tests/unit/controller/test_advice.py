@@ -32,6 +32,13 @@ def test_nobody_is_sent_to_a_node_before_fencing_has_failed():
     assert len(told(fences=(pending, FAILED))) == 1
 
 
+def test_a_fence_that_goes_on_trying_in_vain_is_one_that_has_failed_so_far():
+    trying = replace(FAILED, outcome="pending", tried=1)
+    assert told(fences=(trying,)) == told()
+    assert told(fences=(replace(trying, tried=0),)) == []
+    assert told(fences=(replace(trying, target="n1"),)) == []
+
+
 def test_nor_to_one_that_is_settled():
     assert told(fences=(replace(FAILED, id="f2", outcome="succeeded"), FAILED)) == []
     assert told(fences=(replace(FAILED, id="f2", outcome="pending", proof="root@x confirmed it"), FAILED)) == []

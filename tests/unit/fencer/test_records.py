@@ -71,6 +71,11 @@ def test_every_reason_renders() -> None:
         reason("misspelt")
 
 
+def test_status_counts_the_attempts_that_failed() -> None:
+    assert as_status(a_full_record()).tried == 1
+    assert as_status(replace(a_full_record(), tried=())).tried == 0
+
+
 def test_status_shows_what_was_stepped_over_after_the_proof() -> None:
     late = StepTime("node", "detach", 40.0, "release-late", {"waiting": "the disk is stuck"})
     assert as_status(replace(a_full_record(), steps=(late,))).left == "the disk is stuck"
