@@ -104,7 +104,7 @@ class Performer:
         assert action.agent is not None
         op = Op(
             resource=action.resource.split(":")[0],
-            agent=action.agent.type if _is_ours(action.agent) else _agent_name(action.agent),
+            agent=action.agent.type if _is_ours(action.agent) else f"{action.agent.provider}:{action.agent.type}",
             task=action.task,
             node=action.node,
             instance=action.resource,
@@ -129,7 +129,3 @@ class Performer:
 
 def _is_ours(agent: Agent) -> bool:
     return agent.provider in ("", _OURS)
-
-
-def _agent_name(agent: Agent) -> str:
-    return ":".join(part for part in (agent.provider, agent.type) if part)

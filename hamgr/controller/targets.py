@@ -82,7 +82,7 @@ def patterns(cib: Cib, node: str, now: int, only: tuple[str, ...] | None = None)
     for primitive in primitives(cib):
         absent = primitive.id in known and primitive.id not in active
         values = {} if absent or (only is not None and primitive.id not in only) else _params(primitive)
-        if primitive.agent.type == "volume" or not values.keys() & _MAKE_PODS:
+        if not values.keys() & _MAKE_PODS:
             continue
         listed = _volumes_in(values.get("template", ""))
         if values.get("image") and values.get("claim"):

@@ -128,6 +128,17 @@ def test_what_a_pod_of_one_container_mounts_is_its_claim() -> None:
     assert patterns(CIB, "n1", 0, only=("disk",)) == ()
 
 
+@pytest.mark.parametrize(
+    "params",
+    ["{image: i}", "{template: {containers: [{name: c, image: i}]}, claim: data}"],
+    ids=["no claim", "no image"],
+)
+def test_without_both_image_and_claim_nothing_is_mounted(params: str) -> None:
+    text = f"cluster: t\nnodes: [n1]\nresources: [{{id: a, agent: pod, params: {params}}}]"
+    (pattern,) = patterns(cluster_file(text).to_cib(), "n1", 0)
+    assert (pattern.namespace, json.loads(pattern.volumes)) == ("default", [])
+
+
 @pytest.mark.parametrize("template", ["{", "{spec: text}", "{volumes: [{name: a, nfs: {}}]}"])
 def test_a_template_that_makes_no_pod_has_no_volumes(template: str) -> None:
     text = f"cluster: t\nnodes: [n1]\nresources: [{{id: a, agent: pod, params: {{template: {json.dumps(template)}}}}}]"
