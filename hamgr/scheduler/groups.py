@@ -118,19 +118,26 @@ class GroupBehavior:
                 down, downed = O_OPTIONAL, O_IMPLIES_THEN
         elif rsc.colocated:
             colocation.add(work, "group:internal_colocation", member, last, INFINITY, influence=member.critical)
-        pairs = [("start", "running", "stop", "stopped")]
+        # In this order: an ordering makes the action that it begins with, and misses one that it should end with.
         if promotable:
-            pairs.append(("promote", "promoted", "demote", "demoted"))
-        for go, gone, back, backed in pairs:
-            actions.order_tasks(work, rsc, go, member, go, printed)
-            actions.order_tasks(work, rsc, back, member, back, down | printed)
-            actions.order_tasks(work, member, back, rsc, backed, downed)
-            actions.order_tasks(work, member, go, rsc, gone, upped)
-            if not rsc.ordered:
-                actions.order_tasks(work, rsc, go, member, go, up | printed)
-            elif last is not None:
-                actions.order_tasks(work, last, go, member, go, up)
-                actions.order_tasks(work, member, back, last, back, O_OPTIONAL | (O_RESTART if back == "stop" else 0))
+            actions.order_tasks(work, rsc, "demote", member, "demote", down | printed)
+            actions.order_tasks(work, member, "demote", rsc, "demoted", downed)
+            actions.order_tasks(work, member, "promote", rsc, "promoted", upped)
+            actions.order_tasks(work, rsc, "promote", member, "promote", printed)
+        actions.order_tasks(work, rsc, "stop", member, "stop", down | printed)
+        actions.order_tasks(work, member, "stop", rsc, "stopped", downed)
+        actions.order_tasks(work, rsc, "start", member, "start", printed)
+        actions.order_tasks(work, member, "start", rsc, "running", upped)
+        if not rsc.ordered:
+            actions.order_tasks(work, rsc, "start", member, "start", up | printed)
+            if promotable:
+                actions.order_tasks(work, rsc, "promote", member, "promote", up | printed)
+        elif last is not None:
+            actions.order_tasks(work, last, "start", member, "start", up)
+            actions.order_tasks(work, member, "stop", last, "stop", O_OPTIONAL | O_RESTART)
+            if promotable:
+                actions.order_tasks(work, last, "promote", member, "promote", up)
+                actions.order_tasks(work, member, "demote", last, "demote", O_OPTIONAL)
 
     def apply_colocation(
         self, work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation, for_dependent: bool

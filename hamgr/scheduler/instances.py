@@ -88,8 +88,6 @@ def compare_instances(work: Work, a: Rsc, b: Rsc) -> int:
     listed_a, listed_b = node_a in top.allowed, node_b in top.allowed
     if not (listed_a and listed_b):
         return listed_b - listed_a
-    if top.counts.get(node_a, 0) != top.counts.get(node_b, 0):
-        return -1 if top.counts.get(node_a, 0) < top.counts.get(node_b, 0) else 1
     failed_a, failed_b = _failed(a), _failed(b)
     if failed_a != failed_b:
         return 1 if failed_a else -1
