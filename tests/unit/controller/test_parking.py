@@ -31,6 +31,7 @@ class Pods:
     def __init__(self, **nodes: bool) -> None:
         """nodes: where pods of `db` are; True: parked, False: the active one."""
         self.nodes = nodes
+        self.more_disks: dict[str, str] = {}  # claims beside `data`, each with its driver
         self.in_use: dict[str, list[str]] = {}  # node: what its kubelet reports
         self.terminating: set[str] = set()
 
@@ -38,15 +39,22 @@ class Pods:
         del namespace
         if kind is NODE:
             return {"status": {"volumesInUse": self.in_use[name]}} if name in self.in_use else None
-        claim = {"spec": {"volumeName": "pv-1"}}
-        disk = {"metadata": {"name": "pv-1"}, "spec": {"csi": {"driver": self.driver, "volumeHandle": "disk-1"}}}
-        return {(PVC, "data"): claim, (PV, "pv-1"): disk}.get((kind, name))  # type: ignore[call-overload]
+        drivers = {"data": self.driver, **self.more_disks}
+        if kind is PVC and name in drivers:
+            return {"spec": {"volumeName": f"pv-{name}"}}
+        claim = name.removeprefix("pv-")
+        if kind is PV and claim in drivers:
+            csi = {"driver": drivers[claim], "volumeHandle": f"disk-{claim}"}
+            return {"metadata": {"name": name}, "spec": {"csi": csi} if drivers[claim] else {"nfs": {}}}
+        return None
 
     def list(self, kind: object, namespace: object = None, labels: Mapping[str, str] | None = None) -> list[Any]:
         del namespace
         ours = kind is POD and labels == {"hamgr.io/cluster": "test", "hamgr.io/resource": "db"}
         pods = [_pod(node, parked) for node, parked in self.nodes.items()] if ours else []
         for pod in pods:
+            for claim in self.more_disks:
+                pod["spec"]["volumes"].append({"name": claim, "persistentVolumeClaim": {"claimName": claim}})
             if pod["spec"]["nodeName"] in self.terminating:
                 pod["metadata"]["deletionTimestamp"] = "now"
         return pods
@@ -105,6 +113,15 @@ def test_no_pod_waits_for_a_disk_whose_detach_is_no_proof() -> None:
     assert orders(world, pods) == []
     pods.nodes["n2"] = True
     assert orders(world, pods) == [("unpark", "n2")]
+
+
+@pytest.mark.parametrize(
+    ("driver", "ordered"), [("ebs.csi.aws.com", [("park", "n2")]), ("rbd.csi.ceph.com", []), ("", [])]
+)
+def test_every_disk_of_a_pod_counts(driver: str, ordered: list[tuple[str, str]]) -> None:
+    pods = Pods(n1=False)
+    pods.more_disks["logs"] = driver  # empty: it is no CSI volume
+    assert orders(at_rest("n3"), pods) == ordered
 
 
 def test_a_parked_pod_leaves_a_node_in_standby_also_when_no_other_would_take_over() -> None:
@@ -166,7 +183,7 @@ def test_a_busy_leader_does_not_park() -> None:
 
 # --- the standby that takes over -----------------------------------------------------------------------------------
 
-IN_USE = "kubernetes.io/csi/disk.sandbox.hamgr.io^disk-1"
+IN_USE = "kubernetes.io/csi/disk.sandbox.hamgr.io^disk-data"
 
 
 def test_a_standby_is_a_parked_pod_whose_disk_its_kubelet_has_reported() -> None:
@@ -179,6 +196,13 @@ def test_a_standby_is_a_parked_pod_whose_disk_its_kubelet_has_reported() -> None
     assert parking.standby_of("db") == "n2"
     assert parking.standby_of("web") == ""
     assert parking_of(world, None).standby_of("db") == ""
+    pods.more_disks["logs"] = pods.driver
+    assert parking.standby_of("db") == ""
+    pods.in_use["n2"].append(IN_USE.replace("data", "logs"))
+    assert parking.standby_of("db") == "n2"
+    pods.more_disks["logs"] = ""
+    assert parking.standby_of("db") == ""
+    pods.more_disks.clear()
     pods.terminating.add("n2")
     assert parking.standby_of("db") == ""
 
