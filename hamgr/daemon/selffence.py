@@ -30,7 +30,7 @@ class Bound:
 
     act_s: float
     over_s: float
-    proves: bool = True
+    proves: bool
 
 
 def bound_of(settings: Settings) -> Bound | None:

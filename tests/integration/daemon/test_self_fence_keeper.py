@@ -24,7 +24,7 @@ from hamgr.store.membership import MemberInfo
 pytestmark = pytest.mark.etcd
 
 TTL_S = 2
-BOUND = Bound(1.0, 1.5)
+BOUND = Bound(1.0, 1.5, proves=True)
 WAYS = ("environment",)
 
 

@@ -33,7 +33,7 @@ def test_time_asleep_does_not_let_instances_live_longer(tmp_path: Path, monkeypa
     member: Any = Membership(store, MemberInfo("n1", "boot-1", ttl_s=TTL_S))
     sights = Sights(set, lambda: True, lambda condemned: condemned)
     options = GuardOptions("n1", str(tmp_path), ("cgroup",))
-    fence, line = SelfFence(Bound(2.0, 4.0), options, TTL_S, member, store, sights), Told()
+    fence, line = SelfFence(Bound(2.0, 4.0, proves=True), options, TTL_S, member, store, sights), Told()
     fence._line = line
     renewed = clock.boottime()
     member._sent = renewed
