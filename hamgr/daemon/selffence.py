@@ -68,7 +68,7 @@ def guard_options(settings: Settings, base: Path, boot_id: str) -> GuardOptions:
         node=settings.node,
         directory=str(base / chosen.state_dir),
         find=chosen.find,
-        device=str(chosen.watchdog_device) if watchdog else "",
+        device=str(base / chosen.watchdog_device) if watchdog else "",
         device_timeout_s=round(seconds(chosen.watchdog_timeout)) if watchdog else 0,
         boot_id=boot_id,
     )

@@ -85,7 +85,7 @@ def _build(
     registry = Registry()
     registry.specs()  # a broken agent is to be heard of now
     bound = bound_of(settings)
-    boot_id = read_boot_id(settings.boot_id_file)
+    boot_id = read_boot_id(base / settings.boot_id_file)
     store = Store(store_config(settings, base))
     undo.append(store.close)
     store.check()
@@ -99,7 +99,7 @@ def _build(
     undo.append(member.leave)
     if bound is not None:
         _fence_ourselves(bound, settings, base, boot_id, member, store, sight, undo)
-    reporter = MountReporter(store, settings.node, boot_id, settings.mountinfo_file)
+    reporter = MountReporter(store, settings.node, boot_id, base / settings.mountinfo_file)
     reporter.start()
     undo.append(reporter.stop)
 

@@ -15,6 +15,8 @@ import yaml
 from fixtures.etcd import EtcdServer, free_port
 from fixtures.waiting import wait_until
 
+from hamgr.daemon.mounts import MountQuestions
+from hamgr.kube.volumes import Volume
 from hamgr.store import members_of
 
 pytestmark = pytest.mark.etcd
@@ -110,6 +112,15 @@ def hamgrd(etcd_server, tmp_path):
 def leader(store):
     entry = store.get("leader")
     return None if entry is None else entry.value["node"]
+
+
+def test_relative_file_names_are_meant_from_the_settings_file(hamgrd, store):
+    daemon = hamgrd(**{"boot-id-file": "boot_id", "mountinfo-file": "mounts"})
+    (daemon.home / "mounts").write_text("")
+    daemon.start()
+    assert members_of(store.read("members/"))["n1"].boot_id == "boot-of-n1"
+    asked = MountQuestions(store)
+    wait_until(lambda: asked.unmounted("n1", Volume("pv-1", "disk.test", "disk-1")) is True)
 
 
 def test_a_life(hamgrd, store):
