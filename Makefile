@@ -42,9 +42,9 @@ kill-matrix: setup ## SIGKILL of the fencer's process, and of whole hamgrds, at 
 	@set -o pipefail; HAMGR_KILL_EVERY=$(or $(EVERY),1) HAMGR_KILL_LEVEL="$(LEVEL)" HAMGR_KILL_POINT=$(or $(POINT),0) \
 	  $(BIN)/pytest -q -rP -n 2 --dist worksteal -k every_point tests/integration/daemon/test_hamgrd_killed.py \
 	  $(if $(LEVEL),,tests/integration/fencer/test_killed.py) | awk ' \
-	    /^hamgrd: |^level |leaders killed|^FAILED |^E  |^[0-9]+ (passed|failed)/ \
-	    /^hamgrd: / { killed += $$2; tried += $$5 } \
-	    END { print "hamgrd: " killed " killed at " tried " points in all" }'
+	    /^hamgrd: |^level |leaders killed|^FAILED |^E  |^[0-9]+ (passed|failed)/; \
+	    /^hamgrd: / { killed += $$2; tried += $$5; levels++ }; \
+	    END { if (levels > 1) print "hamgrd: " killed " killed at " tried " points in all" }'
 
 clean: ## remove what builds and tests leave
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info

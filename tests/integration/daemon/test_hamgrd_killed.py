@@ -80,6 +80,7 @@ def test_hamgrd_killed_at_every_point(level: str, clusters: Clusters) -> None:
     tried = [POINT] if POINT else range(1, points + 1, EVERY)
     killed = sum(len(clusters.life(level, at)) == at for at in tried)
     took = time.monotonic() - began
-    print(f"hamgrd: {killed} killed at {len(tried)} of {points} points of level {level} in {took:.0f} s")
+    where = f"point {POINT}" if POINT else f"{len(tried)} of {points} points"
+    print(f"hamgrd: {killed} killed at {where} of level {level} in {took:.0f} s")
     assert not clusters.failures, "\n".join(clusters.failures)
     assert killed
