@@ -303,6 +303,29 @@ def test_a_disk_that_a_late_request_left_on_a_node_where_nothing_uses_it_is_take
     assert where(world.kube, volume) == [("n2", True)]
 
 
+def test_a_pod_that_waits_where_the_disk_is_wanted_does_not_hold_it_elsewhere(
+    world: ScriptedCluster, context: Context
+) -> None:
+    volume = world.add_volume("data")
+    assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
+    world.kube.post(POD.collection("default"), user_pod("waits", "n2"))
+    assert AGENT.perform("start", context("disk", "n2", claim="data")).rc is Ocf.OK
+    assert where(world.kube, volume) == [("n2", True)]
+
+
+def test_a_pod_that_is_on_its_way_out_is_waited_for(world: ScriptedCluster, context: Context) -> None:
+    volume = world.add_volume("data")
+    pod = run_pod(world, "busy", "n1")
+    world.script.stubborn.add("busy")
+    world.kube.delete(POD.path("busy", "default"), uid=uid_of(pod), grace=30)
+    with pytest.raises(ActionTimeout, match="is still attached"):
+        AGENT.perform("start", context("disk", "n2", timeout_s=0.5, claim="data"))
+    assert where(world.kube, volume) == [("n1", True)]
+    world.script.stubborn.clear()
+    world.nudge()
+    assert AGENT.perform("start", context("disk", "n2", claim="data")).rc is Ocf.OK
+
+
 def test_a_disk_that_may_still_be_mounted_where_no_pod_uses_it_is_waited_for(
     world: ScriptedCluster, context: Context
 ) -> None:
