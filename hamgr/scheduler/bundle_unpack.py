@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from hamgr.cib import model, scores
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import container_options, nodes, placement, remotes, resources
+from hamgr.scheduler import bundles, container_options, nodes, placement, remotes, resources
+from hamgr.scheduler.behavior import BEHAVIORS
 from hamgr.scheduler.state.node import NodeRt
 from hamgr.scheduler.state.resource import BundleData, Replica, Rsc
+from hamgr.scheduler.state.vocabulary import Variant
 from hamgr.scheduler.state.work import Work
+
+# Registered here and not by the engine: few clusters have a bundle, and no bundle comes to be but by this module.
+BEHAVIORS[Variant.BUNDLE] = bundles.BundleBehavior()
 
 # Beyond what addresses can be counted up for, and more than one scheduler could place.
 MAX_REPLICAS = 1000

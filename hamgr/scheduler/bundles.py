@@ -18,7 +18,6 @@ from hamgr.scheduler import (
     placement,
     promotion,
 )
-from hamgr.scheduler.behavior import BEHAVIORS
 from hamgr.scheduler.state.action import (
     O_IMPLIES_FIRST,
     O_IMPLIES_FIRST_PRINTED,
@@ -143,8 +142,6 @@ class BundleBehavior:
     def add_to_graph(self, work: Work, rsc: Rsc) -> None:
         return
 
-
-BEHAVIORS[Variant.BUNDLE] = BundleBehavior()
 
 # What only the resource in a container can do.
 _TASKS_INSIDE = frozenset(("notify", "notified", "promote", "promoted", "demote", "demoted"))

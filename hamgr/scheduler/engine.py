@@ -11,7 +11,6 @@ import sys
 from hamgr.cib.model import Cib
 from hamgr.scheduler import (
     actions,
-    bundles,
     clones,
     config_check,
     constraints,
@@ -36,8 +35,8 @@ TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap en
 if TYPE_CHECKING:
     from datetime import datetime
 
-# Importing these modules registers what their kind of resource does.
-_KINDS = (primitives, groups, clones, bundles)
+# Importing these modules registers what their kind of resource does; of bundles, `bundle_unpack` does.
+_KINDS = (primitives, groups, clones)
 
 
 def effective_time(cib: Cib, now: datetime | int) -> int:
