@@ -187,7 +187,9 @@ class CloudDevice:
             return "off"
         except KubeError as error:
             raise DeviceError(error.message) from None
-        return "off" if nodes.has_taint(found, nodes.CLOUD_SHUTDOWN) else "unknown"
+        # The cloud controller takes the taint from a node that runs again only some time after it has become Ready.
+        told = nodes.has_taint(found, nodes.CLOUD_SHUTDOWN) and not nodes.ready(found)
+        return "off" if told else "unknown"
 
     def monitor(self) -> None:
         """Whether nodes can be read. Raises DeviceError."""

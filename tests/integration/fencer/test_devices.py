@@ -217,3 +217,13 @@ def test_the_clouds_word(world: World) -> None:
     cloud.monitor()
     assert cloud.state("n1") == "unknown"
     assert cloud.state("gone") == "off"
+
+
+def test_the_clouds_taint_counts_only_while_the_node_is_not_ready(world: World) -> None:
+    """The cloud controller takes it away some seconds after the instance was started again."""
+    cloud = make_devices(FencingConfig(devices={"ccm": DeviceConfig("ccm", "cloud")}), world.kube, "default")["ccm"]
+    taint = {"key": "node.cloudprovider.kubernetes.io/shutdown", "effect": "NoSchedule"}
+    world.kube.patch_merge(NODE.path("n1"), {"spec": {"taints": [taint]}})
+    assert cloud.state("n1") == "unknown"
+    world.set_node("n1", ready="Unknown")
+    assert cloud.state("n1") == "off"
