@@ -127,6 +127,7 @@ def restrict(work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
     candidates = [node for node, score in rsc.allowed.items() if score >= 0 and placement.available(node)]
     roomiest: NodeRt | None = None
     for node in candidates:
+        # Of nodes with equal room the first one listed; Pacemaker takes the first of a hash table of node ids.
         if roomiest is None or compare_capacities(node, roomiest) < 0:
             roomiest = node
     fits_together = any(_fits(node, together) for node in candidates)
