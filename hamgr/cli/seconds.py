@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import click
 
+_YEAR_S = 31536000
+
 
 class Seconds(click.FloatRange):
-    """A number of seconds from `least` to `most` (a year unless said otherwise)."""
+    """A number of seconds, at least `least` and at most a year."""
 
     name = "seconds"
 
-    def __init__(self, least: float, most: float = 31536000) -> None:
-        super().__init__(least, most)
+    def __init__(self, least: float) -> None:
+        super().__init__(least, _YEAR_S)
+        self._least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """As click's range does, and not `nan`. Raises click.BadParameter."""
-        seconds = float(super().convert(value, param, ctx))
-        if math.isnan(seconds):
-            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        """The number. Raises click.BadParameter."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = float("nan")
+        if not self._least <= seconds <= _YEAR_S:  # nor is nan
+            self.fail(f"{value!r} is not a number of seconds from {self._least:g} to {_YEAR_S}", param, ctx)
         return seconds
 
     def _describe_range(self) -> str:
-        """Nothing: the range that matters stands in an option's help."""
+        """Nothing: an option's help needs no range that only nonsense is beyond."""
         return ""
