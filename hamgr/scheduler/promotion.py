@@ -97,7 +97,8 @@ def choose(work: Work, clone: Rsc) -> None:
         if child.sort_index >= 0 and (promoted < data.promoted_max or not clone.managed):
             node = _promotable_on(child, counts, data.promoted_node_max)
             freeze = not work.quorum and work.options.quorum_policy == "freeze"
-            if node is not None and freeze and instances.current_role(child) < PROMOTED:
+            # A group is as its first member is.
+            if node is not None and freeze and child.role < PROMOTED:
                 node = None
         if node is None:
             _set_unpromoted(child)
