@@ -46,7 +46,6 @@ class Volume:
     pv: str
     driver: str
     handle: str
-    access_modes: tuple[str, ...] = ()
 
     @property
     def unique_name(self) -> str:
@@ -72,8 +71,7 @@ def volume_of(pv: Mapping[str, Any]) -> Volume:
             "UnusableVolume",
             f"PersistentVolume {name_of(pv)} is not a CSI volume, so nothing tells who holds its disk",
         )
-    modes = tuple(pv["spec"].get("accessModes") or ())
-    return Volume(name_of(pv), str(csi["driver"]), str(csi["volumeHandle"]), modes)
+    return Volume(name_of(pv), str(csi["driver"]), str(csi["volumeHandle"]))
 
 
 def resolve_claim(kube: Kube, namespace: str, claim: str) -> Volume:
