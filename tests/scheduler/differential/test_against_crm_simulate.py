@@ -16,11 +16,11 @@ pytestmark = [
     pytest.mark.skipif(not oracle_installed(), reason="crm_simulate is not installed (package pacemaker-cli-utils)"),
 ]
 EXAMPLES = 300
-# Which examples are drawn depends on the version of hypothesis. With the present one none differs; of 10,000 CIBs about
-# one in two hundred does, so that a few of other examples may.
-MAY_DIFFER = 5
+# Which examples are drawn depends on the version of hypothesis. With the present one none differs; of 2,838 others one
+# did, so that one of other examples may.
+MAY_DIFFER = 1
 # A ratchet: how many of 40 clusters with remote or guest nodes differ.
-REMOTES_MAY_DIFFER = 1
+REMOTES_MAY_DIFFER = 0
 
 
 def test_generated_cibs_are_judged_alike() -> None:
