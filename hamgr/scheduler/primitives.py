@@ -198,8 +198,10 @@ def create_actions(work: Work, rsc: Rsc) -> None:
     if interrupted:
         rsc.partial_migration_source = rsc.partial_migration_target = None
         migrate = False
-    rsc.stop_unexpected = multiply_active and rsc.multiple_active == "stop_unexpected"
-    need_stop = moving or (multiply_active and rsc.multiple_active in ("stop_start", "stop_unexpected"))
+    # An interrupted migration ends on both nodes, whatever is said of being active more than once.
+    rsc.stop_unexpected = multiply_active and not interrupted and rsc.multiple_active == "stop_unexpected"
+    recovers = multiply_active and rsc.multiple_active in ("stop_start", "stop_unexpected")
+    need_stop = moving or interrupted or recovers
     need_promote = False
     if rsc.start_pending:
         actions.start(work, rsc, rsc.assigned_to, True).flags |= PRINT_ALWAYS
