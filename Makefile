@@ -42,7 +42,7 @@ kill-matrix: setup ## SIGKILL of the leader at every point of every fencing leve
 	@set -o pipefail; HAMGR_KILL_EVERY=$(or $(EVERY),1) HAMGR_KILL_LEVEL="$(LEVEL)" HAMGR_KILL_POINT=$(or $(POINT),0) \
 	  $(BIN)/pytest -q -rP -n 2 --dist worksteal -k every_point tests/integration/daemon/test_hamgrd_killed.py \
 	  $(if $(LEVEL),,tests/integration/fencer/test_killed.py) | awk ' \
-	    /^hamgrd: |^level |leaders killed|^FAILED |^[>E]  |^tests/.*Error|^[0-9]+ (passed|failed)/; \
+	    /^hamgrd: |^level |leaders killed|^FAILED |^[>E]  |^tests.*Error|^[0-9]+ (passed|failed)/; \
 	    /^hamgrd: / { killed += $$2; tried += $$5; levels++ }; \
 	    END { if (levels > 1) print "hamgrd: " killed " killed at " tried " points in all" }'
 
