@@ -21,7 +21,7 @@ pytestmark = pytest.mark.etcd
 EVERY = int(os.environ.get("HAMGR_KILL_EVERY", "0"))
 LEVEL = os.environ.get("HAMGR_KILL_LEVEL", "")
 POINT = int(os.environ.get("HAMGR_KILL_POINT", "0"))
-FEW = {"volume": 24, "node": 17, "manual": 40}
+FEW = {"volume": 24, "node": 17}
 
 
 class Clusters:
