@@ -38,7 +38,7 @@ docs: setup ## docs/agents.md anew from the agents' metadata
 campaign-faults: setup ## N random fault schedules on the sandbox with audits after each: about 8 s a schedule (N=20; SEED=123 plays one again)
 	@$(BIN)/python -m hamgr.sandbox.campaign $(if $(SEED),--seed $(SEED),--count $(or $(N),20) --first $(or $(FIRST),1)) $(CAMPAIGN_ARGS)
 
-kill-matrix: setup ## SIGKILL of the leader at every point of every fencing level: whole hamgrds, and the fencer alone (700 deaths took 17 minutes; LEVEL=node POINT=17 plays one again)
+kill-matrix: setup ## SIGKILL of the leader at every point of every fencing level: whole hamgrds, and the fencer alone (17 minutes on two busy cores; LEVEL=node POINT=17 plays one again)
 	@set -o pipefail; HAMGR_KILL_EVERY=$(or $(EVERY),1) HAMGR_KILL_LEVEL="$(LEVEL)" HAMGR_KILL_POINT=$(or $(POINT),0) \
 	  $(BIN)/pytest -q -rP -n 2 --dist worksteal -k every_point tests/integration/daemon/test_hamgrd_killed.py \
 	  $(if $(LEVEL),,tests/integration/fencer/test_killed.py) | awk ' \
