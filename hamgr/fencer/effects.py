@@ -80,6 +80,20 @@ def release_patch(node: NodeSeen, held: Sequence[VolumeRef]) -> list[dict[str, A
     return [*_same_node(node), *edits]
 
 
+def mark_patch(node: NodeSeen, held: Sequence[VolumeRef]) -> list[dict[str, Any]]:
+    """JSON patch that replaces these volumes, and no others, by their marks in exactly this state of volumesInUse."""
+    marks = {volume.volume.unique_name: volume.volume.released_mark for volume in held}
+    edits: list[dict[str, Any]] = []
+    for at, name in enumerate(node.in_use):
+        if name in marks:
+            path = f"/status/volumesInUse/{at}"
+            edits += [
+                {"op": "test", "path": path, "value": name},
+                {"op": "replace", "path": path, "value": marks[name]},
+            ]
+    return [*_same_node(node), *edits]
+
+
 def taint_patch(node: Mapping[str, Any], seen: NodeSeen, owner: str) -> list[dict[str, Any]]:
     """JSON patch that adds our taint and says whose it is, to exactly that state of the node."""
     annotate: dict[str, Any] = {"op": "add", "path": _ANNOTATION_PATH, "value": owner}
@@ -116,6 +130,11 @@ def _release(kube: Kube, record: FenceRecord, act: Act, node: NodeSeen) -> tuple
     return f"{NODE.path(record.target.node)}/status", release_patch(node, act.volumes)
 
 
+def _mark(kube: Kube, record: FenceRecord, act: Act, node: NodeSeen) -> tuple[str, list[dict[str, Any]]]:
+    del kube
+    return f"{NODE.path(record.target.node)}/status", mark_patch(node, act.volumes)
+
+
 def _taint(kube: Kube, record: FenceRecord, act: Act, node: NodeSeen) -> tuple[str, list[dict[str, Any]]]:
     del act
     path = NODE.path(record.target.node)
@@ -141,6 +160,7 @@ _EFFECTS: Mapping[Effect, Callable[[Kube, Act], None]] = {
 _NodePatch: TypeAlias = Callable[[Kube, FenceRecord, Act, NodeSeen], tuple[str, list[dict[str, Any]]]]
 _NODE_PATCHES: Mapping[Effect, _NodePatch] = {
     Effect.REMOVE_IN_USE: _release,
+    Effect.MARK_IN_USE: _mark,
     Effect.TAINT: _taint,
     Effect.UNTAINT: _untaint,
 }

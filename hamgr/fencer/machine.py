@@ -46,6 +46,7 @@ class Effect(StrEnum):
     TAINT = "taint"
     UNTAINT = "untaint"
     REMOVE_IN_USE = "remove-in-use"
+    MARK_IN_USE = "mark-in-use"  # remove, with a mark until the kubelet has reported anew
 
 
 PLANS: Mapping[Level, tuple[Phase, ...]] = {
@@ -403,7 +404,10 @@ def _release(record: FenceRecord, seen: Seen) -> Step:
     if lives and seen.phase_s < UNMOUNT_PATIENCE_S:
         # A living kubelet that still mounts it would put it back.
         return Wait(reason("waiting-unmount", node=record.target.node, pv=held[0].pv))
-    return Act(Effect.REMOVE_IN_USE, volumes=held)
+    # The machine of a volume that was detached may run on, with a dead mount: it is not back before it says that it let
+    # go. One that is off loses its mounts.
+    effect = Effect.MARK_IN_USE if record.level.level is Level.VOLUME else Effect.REMOVE_IN_USE
+    return Act(effect, volumes=held)
 
 
 def _recover(record: FenceRecord, seen: Seen) -> Step:

@@ -75,6 +75,8 @@ _TEXTS = {
     "pod-still-there": "pod {pod} is still on node {node}: `kubectl describe pod` says what holds it",
     "volume-still-used": "node {node} still reports {pv} in use: its kubelet has to let it go; if it does not, reboot "
     "it",
+    "not-reported": "node {node} has not reported what it has mounted since {pv} was taken from it: its kubelet does "
+    "so within ten seconds; if it does not, look at it, or reboot {node}",
 }
 
 

@@ -1,8 +1,8 @@
 """When a fenced node is back, and taking away what a fence has left on it. The decision is a pure function.
 
 After a fence of the node as a whole it must have restarted: another boot id. After a fence of its volumes it may be the
-same boot, when its kubelet works again and does not report our volumes in use any more. In either case none of the
-fenced pods may be left.
+same boot, when its kubelet works again and has reported since the fence that our volumes are not in use any more. In
+either case none of the fenced pods may be left.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ def not_back(record: FenceRecord, node: NodeSeen, pod_uids: Collection[str]) -> 
     for pod in record.pods:
         if pod.uid in pod_uids:
             return reason("pod-still-there", pod=str(pod), node=name)
-    if record.covers_boot(node.boot_id):
+    if not record.boot_id or record.covers_boot(node.boot_id):
         for volume in record.volumes:
             if volume.volume.unique_name in node.in_use:
                 return reason("volume-still-used", pv=volume.pv, node=name)
+            if volume.volume.released_mark in node.in_use:
+                return reason("not-reported", pv=volume.pv, node=name)
     return None
 
 

@@ -53,6 +53,16 @@ class Volume:
         return f"kubernetes.io/csi/{self.driver}^{self.handle}"
 
     @property
+    def released_mark(self) -> str:
+        """What a fence writes in place of `unique_name` when it has taken the disk from a node that may still mount it.
+
+        Nobody but us knows the name. A kubelet that reads volumesInUse and finds it otherwise than its own list writes
+        its own, every ten seconds; while all is as it wrote it, it writes once in five minutes. So the mark brings
+        about the report that ends it, and as long as it stands there has been none (kubelet_node_status.go).
+        """
+        return f"hamgr.io/released/{self.unique_name}"
+
+    @property
     def global_mount_id(self) -> str:
         """The directory below ``plugins/kubernetes.io/csi/DRIVER`` at which a kubelet stages the disk."""
         return hashlib.sha256(self.handle.encode()).hexdigest()

@@ -82,7 +82,7 @@ def test_by_volume(world: World, fence: RunFence, records: MemoryRecords) -> Non
     assert world.pods() == []
     assert world.attachments() == []
     assert world.attacher.detached == [("pv-1", "n1")]
-    assert world.in_use() == [OTHER_IN_USE]
+    assert world.in_use() == [OTHER_IN_USE, world.volume.released_mark]
     (proof,) = record.proofs
     assert (proof.kind, proof.subject, proof.by, proof.token) == ("detached", "pv-1", "n2", 7)
     assert [step.phase for step in record.steps] == ["cut", "delete", "detach", "proved", "release", "done"]
@@ -122,7 +122,7 @@ def test_the_volume_stays_in_use_until_the_detach_is_proved(
     assert records.saved[record.id].proofs == ()
     world.attacher.allowed.set()
     wait_until(lambda: records.saved[record.id].outcome is Outcome.SUCCEEDED)
-    assert world.in_use() == [OTHER_IN_USE]
+    assert world.in_use() == [OTHER_IN_USE, world.volume.released_mark]
 
 
 def test_a_detach_that_never_ends_is_no_proof(world: World, fence: RunFence) -> None:
@@ -183,7 +183,7 @@ def test_a_volume_that_other_nodes_use_by_right_is_taken_from_the_fenced_one_alo
     assert world.attachments() == [world.volume.attachment_name("n2")]
     assert world.pods() == ["db-n2"]
     assert world.in_use("n2") == [world.volume.unique_name]
-    assert world.in_use("n1") == [OTHER_IN_USE]
+    assert world.in_use("n1") == [OTHER_IN_USE, world.volume.released_mark]
 
 
 def test_what_a_fence_waits_for_is_on_record_while_it_waits(
@@ -365,7 +365,22 @@ def test_a_lost_nodes_kubelet_is_left_to_report_the_unmount_for_as_long_as_it_li
     assert asked == sorted(asked)  # always since the fence began
     living.clear()
     wait_until(lambda: records.saved[record.id].outcome is Outcome.SUCCEEDED)
-    assert world.in_use() == [OTHER_IN_USE]
+    assert world.in_use() == [OTHER_IN_USE, world.volume.released_mark]
+
+
+def test_a_node_is_back_only_after_its_kubelet_has_reported_what_it_has_mounted(world: World, fence: RunFence) -> None:
+    """It may still have the dead mount, when nobody but the fence itself took the disk off its list."""
+    record = fence()
+    assert record.outcome is Outcome.SUCCEEDED
+    why = unfence(world.kube, record)
+    assert why is not None
+    assert why.code == "not-reported"
+    world.set_node("n1", ready="True", in_use=(OTHER_IN_USE, world.volume.unique_name))
+    why = unfence(world.kube, record)
+    assert why is not None
+    assert why.code == "volume-still-used"
+    world.set_node("n1", ready="True", in_use=(OTHER_IN_USE,))
+    assert unfence(world.kube, record) is None
 
 
 def test_a_hamgrds_proof_of_the_unmount_is_taken(world: World, fence: RunFence) -> None:

@@ -63,6 +63,16 @@ def test_release_of_a_node_that_was_written_to_since(world: World, record: Fence
     assert world.in_use() == [OTHER_IN_USE]
 
 
+def test_the_mark_of_a_release_takes_the_place_of_our_volume_alone(world: World, record: FenceRecord) -> None:
+    seen = observe.see_node(world.kube, "n1")
+    recreate(world)
+    mark = Act(Effect.MARK_IN_USE, volumes=record.volumes)
+    carry_out(world.kube, record, mark, seen)
+    assert world.in_use() == [OTHER_IN_USE, world.volume.unique_name]
+    carry_out(world.kube, record, mark, observe.see_node(world.kube, "n1"))
+    assert world.in_use() == [OTHER_IN_USE, world.volume.released_mark]
+
+
 def test_taint_of_a_node_that_has_become_ready_since(world: World, record: FenceRecord) -> None:
     world.set_node("n1", ready="Unknown")
     seen = observe.see_node(world.kube, "n1")

@@ -163,8 +163,16 @@ def test_nothing_that_only_a_proof_allows_comes_before_it(level: Level, until_th
 def test_release_takes_only_our_volume() -> None:
     record = a_record(phase=Phase.RELEASE, proofs=(PROOF,))
     node = NodeSeen(in_use=("kubernetes.io/csi/other^x", IN_USE))
+    assert next_step(record, seen(node=node)) == Act(Effect.MARK_IN_USE, volumes=(DISK,))
+    for others in (("kubernetes.io/csi/other^x",), ("kubernetes.io/csi/other^x", DISK.volume.released_mark)):
+        assert next_step(record, seen(node=NodeSeen(in_use=others))) == Advance(Phase.DONE)
+
+
+@pytest.mark.parametrize("level", [Level.NODE, Level.WATCHDOG, Level.MANUAL])
+def test_a_machine_that_is_off_has_no_mount_to_report(level: Level) -> None:
+    record = a_record(level, phase=Phase.RELEASE, proofs=(PROOF,))
+    node = NodeSeen(in_use=(IN_USE,))
     assert next_step(record, seen(node=node)) == Act(Effect.REMOVE_IN_USE, volumes=(DISK,))
-    assert next_step(record, seen(node=NodeSeen(in_use=("kubernetes.io/csi/other^x",)))) == Advance(Phase.DONE)
 
 
 def test_a_living_kubelet_is_waited_for_or_its_hamgrds_proof_taken() -> None:
@@ -179,12 +187,12 @@ def test_the_kubelet_of_a_lost_node_is_waited_for_when_it_shows_life() -> None:
     """Only its hamgrd is gone. The Ready condition tells nothing: a crashed host keeps it for most of a minute."""
     record = a_record(phase=Phase.RELEASE, proofs=(PROOF,))
     node = NodeSeen(ready=True, in_use=(IN_USE,))
-    remove = Act(Effect.REMOVE_IN_USE, volumes=(DISK,))
-    assert next_step(record, seen(node=node)) == remove
+    remove, mark = (Act(effect, volumes=(DISK,)) for effect in (Effect.REMOVE_IN_USE, Effect.MARK_IN_USE))
+    assert next_step(record, seen(node=node)) == mark
     assert isinstance(next_step(record, seen(node=node, kubelet_lives=True)), Wait)
     assert next_step(record, seen(node=node, kubelet_lives=True, unmounted=frozenset({"pv-1"}))) == remove
     # One that does not let go of a disk that it has lost is not waited for longer than it takes to report once.
-    assert next_step(record, seen(node=node, kubelet_lives=True, phase_s=machine.UNMOUNT_PATIENCE_S)) == remove
+    assert next_step(record, seen(node=node, kubelet_lives=True, phase_s=machine.UNMOUNT_PATIENCE_S)) == mark
     off = replace(record, levels=(LevelConfig(Level.NODE, ("d",)),))
     assert next_step(off, seen(node=node, kubelet_lives=True)) == remove
 

@@ -157,6 +157,12 @@ class FenceInAModelWorld(RuleBasedStateMachine):
             case Effect.REMOVE_IN_USE:
                 assert self.record.proofs
                 self.in_use -= {volume.volume.unique_name for volume in act.volumes}
+            case Effect.MARK_IN_USE:
+                assert self.record.proofs
+                assert self.record.level.level is Level.VOLUME
+                for volume in act.volumes:
+                    self.in_use.remove(volume.volume.unique_name)
+                    self.in_use.add(volume.volume.released_mark)
 
 
 TestFenceInAModelWorld = FenceInAModelWorld.TestCase

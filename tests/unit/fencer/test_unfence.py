@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from fixtures.fences import IN_USE, POD, a_record
+from fixtures.fences import DISK, IN_USE, POD, a_record
 
 from hamgr.fencer.machine import NodeSeen
 from hamgr.fencer.records import FenceRecord, Target
@@ -59,3 +59,15 @@ def test_a_disk_counts_as_used_only_in_the_boot_that_was_fenced() -> None:
     assert why(a_record(), replace(READY, in_use=("kubernetes.io/csi/other^x", IN_USE))) == "volume-still-used"
     assert why(a_record(), replace(READY, in_use=("kubernetes.io/csi/other^x",))) == ""
     assert why(a_record(), replace(RESTARTED, in_use=(IN_USE,))) == ""
+
+
+def test_a_disk_that_the_fence_itself_took_off_the_list_counts_as_used_until_the_kubelet_has_reported() -> None:
+    """Only the kubelet's own list tells what it mounts; it takes the mark out when it writes that list again."""
+    mark = DISK.volume.released_mark
+    assert why(a_record(), replace(READY, in_use=("kubernetes.io/csi/other^x", mark))) == "not-reported"
+    assert why(a_record(boot_id=""), replace(READY, in_use=(mark,))) == "not-reported"
+    assert why(a_record(), replace(RESTARTED, in_use=(mark,))) == ""
+
+
+def test_a_disk_is_looked_for_where_no_boot_was_known() -> None:
+    assert why(a_record(boot_id="", target=Target("n1")), replace(READY, in_use=(IN_USE,))) == "volume-still-used"
