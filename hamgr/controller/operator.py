@@ -277,6 +277,13 @@ class Operator:
         if role not in (None, "Stopped", "Started", "Unpromoted", "Promoted"):
             raise Refusal(f"{role!r} is no role; roles are Stopped, Started, Unpromoted and Promoted", USAGE)
         resource = self._resource(body)
+        if role is not None and self._is_for_fencing(resource):
+            raise Refusal(
+                f"{resource} does not run anywhere, it stands for what fences nodes, and they would be fenced whatever "
+                "its role: to be without a device take it out of its level in the cluster file, to hold fencing back "
+                "for a while use `hamgr maintenance on`, to be without fencing set stonith-enabled: false there",
+                ERROR,
+            )
         self._override(request, self._term.recorded.overrides.resource_meta(resource, "target-role", role))
         return {}
 
@@ -318,6 +325,11 @@ class Operator:
             if name in {resource.id for resource in tree(top)}:
                 return name
         raise Refusal(f"there is no resource {name!r}: resources are {_list(self._ids())}", NO_SUCH_OBJECT)
+
+    def _is_for_fencing(self, name: str) -> bool:
+        assert self._term.configuration is not None
+        found = [r for top in self._term.configuration.resources for r in tree(top) if r.id == name]
+        return any(isinstance(r, Primitive) and r.agent.standard == "stonith" for top in found for r in tree(top))
 
     def _primitives_of(self, name: str) -> list[str]:
         self._resource({"resource": name})
