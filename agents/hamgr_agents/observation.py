@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from hamgr.executor.agent import ActionContext, ActionResult, ActionTimeout
 from hamgr.kube.errors import Conflict, NotFound, Unavailable
-from hamgr.kube.objects import NODE, PV, PVC, Kind, Obj
+from hamgr.kube.nodes import boot_id
+from hamgr.kube.objects import NODE, PV, PVC, Kind, Obj, name_of, namespace_of, uid_of
 from hamgr.kube.volumes import Volume, attach_required, in_use, resolve_claim, resolve_pv, volume_of
 
 if TYPE_CHECKING:
@@ -93,6 +94,29 @@ def why_held(ctx: ActionContext, volume: Volume, node: str) -> str:
     if said is False:
         return f"{volume.pv} is still mounted on {node}, says the hamgrd there"
     return f"the kubelet of {node} has not reported yet that {volume.pv} is unmounted (status.volumesInUse)"
+
+
+def why_not_gone(ctx: ActionContext, pod: Obj, volumes: Sequence[str]) -> str:
+    """Why it is not proved that nothing of a pod without an object runs on its node any more; empty: it is proved.
+
+    ``pod`` is its last state; ``volumes`` are those on account of which that matters. A grace period that is over
+    proves nothing, since its kubelet may hang. The node's own hamgrd, which looks for the pod's processes and mounts,
+    does; and so does another boot of the node than the one in which the object went: it ends all processes.
+    """
+    said = ctx.departed(ctx.node, uid_of(pod))
+    if said is True:
+        return ""
+    via = access(ctx)
+    then = via.cache.last_boot(name_of(pod), namespace_of(pod))
+    try:
+        now = boot_id(via.kube.get(NODE.path(ctx.node)))
+    except NotFound:
+        now = ""
+    if then and now and then != now:
+        return ""
+    if said is False:
+        return f"processes or mounts of UID {uid_of(pod)} are still there, says the hamgrd on {ctx.node}"
+    return f"only the hamgrd on {ctx.node} can say that nothing runs of UID {uid_of(pod)}, which wrote to {volumes[0]}"
 
 
 @dataclass(frozen=True, slots=True)

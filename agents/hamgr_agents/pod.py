@@ -43,8 +43,15 @@ from hamgr.kube.pods import (
     node_of,
     of_resource,
 )
-from hamgr.kube.volumes import UnusableVolume, attachments, claims_of, users_of_claim
-from hamgr_agents.observation import access, look_up, settle, volume_behind, why_held
+from hamgr.kube.volumes import (
+    UnboundClaim,
+    UnusableVolume,
+    attachments,
+    claims_of,
+    users_of_claim,
+    written_sources,
+)
+from hamgr_agents.observation import access, look_up, settle, volume_behind, why_held, why_not_gone
 from hamgr_agents.pod_template import (
     ANNOTATION_TEMPLATE,
     TemplateError,
@@ -323,7 +330,8 @@ class PodAgent(Agent):
         """Why a former pod of that name may still run, now that its object is gone; empty: it does not.
 
         Its last state tells when we saw it end. Else (removed by force, or while nobody watched) the node must be
-        known to have let go of its single-writer volumes, unless other pods there use them by right.
+        known to have let go of its volumes. Volumes about which only the pod's own end tells something (of no CSI
+        driver, or used there by other pods by right) need that; a restart of the node ends it as well.
         """
         name, namespace, cache = pod_name(ctx.resource, ctx.node), ctx.text("namespace"), access(ctx).cache
         last, final = cache.last_seen(POD, name, namespace), cache.final_state(POD, name, namespace)
@@ -334,16 +342,21 @@ class PodAgent(Agent):
         if confirmed or pod is None:
             return ""
         others = access(ctx).kube.list(POD.collection(namespace), field_selector=f"spec.nodeName={ctx.node}").items
+        silent = list(written_sources(pod))
         for claim in claims_of(pod):
             if users_of_claim(others, namespace, claim):
+                silent.append(claim)
                 continue
             try:
                 volume = volume_behind(ctx, namespace, claim)
-            except (NotFound, UnusableVolume):
+            except (NotFound, UnboundClaim):
+                continue
+            except UnusableVolume:
+                silent.append(claim)
                 continue
             if held := why_held(ctx, volume, ctx.node):
                 return held
-        return ""
+        return why_not_gone(ctx, last, silent) if silent and last is not None else ""
 
     def _wanted_or_last(self, ctx: ActionContext) -> Obj | None:
         last = access(ctx).cache.last_seen(POD, pod_name(ctx.resource, ctx.node), ctx.text("namespace"))

@@ -99,7 +99,7 @@ def _build(
     undo.append(member.leave)
     if bound is not None:
         _fence_ourselves(bound, settings, base, boot_id, member, store, sight, undo)
-    reporter = MountReporter(store, settings.node, boot_id, base / settings.mountinfo_file)
+    reporter = MountReporter(store, settings.node, boot_id, base / settings.mountinfo_file, settings.self_fence.find)
     reporter.start()
     undo.append(reporter.stop)
 
@@ -199,6 +199,7 @@ def _controller(
             cache=sight.cache if sight else None,
             cluster=settings.cluster,
             unmounted=questions.unmounted,
+            departed=questions.departed,
         ),
         fencer=_FencerFactory(settings, store, sight, questions),
         cache=sight.cache if sight else None,

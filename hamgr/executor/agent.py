@@ -51,13 +51,19 @@ def _unknown_mounts(node: str, volume: Volume) -> bool | None:
     return None
 
 
+def _unknown_pods(node: str, pod_uid: str) -> bool | None:
+    del node, pod_uid
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class ActionContext:
     """All that an action may use.
 
     ``resource`` is the configured id, ``instance`` adds a clone's number ("db:1"); ``deadline`` is on ``clock``
     (monotonic seconds). ``unmounted(node, volume)`` is what the hamgrd on that node says: True, the volume is not
-    mounted there; False, it is; None, nobody can tell. ``options`` are the cluster's settings for agents.
+    mounted there; False, it is; None, nobody can tell. ``departed(node, pod_uid)`` likewise: True, no process and no
+    mount of that pod is left there. ``options`` are the cluster's settings for agents.
     """
 
     resource: str
@@ -74,6 +80,7 @@ class ActionContext:
     log: Any = field(default_factory=lambda: logging.getLogger("hamgr.agents"))
     options: Mapping[str, str] = field(default_factory=dict)
     unmounted: Callable[[str, Volume], bool | None] = _unknown_mounts
+    departed: Callable[[str, str], bool | None] = _unknown_pods
     clock: Callable[[], float] = time.monotonic
 
     def left_s(self) -> float:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from hamgr.executor.agent import ActionContext, ActionResult, ActionTimeout, _unknown_mounts
+from hamgr.executor.agent import ActionContext, ActionResult, ActionTimeout, _unknown_mounts, _unknown_pods
 from hamgr.executor.ocf import ExecStatus, Ocf
 from hamgr.executor.operations import Op, OpResult
 from hamgr.executor.registry import Registry, UnknownAgent
@@ -48,6 +48,7 @@ class Surroundings:
     cluster: str = "hamgr"
     options: Mapping[str, str] = field(default_factory=dict)
     unmounted: Callable[[str, Volume], bool | None] = _unknown_mounts
+    departed: Callable[[str, str], bool | None] = _unknown_pods
 
 
 @dataclass(slots=True, eq=False)
@@ -350,6 +351,7 @@ class Executor:
             log=log.bind(resource=op.name, task=op.task, node=op.node),
             options=around.options,
             unmounted=around.unmounted,
+            departed=around.departed,
             clock=self._clock,
         )
 

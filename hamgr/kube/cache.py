@@ -11,13 +11,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
 
 from hamgr.kube.errors import Forbidden, Gone, KubeError, Unauthorized
 from hamgr.kube.gateway import Kube, WatchStream
+from hamgr.kube.nodes import boot_id
 from hamgr.kube.objects import (
     ENDPOINT_SLICE,
     LEASE,
@@ -35,6 +36,7 @@ from hamgr.kube.objects import (
     namespace_of,
     revision_of,
 )
+from hamgr.kube.pods import node_of
 
 T = TypeVar("T")
 OnChange = Callable[[Kind, str, Obj, "Obj | None"], None]
@@ -162,6 +164,11 @@ class Cache:
         parting = self._reflectors[kind].partings.get((namespace, name))
         return parting.obj if parting is not None and parting.witnessed else None
 
+    def last_boot(self, name: str, namespace: str) -> str:
+        """The boot id that the node of the pod most recently deleted under that name reported then; empty: unknown."""
+        parting = self._reflectors[POD].partings.get((namespace, name))
+        return "" if parting is None else parting.boot_id
+
     def departure(self, kind: Kind, name: str, namespace: str = "") -> Departure | None:
         """When the object most recently deleted under that name went, as far as we saw and remember it."""
         parting = self._reflectors[kind].partings.get((namespace, name))
@@ -206,6 +213,8 @@ class Cache:
                 if not reflector.brings_news(change, obj):
                     continue
                 old = reflector.take(change, obj)
+                if change in _ENDS and reflector.kind is POD:
+                    self._note_boot(reflector, obj)
                 self._changed.notify_all()
             happened = "DELETED" if change in _ENDS else ("MODIFIED" if old else "ADDED")
             for listener in tuple(self._listeners):
@@ -213,6 +222,13 @@ class Cache:
                     listener(reflector.kind, happened, obj, old)
                 except Exception:
                     log.exception("cache_listener_failed", kind=reflector.kind.name, name=name_of(obj))
+
+    def _note_boot(self, pods: _Reflector, pod: Obj) -> None:
+        nodes = self._reflectors.get(NODE)
+        node = nodes.objects.get(("", node_of(pod))) if nodes is not None else None
+        if node is not None:
+            key = (namespace_of(pod), name_of(pod))
+            pods.partings[key] = replace(pods.partings[key], boot_id=boot_id(node))
 
     @property
     def stopping(self) -> threading.Event:
@@ -242,13 +258,14 @@ class Cache:
 class _Parting:
     """A deleted object's last state; when it went and since when it was on its way, by our clock.
 
-    witnessed: the watch has told its end, and with it its very last state.
+    witnessed: the watch has told its end, and with it its very last state. boot_id: of a pod's node, as that was known.
     """
 
     obj: Obj
     at: float
     leaving_since: float
     witnessed: bool
+    boot_id: str = ""
 
 
 class _Reflector:

@@ -31,3 +31,9 @@ def mounts_of(volume: Volume, mountinfo: str) -> list[str]:
     devices = [f"/volumeDevices/{place}{pv}/" for place in ("", "publish/", "staging/", "kubernetes.io~csi/")]
     marks = (*staged, *bound, *devices)
     return [point for point in mount_points(mountinfo) if any(mark in point + "/" for mark in marks)]
+
+
+def mounts_of_pod(uid: str, mountinfo: str) -> list[str]:
+    """The mount points that the kubelet has made for a pod, of whatever kind: it removes the last one after the pod's
+    last container has ended, and before it forgets the pod."""
+    return [point for point in mount_points(mountinfo) if f"/pods/{uid}/" in point + "/"]

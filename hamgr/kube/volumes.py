@@ -28,6 +28,10 @@ from hamgr.kube.objects import (
 from hamgr.kube.pods import has_ended
 
 _ATTEMPTS = 5
+# Pod volumes that live and die with one pod, or that no pod writes.
+_OF_ONE_POD = frozenset(
+    {"emptyDir", "configMap", "secret", "projected", "downwardAPI", "ephemeral", "gitRepo", "image"}
+)
 
 # How the attach-detach controller waits for the end of a VolumeAttachment (csi_attacher.go): it looks at the name after
 # half a second, then every 1.05 times as long, at most every seven seconds, all with a tenth of jitter.
@@ -37,6 +41,10 @@ _LOOK_LATENCY_S = 0.25  # its request, and ours
 
 class UnusableVolume(KubeError):
     """The claim is not bound, or its volume is none whose attachment can be known."""
+
+
+class UnboundClaim(UnusableVolume):
+    """No PersistentVolume is bound to the claim yet, so nothing can have been written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +98,7 @@ def resolve_claim(kube: Kube, namespace: str, claim: str) -> Volume:
     name = (pvc.get("spec") or {}).get("volumeName")
     if not name or (pvc.get("status") or {}).get("phase") != "Bound":
         phase = (pvc.get("status") or {}).get("phase") or "Pending"
-        raise UnusableVolume(
+        raise UnboundClaim(
             422, "UnusableVolume", f"claim {namespace}/{claim} is {phase}: no PersistentVolume is bound to it yet"
         )
     return resolve_pv(kube, str(name))
@@ -105,6 +113,20 @@ def claims_of(pod: Mapping[str, Any]) -> tuple[str, ...]:
     """The claims that a pod mounts, of its own namespace, in the order of its volumes."""
     volumes = (pod.get("spec") or {}).get("volumes") or []
     return tuple(v["persistentVolumeClaim"]["claimName"] for v in volumes if v.get("persistentVolumeClaim"))
+
+
+def written_sources(pod: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the volumes, other than claims, by which a pod may write what outlives it (nfs, hostPath, ...)."""
+    spec = pod.get("spec") or {}
+    containers = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+    mounts = [mount for container in containers for mount in container.get("volumeMounts") or []]
+    written = {mount.get("name") for mount in mounts if not mount.get("readOnly")}
+    return tuple(str(v.get("name")) for v in spec.get("volumes") or [] if v.get("name") in written and _outlives(v))
+
+
+def _outlives(volume: Mapping[str, Any]) -> bool:
+    kinds = volume.keys() - {"name", "persistentVolumeClaim"} - _OF_ONE_POD
+    return any(not (volume[kind] or {}).get("readOnly") for kind in kinds)
 
 
 def users_of_claim(pods: Iterable[Obj], namespace: str, claim: str) -> list[Obj]:

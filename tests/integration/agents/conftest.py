@@ -64,6 +64,7 @@ def context(kube: Kube, cache: Cache) -> Context:
 
     def make(resource: str, node: str, /, timeout_s: float = 20.0, **params: Any) -> ActionContext:
         unmounted = params.pop("unmounted", lambda node, volume: None)
+        departed = params.pop("departed", lambda node, pod_uid: None)
         return ActionContext(
             resource=resource,
             instance=resource,
@@ -74,6 +75,7 @@ def context(kube: Kube, cache: Cache) -> Context:
             cache=cache,
             cluster="test",
             unmounted=unmounted,
+            departed=departed,
         )
 
     return make

@@ -15,12 +15,14 @@ from hamgr.executor.agent import ActionContext, ActionTimeout
 from hamgr.executor.ocf import Ocf
 from hamgr.kube.cache import Cache
 from hamgr.kube.gateway import Kube
+from hamgr.kube.nodes import boot_id as boot_id_of
 from hamgr.kube.objects import DEPLOYMENT, NODE, POD, SECRET, VOLUME_ATTACHMENT, Obj, annotations_of, uid_of
 from hamgr.kube.pods import find, is_parked
 from hamgr.kube.volumes import attachments, in_use
 
 Context = Callable[..., ActionContext]
 PLAIN = {"containers": [{"name": "main", "image": "i"}]}
+MOUNT = {"name": "v", "mountPath": "/data"}
 WITH_DISK = PLAIN | {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}
 
 
@@ -202,6 +204,93 @@ def test_a_pod_removed_by_force_is_not_proved_to_have_stopped(
     assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
 
 
+NFS = PLAIN | {"volumes": [{"name": "v", "nfs": {"server": "files", "path": "/db"}}]}
+UNCONFIRMED = "removed without its kubelet's confirmation: only the hamgrd on n1 can say"
+
+
+def forced(world: ScriptedCluster, cache: Cache) -> str:
+    """The UID of db-n1, whose object somebody removes by force while its kubelet lets it run on."""
+    uid = uid_of(pod(world.kube, "db-n1"))
+    world.kube.delete(POD.path("db-n1", "default"), uid=uid, grace=0)
+    wait_until(lambda: cache.get(POD, "db-n1", "default") is None)
+    return uid
+
+
+@pytest.mark.parametrize("kind", ["inline nfs", "PersistentVolume", "hostPath"])
+def test_a_pod_removed_by_force_whose_volumes_nobody_attaches_ends_with_the_word_of_its_nodes_hamgrd(
+    world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache, kind: str
+) -> None:
+    template = {"inline nfs": NFS, "PersistentVolume": WITH_DISK}.get(kind)
+    template = template or PLAIN | {"volumes": [{"name": "v", "hostPath": {"path": "/srv/db"}}]}
+    if kind == "PersistentVolume":
+        world.add_plain_volume("data", {"nfs": {"server": "files", "path": "/db"}})
+    template = template | {"containers": [{"name": "main", "image": "i", "volumeMounts": [MOUNT]}]}
+    assert agent.perform("start", context("db", "n1", template=template)).rc is Ocf.OK
+    uid = forced(world, cache)
+    asked: list[tuple[str, str]] = []
+    for said, why in ((None, UNCONFIRMED), (False, "still there, says the hamgrd on n1")):
+        told = context("db", "n1", timeout_s=0.5, template=template, departed=lambda *q, s=said: asked.append(q) or s)
+        with pytest.raises(ActionTimeout, match=why):
+            agent.perform("stop", told)
+    assert set(asked) == {("n1", uid)}
+    with pytest.raises(ActionTimeout, match="an earlier pod db-n1 may still run"):
+        agent.perform("start", context("db", "n1", timeout_s=0.5, template=template))
+    proved = context("db", "n1", template=template, departed=lambda *_: True)
+    assert agent.perform("stop", proved).rc is Ocf.OK
+    assert agent.perform("start", proved).rc is Ocf.OK
+
+
+def test_a_node_that_has_restarted_since_runs_nothing_of_a_pod_removed_by_force(
+    world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache
+) -> None:
+    def boot(boot_id: str) -> None:
+        status = {"status": {"nodeInfo": {"bootID": boot_id}}}
+        world.kube.patch_merge(f"{NODE.path('n1')}/status", status)
+        wait_until(lambda: boot_id_of(cache.get(NODE, "n1") or {}) == boot_id)
+
+    template = NFS | {"containers": [{"name": "main", "image": "i", "volumeMounts": [MOUNT]}]}
+    boot("boot-1")
+    assert agent.perform("start", context("db", "n1", template=template)).rc is Ocf.OK
+    forced(world, cache)
+    with pytest.raises(ActionTimeout, match=UNCONFIRMED):
+        agent.perform("stop", context("db", "n1", timeout_s=0.5, template=template))
+    boot("boot-2")
+    assert agent.perform("stop", context("db", "n1", template=template)).rc is Ocf.OK
+
+
+def test_another_pod_that_uses_the_claim_by_right_does_not_hide_one_removed_by_force(
+    world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache
+) -> None:
+    """The disk is mounted either way, so nothing but the pod itself is left to be asked for."""
+    world.add_volume("data")
+    template = WITH_DISK | {"containers": [{"name": "main", "image": "i", "volumeMounts": [MOUNT]}]}
+    assert agent.perform("start", context("db", "n1", template=template)).rc is Ocf.OK
+    world.kube.post(POD.collection("default"), {"metadata": {"name": "backup"}, "spec": template | {"nodeName": "n1"}})
+    forced(world, cache)
+    with pytest.raises(ActionTimeout, match=UNCONFIRMED):
+        agent.perform("stop", context("db", "n1", timeout_s=0.5, template=template))
+    assert agent.perform("stop", context("db", "n1", template=template, departed=lambda *_: True)).rc is Ocf.OK
+
+
+def test_the_kubelets_own_confirmation_is_enough_whatever_the_volumes(
+    world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache
+) -> None:
+    template = NFS | {"containers": [{"name": "main", "image": "i", "volumeMounts": [MOUNT]}]}
+    assert agent.perform("start", context("db", "n1", template=template)).rc is Ocf.OK
+    assert agent.perform("stop", context("db", "n1", template=template)).rc is Ocf.OK
+
+
+def test_a_pod_removed_by_force_that_writes_nothing_that_outlives_it_is_not_asked_about(
+    world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache
+) -> None:
+    mounts = [MOUNT | {"readOnly": True}, {"name": "scratch", "mountPath": "/tmp"}]
+    volumes = [*NFS["volumes"], {"name": "scratch", "emptyDir": {}}]
+    template = {"containers": [{"name": "main", "image": "i", "volumeMounts": mounts}], "volumes": volumes}
+    assert agent.perform("start", context("db", "n1", template=template)).rc is Ocf.OK
+    forced(world, cache)
+    assert agent.perform("stop", context("db", "n1", template=template)).rc is Ocf.OK
+
+
 def test_a_pod_that_the_garbage_collector_gave_up_is_not_proved_to_have_stopped(
     world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache
 ) -> None:
@@ -278,19 +367,6 @@ def test_a_new_pod_has_a_grace_of_its_own(
         world.kube.delete(POD.path("db-n1", "default"), uid=uid, grace=0)
         wait_until(lambda: cache.get(POD, "db-n1", "default") is None)
     assert len(seen) == 2
-
-
-def test_a_disk_that_another_pod_there_uses_by_right_holds_nothing_up(
-    world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache
-) -> None:
-    """The kubelet goes on to report it for that one."""
-    world.add_volume("data")
-    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
-    world.kube.post(POD.collection("default"), {"metadata": {"name": "backup"}, "spec": WITH_DISK | {"nodeName": "n1"}})
-    world.script.silent.add("n1")
-    world.kube.delete(POD.path("db-n1", "default"), uid=uid_of(pod(world.kube, "db-n1")), grace=0)
-    wait_until(lambda: cache.get(POD, "db-n1", "default") is None)
-    assert agent.perform("stop", context("db", "n1", timeout_s=5, template=WITH_DISK)).rc is Ocf.OK
 
 
 def test_what_the_parameters_say_is_validated_without_a_cluster(context: Context, agent: PodAgent) -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,28 @@ def test_etcd_away_is_no_answer_and_ends_nothing(etcd_server, reporter, question
     assert questions.unmounted("n1", DISK) is None
     etcd_server.start()
     wait_until(lambda: questions.unmounted("n1", DISK) is True)
+
+
+def test_a_pod_is_gone_when_nothing_of_it_is_mounted_any_more(reporter, questions, mountinfo):
+    uid = str(uuid.uuid4())
+    mountinfo.write_text(table("/", f"/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~nfs/data"))
+    assert questions.departed("n1", uid) is False
+    assert questions.departed("n1", str(uuid.uuid4())) is True
+    assert questions.departed("n9", uid) is None
+    mountinfo.write_text(table("/"))
+    wait_until(lambda: questions.departed("n1", uid) is True)
+
+
+def test_a_pod_is_gone_when_no_process_of_it_is_left(reporter, questions):
+    """A hostPath is mounted nowhere but in the container itself."""
+    uid = str(uuid.uuid4())
+    container = subprocess.Popen(["sleep", "600"], env={"HAMGR_POD_UID": uid, "PATH": os.environ["PATH"]})
+    try:
+        assert questions.departed("n1", uid) is False
+    finally:
+        container.kill()
+        container.wait()
+    wait_until(lambda: questions.departed("n1", uid) is True)
 
 
 @pytest.mark.root
