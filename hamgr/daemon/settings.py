@@ -88,7 +88,7 @@ def _mode(value: object) -> object:
 
 
 class SelfFenceSection(Section):
-    """How a node that is cut off stops its own instances; used unless `self-fencing` is off."""
+    """How a node that is cut off stops its own instances; used unless `self-fencing` is off, `find` even then."""
 
     kill_time: Duration = "1s"  # for killing and making sure
     kill_suffices: bool = False  # mode kill: whether level watchdog may go by it; the kernel may write what was cached
