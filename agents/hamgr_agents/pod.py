@@ -37,6 +37,7 @@ from hamgr.kube.pods import (
     ended_cleanly,
     find,
     has_ended,
+    has_run,
     is_ours,
     is_parked,
     judge_pod,
@@ -46,6 +47,7 @@ from hamgr.kube.pods import (
 from hamgr.kube.volumes import (
     UnboundClaim,
     UnusableVolume,
+    Volume,
     attachments,
     claims_of,
     users_of_claim,
@@ -65,6 +67,7 @@ from hamgr_agents.pod_template import (
     workload_template,
 )
 
+_UNCONFIRMED = "removed without its kubelet's confirmation"
 _SINGLE_WRITER = {"ReadWriteOnce", "ReadWriteOncePod"}
 
 PARAMETERS = (
@@ -264,11 +267,17 @@ class PodAgent(Agent):
     # -- monitor -------------------------------------------------------------------------------------------------
 
     def monitor(self, ctx: ActionContext) -> ActionResult:
-        """OK: ready, or being restarted in place for less than ``restart_grace``. NOT_RUNNING: absent or ending."""
+        """OK: ready, or being restarted in place for less than ``restart_grace``. NOT_RUNNING: absent or ending.
+
+        A probe's NOT_RUNNING lets the resource start elsewhere without a stop here: not while something may be left.
+        """
         pod = look_up(ctx, POD, pod_name(ctx.resource, ctx.node), ctx.text("namespace"))
         if pod is not None and not is_ours(pod, ctx.cluster, ctx.resource):
             pod = None
         judged = judge_pod(pod)
+        if pod is None and not ctx.interval_ms and (held := self._why_not_gone(ctx)):
+            why = f"pod {pod_name(ctx.resource, ctx.node)} was {_UNCONFIRMED}: {held}"
+            return ActionResult(Ocf.ERR_GENERIC, why)
         if pod is None or judged.state in (PodState.TERMINATING, PodState.ENDED, PodState.PARKED):
             self._forget_trouble(ctx)
             return ActionResult(Ocf.NOT_RUNNING, judged.why)
@@ -320,7 +329,7 @@ class PodAgent(Agent):
                     delete_gracefully(access(ctx).kube, pod)
                 return f"pod {name} has been told to stop, and its kubelet on {ctx.node} has not confirmed that"
             if held := self._why_not_departed(ctx, self._wanted_or_last(ctx)):
-                return f"pod {name} was removed without its kubelet's confirmation: {held}"
+                return f"pod {name} was {_UNCONFIRMED}: {held}"
             return ActionResult(Ocf.OK)
 
         self._forget_trouble(ctx)
@@ -334,29 +343,48 @@ class PodAgent(Agent):
         driver, or used there by other pods by right) need that; a restart of the node ends it as well.
         """
         name, namespace, cache = pod_name(ctx.resource, ctx.node), ctx.text("namespace"), access(ctx).cache
-        last, final = cache.last_seen(POD, name, namespace), cache.final_state(POD, name, namespace)
         lingering = cache.get(POD, name, namespace)
         if lingering is not None and is_ours(lingering, ctx.cluster, ctx.resource):
             return "its end has not been seen yet"
-        confirmed = (last is not None and has_ended(last)) or (final is not None and ended_cleanly(final))
-        if confirmed or pod is None:
+        if pod is None or self._end_was_seen(ctx):
             return ""
+        disks, silent = self._volumes_left(ctx, pod)
+        for disk in disks:
+            if held := why_held(ctx, disk, ctx.node):
+                return held
+        last = cache.last_seen(POD, name, namespace)
+        return why_not_gone(ctx, last, silent) if silent and last is not None else ""
+
+    def _why_not_gone(self, ctx: ActionContext) -> str:
+        """Of a pod that ran here and has no object any more: why it may still write what no disk's detach tells of."""
+        last = access(ctx).cache.last_seen(POD, pod_name(ctx.resource, ctx.node), ctx.text("namespace"))
+        if last is None or not is_ours(last, ctx.cluster, ctx.resource) or not has_run(last) or self._end_was_seen(ctx):
+            return ""
+        _, silent = self._volumes_left(ctx, last)
+        return why_not_gone(ctx, last, silent) if silent else ""
+
+    def _end_was_seen(self, ctx: ActionContext) -> bool:
+        """Whether the last pod of that name has ended by its kubelet's own word."""
+        name, namespace, cache = pod_name(ctx.resource, ctx.node), ctx.text("namespace"), access(ctx).cache
+        last, final = cache.last_seen(POD, name, namespace), cache.final_state(POD, name, namespace)
+        return (last is not None and has_ended(last)) or (final is not None and ended_cleanly(final))
+
+    def _volumes_left(self, ctx: ActionContext, pod: Obj) -> tuple[list[Volume], list[str]]:
+        """What the pod may still write to: disks whose release the node tells of, and names of volumes without such."""
+        namespace = ctx.text("namespace")
         others = access(ctx).kube.list(POD.collection(namespace), field_selector=f"spec.nodeName={ctx.node}").items
-        silent = list(written_sources(pod))
+        disks, silent = [], list(written_sources(pod))
         for claim in claims_of(pod):
             if users_of_claim(others, namespace, claim):
                 silent.append(claim)
                 continue
             try:
-                volume = volume_behind(ctx, namespace, claim)
+                disks.append(volume_behind(ctx, namespace, claim))
             except (NotFound, UnboundClaim):
                 continue
             except UnusableVolume:
                 silent.append(claim)
-                continue
-            if held := why_held(ctx, volume, ctx.node):
-                return held
-        return why_not_gone(ctx, last, silent) if silent and last is not None else ""
+        return disks, silent
 
     def _wanted_or_last(self, ctx: ActionContext) -> Obj | None:
         last = access(ctx).cache.last_seen(POD, pod_name(ctx.resource, ctx.node), ctx.text("namespace"))

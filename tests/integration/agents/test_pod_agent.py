@@ -240,6 +240,22 @@ def test_a_pod_removed_by_force_whose_volumes_nobody_attaches_ends_with_the_word
     assert agent.perform("start", proved).rc is Ocf.OK
 
 
+def test_a_probe_does_not_overlook_what_may_be_left_of_a_pod_removed_by_force(
+    world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache
+) -> None:
+    """A leader that takes over while the last one's stop waits goes by probes: "not running" would free the start."""
+    template = NFS | {"containers": [{"name": "main", "image": "i", "volumeMounts": [MOUNT]}]}
+    assert agent.perform("start", context("db", "n1", template=template)).rc is Ocf.OK
+    forced(world, cache)
+    probed = agent.perform("monitor", context("db", "n1", template=template))
+    assert (probed.rc, UNCONFIRMED in probed.reason) == (Ocf.ERR_GENERIC, True)
+    recurring = replace(context("db", "n1", template=template), interval_ms=10_000)
+    assert agent.perform("monitor", recurring).rc is Ocf.NOT_RUNNING  # a failure, which leads to a stop
+    proved = context("db", "n1", template=template, departed=lambda *_: True)
+    assert agent.perform("monitor", proved).rc is Ocf.NOT_RUNNING
+    assert agent.perform("monitor", context("db", "n2", template=template)).rc is Ocf.NOT_RUNNING
+
+
 def test_a_node_that_has_restarted_since_runs_nothing_of_a_pod_removed_by_force(
     world: ScriptedCluster, context: Context, agent: PodAgent, cache: Cache
 ) -> None:
