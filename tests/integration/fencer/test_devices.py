@@ -191,6 +191,7 @@ def test_every_device_of_a_level_must_confirm(world: World, pdu: Path) -> None:
     assert [tried.code for tried in records.saved[fence_id].tried] == ["timeout"]
     shutdown = {"key": "node.cloudprovider.kubernetes.io/shutdown", "effect": "NoSchedule"}
     world.kube.patch_merge(NODE.path("n1"), {"spec": {"taints": [shutdown]}})
+    world.set_node("n1", ready="Unknown")
     records, fence_id = fence(world, config, level)
     record = records.saved[fence_id]
     assert record.outcome is Outcome.SUCCEEDED

@@ -116,7 +116,7 @@ def test_the_next_leader_ends_what_a_deposed_one_began(store: Store, world: Worl
     (ended,) = records_of(store.read("fences/"))
     assert (ended.id, ended.executed_by, ended.proofs[0].by) == (record.id, "n2", "n2")
     assert ended.tokens == (first_token, second.token)
-    assert world.in_use() == [OTHER_IN_USE]
+    assert world.in_use() == [OTHER_IN_USE, world.volume.released_mark]
     abandoned.close()
     successor.close()
 
@@ -134,5 +134,5 @@ def test_a_fence_waits_out_a_hang_of_etcd(etcd_server: EtcdServer, store: Store,
     assert world.volume.unique_name in world.in_use()  # no release before the proof is written down
     etcd_server.thaw()
     wait_until(lambda: records_of(store.read("fences/"))[0].outcome is Outcome.SUCCEEDED)
-    assert world.in_use() == [OTHER_IN_USE]
+    assert world.in_use() == [OTHER_IN_USE, world.volume.released_mark]
     fencer.close()

@@ -96,5 +96,5 @@ def test_a_killed_leaders_fence_is_ended_by_the_next(store: Store, world: World,
     record = the_record(store)
     assert record is not None
     assert (record.executed_by, len(record.tokens), record.proofs[0].token) == ("n2", 2, record.tokens[1])
-    assert world.in_use() == [OTHER_IN_USE]
+    assert world.in_use() == [OTHER_IN_USE, world.volume.released_mark]
     assert len(records_of(store.read("fences/"))) == 1
