@@ -222,7 +222,7 @@ class Operator:
 
     def _cleanup(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
         """As `crm_resource --cleanup`: forget failures, and what is recorded of resources that had any."""
-        wanted = set(self._primitives_of(_text(body, "resource"))) if body.get("resource") else None
+        wanted = {r.id for r in self._primitives_of(_text(body, "resource"))} if body.get("resource") else None
         nodes = [self._node(body)] if body.get("node") else self._nodes()
         cleaned = []
         for node in nodes:
@@ -277,7 +277,7 @@ class Operator:
         if role not in (None, "Stopped", "Started", "Unpromoted", "Promoted"):
             raise Refusal(f"{role!r} is no role; roles are Stopped, Started, Unpromoted and Promoted", USAGE)
         resource = self._resource(body)
-        if role is not None and self._is_for_fencing(resource):
+        if role is not None and any(r.agent.standard == "stonith" for r in self._primitives_of(resource)):
             raise Refusal(
                 f"{resource} does not run anywhere, it stands for what fences nodes, and they would be fenced whatever "
                 "its role: to be without a device take it out of its level in the cluster file, to hold fencing back "
@@ -326,16 +326,11 @@ class Operator:
                 return name
         raise Refusal(f"there is no resource {name!r}: resources are {_list(self._ids())}", NO_SUCH_OBJECT)
 
-    def _is_for_fencing(self, name: str) -> bool:
-        assert self._term.configuration is not None
-        found = [r for top in self._term.configuration.resources for r in tree(top) if r.id == name]
-        return any(isinstance(r, Primitive) and r.agent.standard == "stonith" for top in found for r in tree(top))
-
-    def _primitives_of(self, name: str) -> list[str]:
+    def _primitives_of(self, name: str) -> list[Primitive]:
         self._resource({"resource": name})
         assert self._term.configuration is not None
         found = [r for top in self._term.configuration.resources for r in tree(top) if r.id == name]
-        return [r.id for r in tree(found[0]) if isinstance(r, Primitive)]
+        return [r for r in tree(found[0]) if isinstance(r, Primitive)]
 
     def _ids(self) -> list[str]:
         assert self._term.configuration is not None

@@ -41,7 +41,7 @@ def _phase(
 ) -> tuple[FenceRecord, Reason | None]:
     for _ in range(_STEPS):
         seen = _look(kube, record, cluster)
-        if seen.node.boot_id and record.boot_id and not record.covers_boot(seen.node.boot_id):
+        if machine.in_another_boot(record, seen):
             return record, None
         match machine.next_step(record, seen):
             case Act() as act:

@@ -292,14 +292,15 @@ def _restarted(record: FenceRecord, seen: Seen) -> Step | None:
     Its kubelet starts those again whose objects are still there. The proof is about the boot before; to delete them by
     force would stop nothing.
     """
-    if record.level.level not in POWER_LEVELS or not _in_another_boot(record, seen):
+    if record.level.level not in POWER_LEVELS or not in_another_boot(record, seen):
         return None
     if seen.node.ours:
         return Act(Effect.UNTAINT)
     return Fail(reason("node-restarted", node=record.target.node, boot_id=seen.node.boot_id))
 
 
-def _in_another_boot(record: FenceRecord, seen: Seen) -> bool:
+def in_another_boot(record: FenceRecord, seen: Seen) -> bool:
+    """Whether the node runs in a boot that the fence is not about: it has started anew since."""
     return bool(record.boot_id and seen.node.boot_id) and not record.covers_boot(seen.node.boot_id)
 
 
@@ -386,7 +387,7 @@ def _taint(record: FenceRecord, seen: Seen) -> Step:
         return _advance(record)
     if record.node_uid and seen.node.uid != record.node_uid:
         return _advance(record)  # another machine of that name
-    if _in_another_boot(record, seen):
+    if in_another_boot(record, seen):
         return _advance(record)  # it starts just now: the taint would take volumes from it that it mounts again
     if seen.node.ready:
         return _advance(record, note=reason("taint-not-needed", node=record.target.node))

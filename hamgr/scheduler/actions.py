@@ -267,18 +267,9 @@ def new_ordering(
         _migration_equivalents(work, first_rsc, then_rsc, ordering)
 
 
-def _within(rsc: Rsc, other: Rsc) -> bool:
-    parent = rsc.parent
-    while parent is not None:
-        if parent is other:
-            return True
-        parent = parent.parent
-    return False
-
-
 def _migration_equivalents(work: Work, first: Rsc, then: Rsc, ordering: Ordering) -> None:
     """What an ordering between starts or stops means for the migrations that may replace them."""
-    if _within(first, then) or _within(then, first):
+    if first.is_within(then) or then.is_within(first):
         return
     first_task, then_task = (
         key.rpartition("_")[0].rpartition("_")[2] for key in (ordering.first_task, ordering.then_task)

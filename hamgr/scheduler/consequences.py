@@ -96,15 +96,6 @@ def _group_node(action: Act) -> NodeRt | None:
     return action.node
 
 
-def _is_ancestor(rsc: Rsc, candidate: Rsc) -> bool:
-    parent = rsc.parent
-    while parent is not None:
-        if parent is candidate:
-            return True
-        parent = parent.parent
-    return False
-
-
 def update(work: Work, root: Act) -> None:
     """Spread an action's inputs' consequences to it, and its own changes on, until nothing changes."""
     # Depth first. A chain of orderings may be longer than Python lets functions call each other.
@@ -163,7 +154,7 @@ def _follow(work: Work, link: Link, then: Act) -> int:
             first_rsc.variant != Variant.PRIMITIVE
             and then_rsc is not None
             and first_rsc is not then_rsc
-            and not _is_ancestor(then_rsc, first_rsc)
+            and not then_rsc.is_within(first_rsc)
         ):
             first = remapped(first)
     # Looking at a collection's action brings its flags up to date, also where the ordering is then replaced.

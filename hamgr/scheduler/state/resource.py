@@ -207,6 +207,15 @@ class Rsc:
         """Whether this is a part of a bundle (the bundle itself is not)."""
         return self.variant != Variant.BUNDLE and self.top_with_bundle().variant == Variant.BUNDLE
 
+    def is_within(self, other: Rsc) -> bool:
+        """Whether the other resource is its parent, or its parent's, and so on."""
+        parent = self.parent
+        while parent is not None:
+            if parent is other:
+                return True
+            parent = parent.parent
+        return False
+
     def leaves(self) -> Iterator[Rsc]:
         """The primitives in this resource."""
         if not self.children:
