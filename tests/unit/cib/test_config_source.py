@@ -1,5 +1,7 @@
 """YAML as written: places, types, duplicates, and documents made to hurt."""
 
+import re
+
 import pytest
 
 from hamgr.cib.config_source import MAX_CHARACTERS, ConfigError, Scalar, read_yaml, typed
@@ -74,7 +76,8 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     [
         ("a: [1, }", "f:1:8: this is not YAML"),
         ("a: 1\n\tb: 2", "f:2:1: this is not YAML"),
-        ("[" * 100_000, "nested more than 50 levels"),
+        ("[" * 60 + "]" * 60, "f:1:51: nested more than 50 levels"),
+        ("- " * 60 + "x", "f:1:101: nested more than 50 levels"),
         ("a: &a [*a]", "expand to too many values"),
         (BOMB, "expand to too many values"),
         ("a: " + "x" * MAX_CHARACTERS, "more than 1000000 characters"),
@@ -90,3 +93,14 @@ def test_hostile_documents_end_in_a_sentence(text, complaint):
     with pytest.raises(ConfigError) as raised:
         read_yaml(text, "f")
     assert complaint in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" * 2000 + "]" * 2000, "{a: " * 2000, "- " * 100_000])
+def test_nesting_without_end_is_refused_with_its_place(text):
+    """The library may give up on it before hamgr counts: whichever it is, one line says where."""
+    with pytest.raises(ConfigError) as raised:
+        read_yaml(text, "f")
+    (problem,) = raised.value.problems
+    assert problem.line == 1
+    assert problem.column > 1
+    assert re.fullmatch(r"f:1:\d+: \S.*", str(raised.value))
