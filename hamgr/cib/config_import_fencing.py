@@ -10,11 +10,40 @@ from hamgr.cib.config_import_ledger import Ledger, Raw, add, plain_sets
 from hamgr.cib.config_import_resources import imported_operations
 from hamgr.cib.config_options import PRIMITIVE_META
 
+# What to use instead of cluster-glue's plugins: what hamgr runs is called as a program of fence-agents is.
+_INSTEAD = {
+    "apcmaster": "fence_apc",
+    "apcmastersnmp": "fence_apc_snmp",
+    "bladehpi": "fence_bladecenter",
+    "external/drac5": "fence_drac5",
+    "external/ec2": "fence_aws",
+    "external/gce": "fence_gce",
+    "external/ipmi": "fence_ipmilan",
+    "external/libvirt": "fence_virsh",
+    "external/rackpdu": "fence_apc_snmp",
+    "external/riloe": "fence_ilo",
+    "external/vcenter": "fence_vmware_rest",
+    "external/vmware": "fence_vmware_soap",
+    "ipmilan": "fence_ipmilan",
+    "wti_nps": "fence_wti",
+}
+_SHARED_DISK = "let each node fence itself: self-fencing in hamgrd.yaml and level watchdog (docs/fencing.md)"
+_ADVICE = {
+    "external/sbd": _SHARED_DISK,
+    "meatware": "level manual asks a person (docs/fencing.md)",
+    **dict.fromkeys(
+        ("external/ssh", "ssh", "suicide", "null"),
+        "it asks the node that is to be fenced, and a node that hangs does not answer: choose what proves it off "
+        "(docs/fencing.md)",
+    ),
+}
+_FENCE_AGENT = re.compile(r"fence_[a-z0-9_]+\Z")
+
 
 def imported_fencing(ledger: Ledger, cib: model.Cib) -> Raw:
     """The fencing section; the nodes have to be known already, as devices name them."""
     raw: Raw = {}
-    add(raw, "devices", [_device(ledger, device) for device in _stonith(cib.resources)])
+    add(raw, "devices", [one for device in _stonith(cib.resources) if (one := _device(ledger, device))])
     targets: dict[tuple[str, str, str, str], list[model.FencingLevel]] = {}
     for level in cib.fencing_levels:
         key = (level.target, level.target_pattern, level.target_attribute, level.target_value)
@@ -29,6 +58,10 @@ def imported_fencing(ledger: Ledger, cib: model.Cib) -> Raw:
 
 
 def _device(ledger: Ledger, device: model.Primitive) -> Raw:
+    """A device in the file's words; empty for what hamgr cannot run, which is a plugin of cluster-glue."""
+    if not _FENCE_AGENT.match(device.agent.type):
+        ledger.notes.append(f"fence device {device.id}: not imported; {_what_instead(device.agent.type)}")
+        return {}
     ledger.devices.add(device.id)
     ledger.resources.add(device.id)
     raw: Raw = {"id": device.id, "agent": device.agent.type}
@@ -45,6 +78,13 @@ def _device(ledger: Ledger, device: model.Primitive) -> Raw:
     add(raw, "meta", ledger.known(device.meta, PRIMITIVE_META, "meta-attribute", f"device {device.id}"))
     add(raw, "operations", imported_operations(ledger, device))
     return raw
+
+
+def _what_instead(plugin: str) -> str:
+    if plugin in _ADVICE:
+        return f"hamgr cannot run {plugin} (cluster-glue); {_ADVICE[plugin]}"
+    program = _INSTEAD.get(plugin, "one that switches the same device (`apt-cache search fence-agents`)")
+    return f"hamgr cannot run {plugin} (cluster-glue); write a device with a program of fence-agents: {program}"
 
 
 def _topology(ledger: Ledger, key: tuple[str, str, str, str], levels: list[model.FencingLevel]) -> Raw:

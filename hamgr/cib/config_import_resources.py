@@ -73,12 +73,14 @@ def imported_operations(ledger: Ledger, primitive: model.Primitive) -> Raw:
 
 
 def _group(ledger: Ledger, group: model.Group) -> Raw:
-    ledger.resources.add(group.id)
-    resources = (member for member in group.members if member.agent.standard != "stonith")  # the others become devices
-    members = [_primitive(ledger, member) for member in resources]
-    if not members:
-        ledger.resources.discard(group.id)
+    devices = [member.id for member in group.members if member.agent.standard == "stonith"]
+    if len(devices) == len(group.members):
+        ledger.notes.append(f"group {group.id}: not imported; {_not_resources(devices)}")
         return {}
+    if devices:
+        ledger.notes.append(f"group {group.id}: imported without {', '.join(devices)}; {_not_resources(devices)}")
+    ledger.resources.add(group.id)
+    members = [_primitive(ledger, member) for member in group.members if member.id not in devices]
     raw: Raw = {"group": group.id, "members": members}
     add(raw, "params", plain_sets(group.params))
     add(raw, "meta", ledger.known(group.meta, GROUP_META, "meta-attribute", f"group {group.id}"))
@@ -88,6 +90,10 @@ def _group(ledger: Ledger, group: model.Group) -> Raw:
 def _clone(ledger: Ledger, clone: model.Clone) -> Raw:
     of = imported_resource(ledger, clone.member)
     if not of:
+        if isinstance(clone.member, model.Primitive):
+            ledger.notes.append(f"clone {clone.id}: not imported; {_not_resources([clone.member.id])}")
+        else:
+            ledger.notes.append(f"clone {clone.id}: not imported; nothing is left of {clone.member.id}")
         return {}
     ledger.resources.add(clone.id)
     raw: Raw = {"clone": clone.id, "of": of}
@@ -96,6 +102,11 @@ def _clone(ledger: Ledger, clone: model.Clone) -> Raw:
     add(raw, "params", plain_sets(clone.params))
     add(raw, "meta", ledger.known(clone.meta, CLONE_META, "meta-attribute", f"clone {clone.id}"))
     return raw
+
+
+def _not_resources(devices: list[str]) -> str:
+    verb = "is a fence device" if len(devices) == 1 else "are fence devices"
+    return f"{', '.join(devices)} {verb}, which hamgr does not place on nodes: see the section fencing"
 
 
 def _bundle(ledger: Ledger, bundle: model.Bundle) -> Raw:

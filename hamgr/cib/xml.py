@@ -105,10 +105,11 @@ def _cib(root: Element) -> Cib:
 
 
 def _node(element: Element) -> Node:
+    kind = element.get("type", "member")
     return Node(
         name=required(element, "uname"),
         id=element.get("id", ""),
-        type=element.get("type", "member"),
+        type="member" if kind == "normal" else kind,  # as Pacemaker's upgrade of a CIB up to pacemaker-1.2 makes it
         attributes=nvsets(element, "instance_attributes"),
         utilization=nvsets(element, "utilization"),
     )

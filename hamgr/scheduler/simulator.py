@@ -128,6 +128,7 @@ class _Run:
         self.call_ids: dict[str, int] = {}
         self.executed: list[Action] = []
         self.failed = False
+        self.names: set[str] | None = None  # unpacked only where it is asked for
 
     def state(self, node: str) -> NodeState:
         if node not in self.states:
@@ -185,9 +186,19 @@ class _Run:
     def _recorded_as(self, state: NodeState, action: Action) -> str:
         """The name under which a node already keeps this resource's history."""
         known = {h.id for h in state.resources}
-        if action.history_id not in known and action.instance_id in known:
+        if action.history_id == action.instance_id or action.instance_id not in known:
+            return action.history_id
+        if action.history_id not in known or action.history_id not in self._names():
             return action.instance_id
         return action.history_id
+
+    def _names(self) -> set[str]:
+        """What resources are called, by their configuration or by a history. A history that no resource is called after
+        (of an instance of old, beside that of another number) is left alone, as crm_simulate leaves it."""
+        if self.names is None:
+            found = status.unpack(self.cib, self.now).by_id.values()
+            self.names = {rsc.id for rsc in found} | {rsc.clone_name for rsc in found}
+        return self.names
 
     def _injected(self, action: Action) -> int | None:
         for name in (action.resource, action.history_id):

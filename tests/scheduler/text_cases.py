@@ -29,6 +29,17 @@ def _unconfigured(case: Case, name: str) -> str:
     return xml(case, [*re.findall(r'<primitive id="(\w+)"', case.resources), name])
 
 
+def _of_old(text: str) -> str:
+    """The histories of a clone's instance A on n1, n2 and n3 as old Pacemakers left them, by number; on n1 another one,
+    by no number, that is older."""
+    histories = re.findall(r'<lrm_resource id="A".*?</lrm_resource>', text)
+    for number, history in zip((2, 1, 0), histories, strict=True):
+        numbered = history.replace('"A"', f'"A:{number}"').replace('"A_', f'"A:{number}_')
+        older = history.replace("start", "stop").replace('call-id="2"', 'call-id="1"') if number == 2 else ""
+        text = text.replace(history, older + numbered, 1)
+    return text
+
+
 def _located(text: str, node: str) -> str:
     return text.replace('operation="monitor"', f'operation="monitor" on_node="{node}"')
 
@@ -99,6 +110,9 @@ TEXTS = {
         )
     ),
     "clone-disabled": text_of(Case("", clone("C", primitive("A"), "target-role=Stopped"), set(), active={"A": "n1"})),
+    "clone-with-a-history-of-old": _of_old(
+        text_of(Case("", clone("C", primitive("A"), "target-role=Stopped"), set(), active={"A": "n1"}))
+    ),
     "held-unpromoted": text_of(
         Case(
             "",

@@ -194,3 +194,45 @@ def test_a_name_that_cannot_be_is_for_a_person_to_change(tmp_path: Path) -> None
     with pytest.raises(CommandError, match="'Web' becomes part of a pod's name") as caught:
         translate(path, "shop")
     assert caught.value.code == Exit.CONFIG
+
+
+OLD = """<cib crm_feature_set="3.0.5" validate-with="pacemaker-1.2"><configuration>
+  <crm_config/>
+  <nodes><node id="a" uname="a" type="normal"/><node id="b" uname="b" type="normal"/></nodes>
+  <resources>
+    <group id="both"><primitive id="st1" class="stonith" type="external/ssh"/>
+      <primitive id="st2" class="stonith" type="external/ipmi"/></group>
+    <group id="mixed"><primitive id="st3" class="stonith" type="external/sbd"/>
+      <primitive id="db" class="ocf" provider="hamgr" type="dummy"/></group>
+    <clone id="each"><primitive id="st4" class="stonith" type="ibmrsa"/></clone>
+    <primitive id="st5" class="stonith" type="fence_ipmilan"/></resources>
+  <constraints><rsc_location id="l" rsc="both" node="a" score="-INFINITY"/></constraints>
+  <fencing-topology><fencing-level id="f" target="a" index="1" devices="st1"/></fencing-topology>
+</configuration><status/></cib>"""
+
+
+def test_nodes_of_old_clusters_are_normal_ones(tmp_path: Path) -> None:
+    path = tmp_path / "cib.xml"
+    path.write_text(OLD)
+    cluster_file, notes = translate(path, "shop")
+    assert [node.name for node in cluster_file.to_cib().nodes] == ["a", "b"]
+    assert not any(note.startswith("node ") for note in notes)
+
+
+def test_plugins_of_cluster_glue_are_named_with_what_to_use_instead(tmp_path: Path) -> None:
+    path = tmp_path / "cib.xml"
+    path.write_text(OLD)
+    cluster_file, notes = translate(path, "shop")
+    assert [device.id for device in cluster_file.fencing.devices] == ["st5"]
+    for words in (
+        ("fence device st1: not imported", "external/ssh", "a node that hangs does not answer"),
+        ("fence device st2: not imported", "external/ipmi", "fence_ipmilan"),
+        ("fence device st3: not imported", "external/sbd", "level watchdog"),
+        ("fence device st4: not imported", "ibmrsa", "fence-agents"),
+        ("group both: not imported", "st1, st2 are fence devices"),
+        ("group mixed: imported without st3", "is a fence device"),
+        ("clone each: not imported", "st4 is a fence device"),
+        ("fencing level f: not imported", "st1"),
+        ("constraint l: not imported", "both"),
+    ):
+        assert any(all(word in note for word in words) for note in notes), (words, notes)
