@@ -1,10 +1,11 @@
 # Two commands are all a newcomer needs: `make demo` and `make test`. Each sets itself up.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-BIN := .venv/bin
+export VENV ?= .venv
+BIN := $(VENV)/bin
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup setup-tests demo test lint unit docs clean
+.PHONY: help setup setup-tests demo test test-newest lock lint unit docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -15,13 +16,23 @@ setup: ## Debian packages and the virtual environment
 demo: setup ## MariaDB on a ReadWriteOnce volume survives five faults, with the figures (BASELINE=1: plain Kubernetes beside it)
 	@$(BIN)/python -m hamgr.sandbox.demo $(if $(BASELINE),--baseline) $(DEMO_ARGS)
 
-# What tests alone want: Debian's fence agents, and a systemd in a container.
+# What tests alone want: Debian's fence agents, etcd's own command line, a systemd in a container.
 setup-tests:
-	@tools/setup fence_dummy:fence-agents systemd-nspawn:systemd-container systemd-analyze:systemd
+	@tools/setup etcdctl:etcd-client fence_dummy:fence-agents systemd-nspawn:systemd-container systemd-analyze:systemd
 
 test: setup-tests lint ## everything .ci/run checks: lint, types, layers, tests
 	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/e2e --ignore=tests/faults $(PYTEST_ARGS)
 	$(BIN)/pytest tests/e2e tests/faults $(PYTEST_ARGS)
+
+test-newest: ## the same with the newest Python packages that pyproject.toml allows, in an environment of their own
+	@$(MAKE) test VENV=build/newest NEWEST=1
+
+lock: ## requirements.lock anew: the newest packages that pyproject.toml allows, exact and with hashes, for Python 3.11 and newer
+	$(or $(PYTHON),python3) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade uv
+	build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --no-emit-index-url --custom-compile-command "make lock" --extra sandbox --extra test --group setup \
+	  --output-file requirements.lock pyproject.toml
 
 lint: setup ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
