@@ -84,6 +84,11 @@ class Stage:
         raise AssertionError("unreachable")
 
 
+    def power(self) -> str:
+        """What the switch says of n1."""
+        return PowerSwitch(self._switch, Fate(None, die)).state("n1")
+
+
 @pytest.fixture
 def stage(world: World, kubelet: Kubelet, tmp_path: Path) -> Stage:
     return Stage(world, kubelet, tmp_path / "switch")
@@ -130,6 +135,27 @@ def test_a_deposed_leader_stops_at_once_and_its_successor_ends_it(stage: Stage) 
     ended = stage.drive(SCENARIOS["volume"], Fate(None, die), replace(records, token=8), records.saved[record.id])
     assert ended.outcome is Outcome.SUCCEEDED
     assert ended.tokens[-1] == 8
+
+
+@pytest.mark.parametrize(("name", "phase"), [("volume", "delete"), ("volume", "detach"), ("node", "isolate")])
+def test_leadership_is_looked_at_again_before_each_effect(stage: Stage, name: str, phase: str) -> None:
+    """A leader that was deposed after it had saved a phase, and before that phase's first effect, has none."""
+    world = stage.world
+    wipe(world)
+    furnish_richly(world)
+
+    class DeposedAfterSaving(MemoryRecords):
+        def save(self, record: FenceRecord) -> None:
+            super().save(record)
+            self.before = (world.attachments(), world.pods(), world.get_node("n1"), stage.power())
+            self.ours = record.phase != phase
+
+    losing = DeposedAfterSaving()
+    with pytest.raises(NotOurs):
+        stage.drive(SCENARIOS[name], Fate(None, die), losing, SCENARIOS[name].begin())
+    assert losing.history[-1].phase == phase
+    assert (world.attachments(), world.pods(), world.get_node("n1"), stage.power()) == losing.before
+    world.attacher.detached.clear()
 
 
 def test_death_while_a_node_that_is_back_is_let_in_again(stage: Stage) -> None:

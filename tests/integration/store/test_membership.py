@@ -133,6 +133,22 @@ def test_loss_is_told_once_and_ends_the_membership(store: Store) -> None:
     membership.leave()
 
 
+@pytest.mark.parametrize("taken", [False, True], ids=["deleted", "taken over"])
+def test_a_lease_that_lives_without_its_key_is_no_membership(store: Store, taken: bool) -> None:
+    """Others go by the key: a member that only looked at its lease would go on for ever, seen by nobody."""
+    told = threading.Event()
+    membership = Membership(store, info(), lambda _reason: told.set())
+    membership.join()
+    if taken:
+        lease, _ = store.grant(60)
+        store.transact(puts={"members/n1": Leased(asdict(info(id="other", boot_id="boot-2")), lease)})
+    else:
+        store.transact(deletes=["members/n1"])
+    assert told.wait(30)
+    assert membership.renewed_until() == float("-inf")
+    membership.leave(clean=False)
+
+
 def test_renewal_survives_a_hang_shorter_than_the_lease(etcd_server: EtcdServer, store: Store) -> None:
     lost: list[str] = []
     membership = Membership(store, info(ttl_s=10), lost.append)
