@@ -61,7 +61,8 @@ def render_oneline(doc: StatusDoc, *, led: bool = True) -> tuple[str, int]:
     online = sum(node.online and not (node.standby or node.maintenance) for node in doc.nodes)
     standby = sum(node.online and node.standby for node in doc.nodes)
     trouble = [f"{node.name} UNCLEAN{_waits(node)}" for node in doc.nodes if node.unclean]
-    failing = dict.fromkeys(fence.target for fence in _failing(doc.fencing))
+    well = {node.name for node in doc.nodes if node.online and not node.unclean}
+    failing = dict.fromkeys(fence.target for fence in _failing(doc.fencing) if fence.target not in well)
     trouble += [f"fencing of {target} failed" for target in failing]
     if not led or not doc.quorum or trouble:
         reason = ", ".join(trouble) or ("no leader" if not led else "no quorum")

@@ -104,6 +104,7 @@ class Fences:
         self._config = FencingConfig()
         self._unusable: list[str] = []
         self._device_watch: DeviceWatch | None = None
+        self._changed: dict[str, float] = {}
         self._pending_resume = [record for record in self._records.values() if record.outcome is Outcome.PENDING]
 
     def configure(self, fencing: Fencing, nodes: Mapping[str, Mapping[str, str]], namespace: str = "default") -> None:
@@ -186,6 +187,14 @@ class Fences:
     def refusal(self, node: str) -> Reason | None:
         """Why a node may not be fenced now; None when it may."""
         return self._allowed(node, self.records)
+
+    def note_change(self, at: float, node: str = "") -> None:
+        """Something has changed (wall time) by which a fence that failed may succeed now: of a node, or of all."""
+        self._changed[node] = at
+
+    def changed_at(self, node: str) -> float:
+        """When something last changed that a fence of the node depends on; wall time."""
+        return max(self._changed.get("", 0.0), self._changed.get(node, 0.0))
 
     def fence_node(
         self, node: str, why: Reason, by: str, levels: tuple[LevelConfig, ...] = (), delay_s: float = 0.0

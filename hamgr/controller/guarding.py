@@ -10,7 +10,7 @@ from hamgr.controller.membership import Standing
 from hamgr.controller.term import Term
 from hamgr.fencer.guard import GuardLimits, GuardView, PastFence, doubt, may_fence
 from hamgr.fencer.reasons import Reason
-from hamgr.fencer.records import FenceRecord
+from hamgr.fencer.records import FenceRecord, Outcome
 from hamgr.kube.cache import Cache
 from hamgr.store.store import Store
 
@@ -43,10 +43,14 @@ def guard(
         total=len(term.nodes),
         bad=bad,
         # One from the future tells of a clock that was set back; it must not hold fences up until that time has come.
-        past=[
-            PastFence(r.target.node, now - r.started_at) for r in past if r.target.pods is None and r.started_at <= now
-        ],
+        past=[_past(r, now) for r in past if r.target.pods is None and r.started_at <= now],
         maintenance=term.options().maintenance,
         node_maintenance=is_true(term.node_attributes(node).get("maintenance")),
+        changed_s=now - term.fences.changed_at(node),
     )
     return may_fence(view, limits)
+
+
+def _past(record: FenceRecord, now: float) -> PastFence:
+    failed = record.outcome is Outcome.FAILED
+    return PastFence(record.target.node, now - record.started_at, failed, max(0.0, now - record.ended_at))

@@ -102,6 +102,7 @@ class Term:
         self.cluster: ClusterFile | None = None
         self.configuration: Cib | None = None
         self._doubts.forget_what_the_last_leader_ran()
+        self.fences.note_change(now())
 
     # --- inputs ------------------------------------------------------------------------------------------------------
 
@@ -114,6 +115,7 @@ class Term:
             self.recorded.set_configured(node, values)
         attributes |= {node: self.recorded.configured(node) for node in self.leaving}
         self.fences.configure(cluster.fencing, attributes, cluster.namespace)
+        self.fences.note_change(self._now())
         for node in self.leaving:
             text = f"node {node} is not in the cluster file any more: it is emptied, then forgotten"
             self._chronicle.tell("node_leaving", text, node=node)
@@ -312,6 +314,7 @@ class Term:
         level = "warning" if now is Standing.LOST else "info"
         self._chronicle.tell("node", TEXTS[now].format(node=node), level=level, node=node, before=str(before))
         self.recorded.set_standing(node, now)
+        self.fences.note_change(self._now(), node)
         if now is Standing.LOST:
             self.roster.note_down(node)
             self.recorded.update(node, history.member_lost)
@@ -464,6 +467,8 @@ class Term:
             self._chronicle.tell("fence_device", sick[name], level="error", device=name)
         for name in self._sick.keys() - sick.keys():
             self._chronicle.tell("fence_device", f"fence device {name} works again", device=name)
+        if sick.keys() != self._sick.keys():
+            self.fences.note_change(self._now())
         self._sick = sick
 
     def _expire_overrides(self) -> None:

@@ -2,28 +2,38 @@
 
 A fence that is wrong costs an outage; a storm of them costs the cluster. So nothing is fenced on a stale view, when
 most of the nodes look bad (then it is us who are cut off), or beyond a number of nodes in an interval; a node that is
-fenced again and again is left alone for longer each time.
+fenced again and again is left alone for longer each time. Fences that fail are no such loop: nothing came of them. They
+are tried again soon, less and less often while nothing changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from hamgr.fencer.reasons import Reason, reason
 
 
 @dataclass(frozen=True, slots=True)
 class PastFence:
-    """A fence that has begun before: its node, and how many seconds ago."""
+    """A fence that has begun before: its node, how many seconds ago, and whether it has failed.
+
+    over_s: how many seconds ago it ended.
+    """
 
     node: str
     ago_s: float
+    failed: bool = False
+    over_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class GuardView:
-    """What is known when a fence of `node` is about to begin; `bad` counts the nodes that look lost, it included."""
+    """What is known when a fence of `node` is about to begin; `bad` counts the nodes that look lost, it included.
+
+    changed_s: how many seconds ago something last changed by which a fence that has failed may succeed now.
+    """
 
     node: str
     etcd_staleness_s: float
@@ -33,6 +43,7 @@ class GuardView:
     past: Sequence[PastFence] = ()
     maintenance: bool = False
     node_maintenance: bool = False
+    changed_s: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,8 @@ class GuardLimits:
     """When to hold back. Staleness in seconds; at most `max_fences` different nodes within `interval_s`.
 
     A node fenced `loop_count` times within `loop_interval_s` waits `loop_backoff_s` after its last fence, twice as long
-    with each further one.
+    with each further one. A fence that failed is tried again `retry_s` after its end, twice as long after each further
+    one in a row, up to `retry_max_s`.
     """
 
     etcd_staleness_s: float = 3.0
@@ -50,6 +62,8 @@ class GuardLimits:
     loop_count: int = 3
     loop_interval_s: float = 3600.0
     loop_backoff_s: float = 60.0
+    retry_s: float = 1.0
+    retry_max_s: float = 30.0
 
 
 def may_fence(view: GuardView, limits: GuardLimits) -> Reason | None:
@@ -63,7 +77,7 @@ def may_fence(view: GuardView, limits: GuardLimits) -> Reason | None:
         return reason("maintenance")
     if view.node_maintenance:
         return reason("node-maintenance", node=view.node)
-    return _storm(view, limits) or _loop(view, limits)
+    return _storm(view, limits) or _loop(view, limits) or _failing(view, limits)
 
 
 def doubt(etcd_staleness_s: float, api_staleness_s: float, limits: GuardLimits) -> Reason | None:
@@ -88,10 +102,23 @@ def _storm(view: GuardView, limits: GuardLimits) -> Reason | None:
 
 
 def _loop(view: GuardView, limits: GuardLimits) -> Reason | None:
-    ours = [fence.ago_s for fence in view.past if fence.node == view.node and fence.ago_s < limits.loop_interval_s]
+    done = (fence for fence in view.past if fence.node == view.node and not fence.failed)
+    ours = [fence.ago_s for fence in done if fence.ago_s < limits.loop_interval_s]
     if len(ours) < limits.loop_count:
         return None
     retry_in = limits.loop_backoff_s * 2.0 ** (len(ours) - limits.loop_count) - min(ours)
     if retry_in <= 0:
         return None
     return reason("fence-loop", node=view.node, count=len(ours), interval=limits.loop_interval_s, retry_in=retry_in)
+
+
+def _failing(view: GuardView, limits: GuardLimits) -> Reason | None:
+    """The failures since the last fence that did not fail, and since something has changed."""
+    ours = [fence for fence in view.past if fence.node == view.node]
+    since = min([view.changed_s, *(fence.ago_s for fence in ours if not fence.failed)])
+    failed = [fence.over_s for fence in ours if fence.failed and fence.over_s < since]
+    if not failed:
+        return None
+    doubled = min(len(failed) - 1, 30)
+    retry_in = min(limits.retry_s * 2.0**doubled, limits.retry_max_s) - min(failed)
+    return reason("fences-failed", node=view.node, count=len(failed), retry_in=retry_in) if retry_in > 0 else None

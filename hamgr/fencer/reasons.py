@@ -68,6 +68,8 @@ _TEXTS = {
     "maintenance": "the cluster is in maintenance mode",
     "node-maintenance": "node {node} is in maintenance mode",
     "fence-loop": "node {node} was fenced {count} times within {interval:g} s: next attempt in {retry_in:.0f} s",
+    "fences-failed": "the last fences of node {node} have failed ({count} in a row): next attempt in {retry_in:.0f} s, "
+    "or as soon as something changes",
     # unfence
     "not-ready": "node {node} is not Ready: look at its kubelet",
     "same-boot": "node {node} has not restarted since it was fenced: reboot it, or `hamgr unfence {node}` if nothing "

@@ -335,6 +335,11 @@ def test_everything_else_has_its_section():
         assert f"  * {line}" in text
 
 
+LOST_N2 = replace(
+    DOC, nodes=(DOC.nodes[0], NodeStatus("n2", unclean=True)), fencing=(fence(1, outcome="failed"),), instances=2
+)
+
+
 @pytest.mark.parametrize(
     ("doc", "led", "line", "code"),
     [
@@ -363,11 +368,20 @@ def test_everything_else_has_its_section():
         ),
         (replace(DOC, nodes=DOC.nodes[:2], warnings=("pdu is dead", "x")), True, "CLUSTER WARN: pdu is dead, x", 1),
         (replace(DOC, nodes=(FENCED,)), True, "CLUSTER WARN: offline node: x (fenced)", 1),
-        (replace(DOC, fencing=(fence(1, outcome="failed"),)), True, "CLUSTER CRIT: fencing of n2 failed", 2),
-        (  # tried again, and not settled yet
-            replace(DOC, fencing=tuple(fence(n, outcome=o) for n, o in ((3, "pending"), (2, "failed"), (1, "failed")))),
+        (LOST_N2, True, "CLUSTER CRIT: n2 UNCLEAN, fencing of n2 failed", 2),
+        (replace(LOST_N2, nodes=(NodeStatus("n1", online=True),)), True, "CLUSTER CRIT: fencing of n2 failed", 2),
+        (  # it is back, and well: what failed then is of no account now
+            replace(LOST_N2, nodes=DOC.nodes[:2]),
             True,
-            "CLUSTER CRIT: fencing of n2 failed",
+            "CLUSTER OK: 2 nodes online, 2 resource instances configured",
+            0,
+        ),
+        (  # tried again, and not settled yet
+            replace(
+                LOST_N2, fencing=tuple(fence(n, outcome=o) for n, o in ((3, "pending"), (2, "failed"), (1, "failed")))
+            ),
+            True,
+            "CLUSTER CRIT: n2 UNCLEAN, fencing of n2 failed",
             2,
         ),
     ],

@@ -76,3 +76,48 @@ def test_fences_of_more_than_an_hour_ago_make_no_loop() -> None:
     recent = may_fence(replace(FINE, past=(*past, PastFence("n1", 3500.0))), LIMITS)
     assert recent is not None
     assert (recent.code, recent.data["count"]) == ("fence-loop", 3)
+
+
+def failures(*over: float) -> tuple[PastFence, ...]:
+    """Fences of n1 that failed at once, by how long ago."""
+    return tuple(PastFence("n1", ago + 0.1, failed=True, over_s=ago) for ago in over)
+
+
+def test_fences_that_failed_are_no_loop() -> None:
+    """Nothing came of them: that they were many is no reason to leave the node alone for a minute and more."""
+    assert may_fence(replace(FINE, past=failures(31.0, 40.0, 50.0, 60.0, 70.0, 80.0)), LIMITS) is None
+    mixed = (*failures(100.0, 200.0, 300.0), PastFence("n1", 10.0), PastFence("n1", 20.0))
+    assert may_fence(replace(FINE, past=mixed), LIMITS) is None
+
+
+def test_a_fence_that_failed_is_tried_again_soon_and_less_often_each_time() -> None:
+    waits = []
+    for count in range(1, 9):
+        why = may_fence(replace(FINE, past=failures(*(0.0,) * count)), LIMITS)
+        assert why is not None
+        assert (why.code, why.data["count"]) == ("fences-failed", count)
+        waits.append(why.data["retry_in"])
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    assert may_fence(replace(FINE, past=failures(4.0, 5.0, 6.0)), LIMITS) is None
+
+
+def test_it_is_tried_again_at_once_when_something_has_changed() -> None:
+    past = failures(5.0, 10.0, 20.0, 40.0, 80.0)
+    held = replace(FINE, past=past)
+    assert may_fence(held, LIMITS) is not None
+    assert may_fence(replace(held, changed_s=4.0), LIMITS) is None
+    later = may_fence(replace(held, changed_s=5.5, past=failures(0.5, *(fence.over_s for fence in past))), LIMITS)
+    assert later is not None
+    assert (later.data["count"], later.data["retry_in"]) == (2, 1.5)
+
+
+def test_a_fence_that_succeeded_begins_the_count_anew() -> None:
+    past = (*failures(0.5, 60.0, 61.0, 62.0), PastFence("n1", 30.0))
+    why = may_fence(replace(FINE, past=past), LIMITS)
+    assert why is not None
+    assert (why.data["count"], why.data["retry_in"]) == (1, 0.5)
+
+
+def test_another_nodes_failures_hold_nothing_back() -> None:
+    past = tuple(replace(fence, node="n2") for fence in failures(0.1, 0.2))
+    assert may_fence(replace(FINE, past=past), LIMITS) is None
