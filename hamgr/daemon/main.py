@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             log.exception("not_started")
         logs.complain(sentence)
         return code
+    finally:
+        logs.drain()
 
 
 class _Parser(argparse.ArgumentParser):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from hamgr.cib.status import ResourceStatus, StatusDoc
@@ -24,6 +24,7 @@ class Sources:
     store: Store
     leading: Callable[[], bool]
     kube_staleness_s: Callable[[], float] | None = None
+    log_lines_dropped: Callable[[], int] = lambda: 0
 
 
 class Figures(Collector):
@@ -38,6 +39,8 @@ class Figures(Collector):
         yield _gauge("hamgr_etcd_staleness_seconds", "Age of our view of etcd.", sources.store.staleness_s())
         if sources.kube_staleness_s is not None:
             yield _gauge("hamgr_kube_staleness_seconds", "Age of our view of Kubernetes.", sources.kube_staleness_s())
+        dropped = "Lines of the log that could not be written."
+        yield CounterMetricFamily("hamgr_log_lines_dropped", dropped, value=float(sources.log_lines_dropped()))
         if sources.leading():
             yield from self._cluster()
 

@@ -36,25 +36,26 @@ class Notifier:
 
     def status(self, line: str) -> None:
         """One line for `systemctl status`; repeated ones are not sent again."""
-        if line != self._status:
+        if line != self._status and self._send(f"STATUS={line}", wait_s=0.0):
             self._status = line
-            self._send(f"STATUS={line}")
 
     def alive(self) -> None:
         """Feed the watchdog: to be called by the control loop, and by nothing else."""
-        if self._interval_s and self._clock() - self._fed >= self._interval_s:
+        due = self._interval_s and self._clock() - self._fed >= self._interval_s
+        if due and self._send("WATCHDOG=1", wait_s=0.0):  # else in the next round
             self._fed = self._clock()
-            self._send("WATCHDOG=1")
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str, wait_s: float = 1.0) -> bool:
+        """Whether the manager has it. wait_s: how long to wait for one that does not read."""
         if not self._address:
-            return
+            return True
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-                channel.settimeout(1.0)
+                channel.settimeout(wait_s)
                 channel.sendto(message.encode(), self._address)
-        except OSError:
-            pass  # a manager that is gone or busy must not stop us
+        except OSError:  # a manager that is gone or busy must not stop us
+            return False
+        return True
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float:

@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -247,8 +248,20 @@ class Guard:
             self._saved = text
 
 
+_telling: threading.Thread | None = None
+
+
 def _tell(event: str, pods: list[str]) -> None:
-    """One line, as hamgrd logs by itself; never waited for."""
+    """One line, as hamgrd logs by itself; never waited for: while a line hangs in a full pipe, others are left out."""
+    global _telling
+    if _telling is None or not _telling.is_alive():
+        _telling = threading.Thread(target=_say, args=(event, pods), daemon=True)
+        _telling.start()
+
+
+def _say(event: str, pods: list[str]) -> None:
+    if sys.stderr is None:  # closed
+        return
     with contextlib.suppress(OSError, ValueError):
         if is_journal(sys.stderr):
             line = f"{mark('error')}guard: {event} pods={json.dumps(pods)}"

@@ -13,6 +13,7 @@ import structlog
 from hamgr import __version__
 from hamgr.controller.loop import Controller, Means
 from hamgr.controller.settings import ControllerSettings
+from hamgr.daemon.logs import dropped_lines
 from hamgr.daemon.member import Member
 from hamgr.daemon.mounts import MountQuestions, MountReporter
 from hamgr.daemon.notify import Notifier
@@ -295,4 +296,4 @@ def _serve_metrics(
     from hamgr.daemon.metrics import Sources, serve  # 0.1 s: only for those who want it
 
     staleness = sight.cache.staleness_s if sight else None
-    undo.append(serve(settings.metrics.listen, Sources(store, controller.leadership.valid, staleness)))
+    undo.append(serve(settings.metrics.listen, Sources(store, controller.leadership.valid, staleness, dropped_lines)))

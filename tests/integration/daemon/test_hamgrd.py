@@ -1,5 +1,6 @@
 """hamgrd as a process: how it starts, what it tells systemd, how it ends, and what it survives."""
 
+import contextlib
 import json
 import os
 import signal
@@ -56,9 +57,9 @@ class Hamgrd:
         }
         self.config.write_text(yaml.safe_dump(settings | self.more | changes))
 
-    def start(self) -> "Hamgrd":
+    def start(self, log_to=None) -> "Hamgrd":
         environment = os.environ | {"NOTIFY_SOCKET": str(self.home / "notify"), "WATCHDOG_USEC": "1000000"}
-        with (self.home / "log").open("ab") as log:
+        with open(self.home / "log" if log_to is None else log_to, "ab", buffering=0) as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "hamgr.daemon.main", "--config", self.config],
                 stdout=log,
@@ -147,6 +148,38 @@ def test_a_life(hamgrd, store):
     assert store.read("members/").entries == {}
     assert daemon.events()[-1] == "stopped"
     assert "Traceback" not in daemon.log()
+
+
+@pytest.mark.parametrize("kind", ["full disk", "stuck pipe"])
+def test_it_outlives_its_log(hamgrd, store, kind):
+    """It ended within a second with its standard error on a full disk, and hung with it in a full pipe."""
+    if kind == "full disk":
+        log_to = "/dev/full"
+    else:
+        reading, log_to = os.pipe()
+        os.set_blocking(log_to, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(log_to, b"x" * 4096)
+        os.set_blocking(log_to, True)
+    daemon = hamgrd(log={"format": "json", "level": "debug"}).start(log_to)
+    wait_until(lambda: leader(store) == "n1")
+    token = store.get("leader").create_revision
+    fed = daemon.said("WATCHDOG=1")
+    daemon.process.send_signal(signal.SIGHUP)  # which is logged
+    wait_until(lambda: daemon.said("WATCHDOG=1") > fed + 6)
+    assert store.get("leader").create_revision == token
+    assert daemon.end() == 0
+    if kind == "stuck pipe":
+        os.close(reading)
+
+
+def test_a_closed_standard_error_ends_nothing(hamgrd, store):
+    daemon = hamgrd()
+    command = f"exec {sys.executable} -m hamgr.daemon.main --config {daemon.config} 2>&-"
+    daemon.process = subprocess.Popen(["sh", "-c", command], stdout=subprocess.DEVNULL)
+    wait_until(lambda: leader(store) == "n1")
+    assert daemon.end() == 0
 
 
 def test_leadership_is_handed_over(hamgrd, store):

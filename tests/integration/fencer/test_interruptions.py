@@ -83,7 +83,6 @@ class Stage:
             return ended, fate.passed
         raise AssertionError("unreachable")
 
-
     def power(self) -> str:
         """What the switch says of n1."""
         return PowerSwitch(self._switch, Fate(None, die)).state("n1")

@@ -73,3 +73,21 @@ def test_without_a_manager_nothing_happens(environment):
     notifier.ready()
     notifier.alive()
     notifier.status("x")
+
+
+def test_a_manager_that_does_not_read_is_not_waited_for_and_fed_as_soon_as_it_does(manager):
+    channel, address = manager
+    notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "3000000"}, Clock())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
+        filler.setblocking(False)
+        try:
+            while True:
+                filler.sendto(b"x", channel.getsockname())
+        except BlockingIOError:
+            pass
+    notifier.alive()
+    notifier.status("leading")
+    assert set(said(channel)) == {"x"}
+    notifier.alive()
+    notifier.status("leading")
+    assert said(channel) == ["WATCHDOG=1", "STATUS=leading"]
