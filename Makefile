@@ -60,7 +60,10 @@ kill-matrix: setup ## SIGKILL of the leader at every point of every fencing leve
 clean: ## remove what builds and tests leave
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
 
-.PHONY: campaign-scheduler bench-scheduler
+.PHONY: fuzz campaign-scheduler bench-scheduler
+fuzz: setup ## N (5000) times whatever bytes in place of what etcd holds
+	@HAMGR_FUZZ=$(or $(N),5000) $(BIN)/pytest -q --timeout 0 tests/unit/controller/test_fuzzed_keys.py
+
 campaign-scheduler: setup ## N (10000) generated CIBs to crm_simulate and to hamgr; figures in build/scheduler-campaign.json
 	@PYTHONPATH=tests $(BIN)/python -m scheduler.differential.campaign --count $(or $(N),10000) $(CAMPAIGN_ARGS)
 

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 SCHEMA = 1
+OLD_S = 60.0
+"""A document that was updated longer ago than this is old: its leader writes it anew every ten seconds."""
 
 
 def _many(item: type) -> Any:

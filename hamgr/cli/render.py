@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, tzinfo
 from typing import NamedTuple
 
-from hamgr.cib.status import FailedAction, FenceStatus, NodeStatus, ResourceStatus, StatusDoc
+from hamgr.cib.status import OLD_S, FailedAction, FenceStatus, NodeStatus, ResourceStatus, StatusDoc
 
 
 class Line(NamedTuple):
@@ -56,14 +56,20 @@ def _laid_out(line: str | Line) -> str:
     return f"{'  ' * (depth + 1)}* {text}"
 
 
-def render_oneline(doc: StatusDoc, *, led: bool = True) -> tuple[str, int]:
-    """crm_mon -s: a line for a monitoring system, with its exit code (0 fine, 1 warning, 2 critical)."""
+def render_oneline(
+    doc: StatusDoc, *, led: bool = True, now: datetime | None = None, alarms: Sequence[str] = ()
+) -> tuple[str, int]:
+    """crm_mon -s: a line for a monitoring system, with its exit code (0 fine, 1 warning, 2 critical).
+
+    now: by the clock of this machine; None: the document's age is not looked at. alarms: etcd's own.
+    """
     online = sum(node.online and not (node.standby or node.maintenance) for node in doc.nodes)
     standby = sum(node.online and node.standby for node in doc.nodes)
     trouble = [f"{node.name} UNCLEAN{_waits(node)}" for node in doc.nodes if node.unclean]
     well = {node.name for node in doc.nodes if node.online and not node.unclean}
     failing = dict.fromkeys(fence.target for fence in _failing(doc.fencing) if fence.target not in well)
     trouble += [f"fencing of {target} failed" for target in failing]
+    trouble = [*(_alarm(name) for name in alarms), *_age(doc, now), *trouble]
     if not led or not doc.quorum or trouble:
         reason = ", ".join(trouble) or ("no leader" if not led else "no quorum")
         return f"CLUSTER CRIT: {reason}", 2
@@ -79,6 +85,29 @@ def render_oneline(doc: StatusDoc, *, led: bool = True) -> tuple[str, int]:
     bare = ", ".join(node.name for node in doc.nodes if not node.hamgrd)
     who = f"{online} node{_plural(online)} online" + (f" ({bare} without hamgrd)" if bare else "")
     return f"CLUSTER OK: {who}, {spare}{instances} configured", 0
+
+
+def _alarm(name: str) -> str:
+    if name == "NOSPACE":
+        return (
+            "etcd is out of space and takes no writes, so nothing can be fenced or moved: `etcdctl compact REVISION`, "
+            "`etcdctl defrag`, `etcdctl alarm disarm`"
+        )
+    return f"etcd has raised the alarm {name}: `etcdctl alarm list`"
+
+
+def _age(doc: StatusDoc, now: datetime | None) -> Iterator[str]:
+    """Says that the document is old; a leader that works writes it anew all the time."""
+    try:
+        written = datetime.fromisoformat(doc.updated_at.replace("Z", "+00:00"))
+        age_s = 0.0 if now is None else (now - written).total_seconds()
+    except (ValueError, TypeError):
+        return
+    if age_s > OLD_S:
+        yield (
+            f"this status is {age_s:.0f} s old: {doc.leader or 'the leader'} cannot write to etcd or hangs "
+            "(`journalctl -u hamgrd` there), or the clocks differ"
+        )
 
 
 def render_time(text: str, zone: tzinfo | None) -> str:

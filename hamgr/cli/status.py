@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import click
 
@@ -41,7 +42,7 @@ def status(ctx: click.Context, output: str, full: bool, simple: bool, watch: boo
             _watch(store, full, interval)
         doc, led = fetch(store)
         if simple:
-            line, code = render_oneline(doc, led=led)
+            line, code = render_oneline(doc, led=led, now=datetime.now(UTC), alarms=store.alarms())
             click.echo(line)
             return code
         click.echo(_as_json(doc, led) if output == "json" else fitted(render_status(doc, led=led, full=full)))

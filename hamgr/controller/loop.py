@@ -122,6 +122,7 @@ class _Office:
     parking: Parking
     reporter: Reporter
     inquiries: ThreadPoolExecutor
+    resets: int  # of the store, when all was read
     watches: list[Watch] = field(default_factory=list)
 
 
@@ -155,6 +156,7 @@ class Controller:
                 except Deposed as error:
                     log.warning("deposed", why=str(error))
                     self._step_down()
+                    self._leadership.resign()
                 except StoreUnavailable as error:
                     log.warning("etcd_unavailable", error=str(error))
                     self._step_down(hand_over=True)  # what a round had begun is done again from what is recorded
@@ -179,6 +181,8 @@ class Controller:
         if not self._leadership.renew():
             raise Deposed(f"{self._settings.node} could not renew its leadership in time")
         office = self._office
+        if self._means.store.resets != office.resets:
+            raise Deposed("etcd was restored from a backup: everything is read anew")
         if self._blind() and not self._alone():
             office.term.say_why_it_ends(
                 "it has not seen the Kubernetes API server for too long; one that sees it leads next"
@@ -246,8 +250,6 @@ class Controller:
         if not (vacant or due) or ((self._blind() or giving_way) and not self._alone()):
             return
         self._campaigned_at = self._means.clock()
-        if not vacant and self._means.store.get("leader") is not None:
-            return
         token = self._leadership.campaign()
         if token is not None:
             log.info("leading", node=self._settings.node, token=token.revision)
@@ -304,6 +306,7 @@ class Controller:
         """Begin a term: read everything, then watch what others write. What was begun is in `_office`, to be ended."""
         means, settings = self._means, self._settings
         store, leadership = means.store, self._leadership
+        resets = store.resets
         snapshots = {prefix: store.read(prefix) for prefix in (MEMBERS, GOODBYES, PROMISES, CONFIG, REQUESTS, STATE)}
         returns = Returns(means.surroundings.kube, means.clock)
         leftovers = Leftovers(means.surroundings.kube, means.surroundings.cluster, leadership.valid, means.clock)
@@ -344,9 +347,17 @@ class Controller:
         operator = Operator(term, means.surroundings.kube, means.cache, means.now)
         inquiries = ThreadPoolExecutor(2, thread_name_prefix="inquiry")
         self._office = office = _Office(
-            term, executor, returns, leftovers, requests, operator, parking, reporter, inquiries
+            term, executor, returns, leftovers, requests, operator, parking, reporter, inquiries, resets
         )
         chronicle.tell("leader", f"{settings.node} leads", node=settings.node)
+        unusable = {key: "no JSON that can be used" for read in snapshots.values() for key in read.malformed}
+        for key, why in (unusable | recorded.unusable | records.unusable).items():
+            text = (
+                f"the key {store.full_key(key)} in etcd cannot be used and counts as absent: {why}; once nobody needs "
+                f"to look at it: `etcdctl del {store.full_key(key)}`"
+            )
+            chronicle.tell("key_unusable", text[:1000], level="error", key=key[:200])
+            reporter.unusable.append(text[:1000])
         self._configure(office, snapshots[CONFIG])
         for pod in means.cache.list(POD) if means.cache is not None else ():
             self._look_for_stray(office, namespace_of(pod), name_of(pod))
@@ -398,10 +409,12 @@ class Controller:
         """Take over the applied cluster file; one that this version cannot read leaves the last one in force."""
         applied = snapshot.value(CONFIG)
         if not isinstance(applied, Mapping):
+            if CONFIG in snapshot.entries:
+                office.reporter.trouble = "its key in etcd holds no document: `hamgr apply -f FILE` writes it anew"
             return
         try:
             cluster = load_yaml(str(applied.get("text", "")), "the applied cluster file", self._means.registry.specs())
-        except (ConfigError, LookupError) as error:
+        except (ConfigError, LookupError, ValueError, TypeError, RecursionError) as error:
             log.error("configuration_unusable", error=str(error))
             office.reporter.trouble = str(error)
             return

@@ -12,6 +12,7 @@ from typing import Any
 
 from hamgr.cib.model import Bundle, Cib, Clone, Group, Location, Node, NvSet, Primitive, Resource
 from hamgr.cib.scores import INFINITY
+from hamgr.cib.typed import checked
 
 _FIRST = INFINITY  # an override's set is looked at before every configured one
 
@@ -145,11 +146,13 @@ class Overrides:
     def from_json(cls, raw: Mapping[str, Any]) -> Overrides:
         """Read `to_json`'s answer; missing parts are empty."""
         entries = [Override(**entry) for entry in raw.get("locations", ())]
-        return cls(
-            {entry.id: entry for entry in entries},
-            raw.get("nodes", {}),
-            raw.get("resources", {}),
-            raw.get("options", {}),
+        return checked(
+            cls(
+                {entry.id: entry for entry in entries},
+                raw.get("nodes", {}),
+                raw.get("resources", {}),
+                raw.get("options", {}),
+            )
         )
 
 

@@ -14,6 +14,7 @@ import structlog
 
 from hamgr.cib import history
 from hamgr.cib.model import Cib, NodeState
+from hamgr.cib.typed import checked
 from hamgr.controller import standby
 from hamgr.controller.leaving import in_standby, kept, leaving
 from hamgr.controller.membership import Standing
@@ -77,16 +78,18 @@ class Recorded:
         self._settled_fence: dict[str, str | None] = {}
         self._configured: dict[str, dict[str, str]] = {}
         self._overrides = Overrides()
+        self.unusable: dict[str, str] = {}  # keys that could not be read, and why
         self._call_id = 0
         self._transition = 0
 
     def load(self, snapshot: Snapshot) -> None:
         """Take over what earlier leaders wrote; unreadable entries are named in the log and count as absent."""
         self._states, self._standing, self._settled_fence, self._configured = {}, {}, {}, {}
+        self.unusable = {}
         for key, value in sorted(snapshot.values.items()):
             try:
                 if key == META:
-                    self._call_id, self._transition = int(value["call_id"]), int(value["transition"])
+                    self._load_meta(value["call_id"], value["transition"])
                 elif key == OVERRIDES:
                     self._overrides = Overrides.from_json(value)
                 elif key.startswith(NODES):
@@ -95,17 +98,25 @@ class Recorded:
                     self._load_history(key.removeprefix(HISTORY).split("/")[0], value)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 log.error("recorded_state_unreadable", key=key, error=str(error))
+                self.unusable[key] = str(error)
+
+    def _load_meta(self, call_id: object, transition: object) -> None:
+        if not (isinstance(call_id, int) and isinstance(transition, int) and min(call_id, transition) >= 0):
+            raise ValueError("call_id and transition are no counters")
+        self._call_id, self._transition = call_id, transition
 
     def _load_node(self, node: str, value: Mapping[str, Any]) -> None:
-        self._standing[node] = Standing(value.get("standing", Standing.UNSEEN))
-        self._settled_fence[node] = value.get("fence")
-        self._configured[node] = dict(value.get("configured") or {})
-        recorded = history.from_json({**value, "name": node})
+        recorded = checked(history.from_json({**value, "name": node}))
+        standing, fence = Standing(value.get("standing", Standing.UNSEEN)), value.get("fence")
+        configured = dict(value.get("configured") or {})
+        if not (fence is None or isinstance(fence, str)) or not all(isinstance(v, str) for v in configured.values()):
+            raise ValueError("its fence or its configured attributes are no text")
+        self._standing[node], self._settled_fence[node], self._configured[node] = standing, fence, configured
         self._states[node] = replace(recorded, name=node, resources=self.state(node).resources)
 
     def _load_history(self, node: str, value: Mapping[str, Any]) -> None:
         state = self.state(node)
-        read = history.history_from_json(value)
+        read = checked(history.history_from_json(value))
         self._states[node] = replace(state, resources=(*state.resources, read))
 
     def flush(self) -> bool:

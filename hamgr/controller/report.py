@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
 from hamgr import __version__
 from hamgr.cib import history
 from hamgr.cib.model import Cib, Location, OpRecord
@@ -37,12 +39,18 @@ from hamgr.scheduler.state.resource import Rsc
 from hamgr.scheduler.state.vocabulary import ROLE_NAMES, STOPPED, Variant
 from hamgr.scheduler.state.work import Work
 from hamgr.scheduler.status import unpack
-from hamgr.store.errors import StoreUnavailable
+from hamgr.store.errors import Deposed, StoreError
 from hamgr.store.leadership import Leadership
+from hamgr.store.values import encode
+
+log = structlog.get_logger(__name__)
 
 STATUS = "status"
 _AT_MOST_EVERY_S = 0.3
 _AT_LEAST_EVERY_S = 3.0
+_HEARTBEAT_S = 10.0  # six writes a minute; cib.status says how old a document may be
+_MAX_TEXT = 2000  # characters of one text
+_MAX_BYTES = 1_000_000  # etcd takes 1.5 MB in one request
 _FENCES_SHOWN = 20
 _DOUBTS = ("etcd-stale", "api-stale")  # what holds back an order, too
 _NOT_HEARD_OF = "nothing was heard of it since: bring it back when it suits you"
@@ -66,10 +74,11 @@ class Reporter:
         self._clock = clock
         self._now = now
         self._published: StatusDoc | None = None
-        self._at = float("-inf")
+        self._at = self._published_at = float("-inf")
         self._news = True
         self._applied: Mapping[str, Any] = {}
         self.trouble = ""
+        self.unusable: list[str] = []  # sentences about keys in etcd that count as absent
 
     def applied(self, document: Mapping[str, Any]) -> None:
         """Remember who applied the configuration in force, and when."""
@@ -86,13 +95,20 @@ class Reporter:
             return
         self._at, self._news = self._clock(), False
         document = self.document()
-        if self._published is not None and replace(document, updated_at=self._published.updated_at) == self._published:
+        is_fresh = self._clock() - self._published_at < _HEARTBEAT_S
+        if is_fresh and replace(document, updated_at=self._published_text()) == self._published:
             return
         try:
-            self._leadership.guarded(puts={STATUS: as_dict(document)})
-        except StoreUnavailable:
+            self._leadership.guarded(puts={STATUS: bounded(as_dict(document))})
+        except Deposed:
+            raise
+        except StoreError as error:  # it gets old, which is seen; leading goes on
+            log.warning("status_not_published", error=str(error))
             return
-        self._published = document
+        self._published, self._published_at = document, self._clock()
+
+    def _published_text(self) -> str:
+        return "" if self._published is None else self._published.updated_at
 
     def document(self) -> StatusDoc:
         """The whole status now."""
@@ -231,6 +247,7 @@ class Reporter:
             found.append("no cluster file was applied yet: begin with `hamgr apply -f FILE`")
         if self.trouble:
             found.append(f"the applied cluster file cannot be used: {self.trouble}")
+        found.extend(self.unusable)
         found.extend(self._term.fences.device_troubles())
         found.extend(self._leftovers())
         found.extend(self._nodes_that_leave())
@@ -267,6 +284,30 @@ class Reporter:
                     f"level watchdog is configured for {node}, whose hamgrd does not promise to fence the node: "
                     "set self-fencing there (docs/fencing.md)"
                 )
+
+
+def bounded(value: Any, max_bytes: int = _MAX_BYTES) -> Any:
+    """The document as etcd takes it: long texts are cut; if that is not enough, long lists, history first."""
+    value = _cut(value)
+    for field in ("fencing", "failed", "failcounts", "bans", "warnings", "resources", "nodes"):
+        if len(encode(value)) <= max_bytes:
+            return value
+        if field in value:
+            kept = value[field][: 5 if field in ("fencing", "failed", "warnings") else 0]
+            note = (
+                f"the status is too large for etcd: of {len(value[field])} entries under {field} {len(kept)} are shown"
+            )
+            value = {**value, field: kept}
+            value["warnings"] = [note, *value.get("warnings", ())]
+    return value
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= _MAX_TEXT else value[: _MAX_TEXT - 3] + "..."
+    if isinstance(value, Mapping):
+        return {key: _cut(entry) for key, entry in value.items()}
+    return [_cut(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _hidden_orphan(rsc: Rsc) -> bool:

@@ -24,6 +24,7 @@ class EtcdRecords:
         self._keep = keep
         self._lock = threading.Lock()
         self._ended: dict[str, FenceRecord] = {}  # oldest first
+        self.unusable: dict[str, str] = {}  # keys that hold no fence record, and why
 
     @property
     def token(self) -> int:
@@ -52,7 +53,8 @@ class EtcdRecords:
 
     def load(self) -> list[FenceRecord]:
         """All records, oldest first; to be called on winning leadership. Raises StoreUnavailable and others."""
-        found = records_of(self._store.read(FENCES))
+        self.unusable = {}
+        found = records_of(self._store.read(FENCES), self.unusable)
         with self._lock:
             self._ended = {record.id: record for record in found if record.outcome is not Outcome.PENDING}
         return found
@@ -74,8 +76,8 @@ def surplus(ended: Sequence[FenceRecord], keep: int) -> list[str]:
     return [record.id for record in ended[: max(0, len(ended) - keep)] if record.id not in last.values()]
 
 
-def records_of(snapshot: Snapshot) -> list[FenceRecord]:
-    """The fence records in a snapshot, oldest first; what is none is logged and left out.
+def records_of(snapshot: Snapshot, unusable: dict[str, str] | None = None) -> list[FenceRecord]:
+    """The fence records in a snapshot, oldest first; what is none is logged, noted in `unusable`, and left out.
 
     Their order is etcd's: a clock that was set back between two of them does not change it.
     """
@@ -83,7 +85,12 @@ def records_of(snapshot: Snapshot) -> list[FenceRecord]:
     for key, entry in sorted(snapshot.entries.items(), key=lambda item: (item[1].create_revision, item[0])):
         if key.startswith(FENCES):
             try:
-                found.append(FenceRecord.from_json(entry.value))
+                record = FenceRecord.from_json(entry.value)
+                if key != FENCES + record.id:
+                    raise ValueError(f"it is the record of fence {record.id}")
+                found.append(record)
             except ValueError as error:
                 log.warning("fence_record_malformed", key=key, error=str(error))
+                if unusable is not None:
+                    unusable[key] = str(error)
     return found

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
+from hamgr.cib.typed import checked
 from hamgr.fencer.reasons import Reason
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.kube.volumes import Volume
@@ -239,7 +240,10 @@ class FenceRecord:
     def from_json(cls, value: Any) -> FenceRecord:
         """Read `to_json`'s answer; unknown fields are skipped. Raises ValueError when it is no fence record."""
         try:
-            return _record(value)
+            record = checked(_record(value))
+            if not 0 <= record.level_index < len(record.levels):
+                raise ValueError("it names no level")
+            return record
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a fence record: {error}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 from hamgr.store.leadership import Leadership
@@ -9,6 +10,7 @@ from hamgr.store.store import Store
 from hamgr.store.values import Json
 
 EVENTS = "events/"
+_DIGITS = re.compile(r"0[0-9]{11}")  # a leader writes no larger ones in a thousand years
 DEFAULT_KEEP = 1000
 
 
@@ -48,15 +50,20 @@ class EventLog:
             self._next = None
 
     def _last_number(self) -> int:
-        keys = self._store.read(EVENTS).entries
-        return max((int(key.removeprefix(EVENTS)) for key in keys if key.removeprefix(EVENTS).isdigit()), default=0)
+        return max((number for key in self._store.read(EVENTS).entries if (number := _number(key))), default=0)
 
 
 def read_events(store: Store) -> list[tuple[int, Json]]:
     """All events that are kept, oldest first, with their numbers."""
     entries = store.read(EVENTS).entries
-    numbered = [(key.removeprefix(EVENTS), entry.value) for key, entry in entries.items()]
-    return sorted((int(number), value) for number, value in numbered if number.isdigit())
+    numbered = [(number, entry.value) for key, entry in entries.items() if (number := _number(key))]
+    return sorted(numbered, key=lambda item: item[0])
+
+
+def _number(key: str) -> int:
+    """The number of an event's key; 0 for a key that no leader has written."""
+    digits = key.removeprefix(EVENTS)
+    return int(digits) if _DIGITS.fullmatch(digits) else 0
 
 
 def _key(number: int) -> str:

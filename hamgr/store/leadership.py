@@ -20,16 +20,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from hamgr.clock import boottime
 from hamgr.store.errors import CompareFailed, Deposed, LeaseLost, StoreError
 from hamgr.store.store import Leased, Store, TxnResult
-from hamgr.store.values import Change, Json
+from hamgr.store.values import Change, Entry, Json
 from hamgr.store.watch import Watch
 
 LEADER = "leader"
 WRITES = "writes"
 DEFAULT_TTL_S = 5
 RENEWALS_PER_TTL = 5
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,10 @@ class Leadership:
         self._lease = 0
         self._sent = float("-inf")
         self._last_write = 0
+        self._claim: Json = None
+        self._odd: tuple[int, float] | None = (
+            None  # a leader key that is no leader's: its mod revision, since when seen
+        )
 
     @property
     def token(self) -> Token | None:
@@ -105,7 +113,7 @@ class Leadership:
             self._forget_lease(lease)
             return None
         with self._lock:
-            self._lease, self._sent = lease, sent
+            self._lease, self._sent, self._claim = lease, sent, claim
             self._token = Token(entry.create_revision)
             self._last_write = result.entries[WRITES].mod_revision
             return self._token
@@ -115,10 +123,32 @@ class Leadership:
         leader = self._store.get(LEADER)
         if leader is None:
             return True
-        if self._token is not None or leader.value.get("id") != self.id:
+        if self._token is not None:
+            return False
+        if _is_odd(leader):
+            return self._is_abandoned(leader)
+        self._odd = None
+        if leader.value["id"] != self.id:
             return False
         self._store.transact(creates={LEADER: leader.create_revision}, deletes=(LEADER,))
         self._forget_lease(leader.lease)
+        return True
+
+    def _is_abandoned(self, leader: Entry) -> bool:
+        """Take away a leader key that would stay for ever, once it is sure that nobody leads by it.
+
+        A leader puts its key in order at its next renewal, or does not renew: then its own deadline has passed within a
+        TTL. So a key that was watched for two, and is as it was, is nobody's.
+        """
+        now = self._clock()
+        if self._odd is None or self._odd[0] != leader.mod_revision:
+            self._odd = (leader.mod_revision, now)
+            log.warning("leader_key_odd", lease=leader.lease, removed_in_s=2 * self._ttl_s)
+        if now - self._odd[1] < 2 * self._ttl_s:
+            return False
+        self._store.transact(compares={LEADER: leader.mod_revision}, deletes=(LEADER,))
+        log.error("leader_key_removed", why="it hung on no leader's lease and would have stayed for ever")
+        self._odd = None
         return True
 
     def renew(self) -> bool:
@@ -149,8 +179,25 @@ class Leadership:
         if leader is None or leader.create_revision != token.revision:
             self._step_down()
             raise Deposed(f"the leader key of {self.node} is gone")
+        if not _is_odd(leader) and leader.value["id"] != self.id:  # a restored etcd gives the same revisions again
+            self._step_down()
+            raise Deposed(f"the leader key is another's than {self.node}'s")
+        if (leader.lease != self._lease or leader.value != self._claim) and not self._put_in_order(leader, budget_s):
+            return self.valid()
         self._sent = sent
         return self.valid()
+
+    def _put_in_order(self, leader: Entry, budget_s: float) -> bool:
+        """Somebody has written over our key: hang it on our lease again. False: not now; then nothing was renewed."""
+        log.error("leader_key_overwritten", node=self.node, lease=leader.lease)
+        try:
+            return self._store.transact(
+                compares={LEADER: leader.mod_revision},
+                puts={LEADER: Leased(self._claim, self._lease)},
+                budget_s=budget_s,
+            ).succeeded
+        except StoreError:
+            return False
 
     def guarded(
         self,
@@ -193,7 +240,10 @@ class Leadership:
     def current(self) -> dict[str, Any] | None:
         """Who leads, as in the leader key, with its `token`; None when nobody does."""
         entry = self._store.get(LEADER)
-        return None if entry is None else {**entry.value, "token": entry.create_revision}
+        if entry is None:
+            return None
+        said = entry.value if isinstance(entry.value, dict) else {}
+        return {"node": "", "id": "", **said, "token": entry.create_revision}
 
     def watch_vacancy(self, on_vacant: Callable[[], None]) -> Watch:
         """Call `on_vacant()` whenever the leader key is found missing: time to `campaign()`. The caller stops it.
@@ -241,3 +291,9 @@ class Leadership:
             self._store.revoke(lease)
         except StoreError:
             pass  # it runs out by itself
+
+
+def _is_odd(leader: Entry) -> bool:
+    """Whether no leader has left the key like this: it would not vanish with a leader, or says nothing of one."""
+    said = leader.value
+    return not (isinstance(said, dict) and isinstance(said.get("id"), str) and said.get("lease") == leader.lease != 0)

@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 
+from hamgr.cib.typed import checked
 from hamgr.clock import boottime
 from hamgr.store.errors import DuplicateMember, LeaseLost, StoreError, StoreUnavailable
 from hamgr.store.store import Leased, Store
@@ -69,7 +70,7 @@ class MemberInfo:
         """Read a member's key; unknown fields are skipped. Raises ValueError."""
         known = {item.name for item in fields(cls)}
         try:
-            return cls(**{key: entry for key, entry in value.items() if key in known})
+            return checked(cls(**{key: entry for key, entry in value.items() if key in known}))
         except (TypeError, AttributeError) as error:
             raise ValueError(f"not a member's entry: {error}") from None
 
@@ -89,7 +90,7 @@ class Promise:
     def from_json(cls, value: Any) -> Promise:
         """Read the key's value; unknown fields are skipped. Raises ValueError."""
         try:
-            return cls(float(value["self_fence"]), float(value["ttl_s"]), str(value["boot_id"]))
+            return checked(cls(value["self_fence"], value["ttl_s"], value["boot_id"]))
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"not a promise: {error}") from None
 
@@ -99,7 +100,11 @@ class Promise:
 
 
 def members_of(snapshot: Snapshot) -> dict[str, MemberInfo]:
-    """Node to member, from any snapshot that covers `members/`; entries that are no member's are left out."""
+    """Node to member, from any snapshot that covers `members/`.
+
+    An entry that cannot be read and hangs on a lease is a member of which nothing else is known: somebody renews it,
+    and it must not be taken for lost. Others are left out.
+    """
     found = {}
     for key, entry in snapshot.entries.items():
         if key.startswith(MEMBERS):
@@ -107,6 +112,9 @@ def members_of(snapshot: Snapshot) -> dict[str, MemberInfo]:
                 found[key.removeprefix(MEMBERS)] = MemberInfo.from_json(entry.value)
             except ValueError:
                 log.warning("member_entry_malformed", key=key)
+                if entry.lease:
+                    node = key.removeprefix(MEMBERS)
+                    found[node] = MemberInfo(node, "", id="", pid=0, process="", since=0.0)
     return found
 
 
@@ -233,7 +241,9 @@ class Membership:
     def _duplicate(self) -> DuplicateMember:
         entry = self._store.get(self._key)
         other = dict(entry.value) if entry is not None and isinstance(entry.value, dict) else {}
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(float(other.get("since", 0))))
+        began = other.get("since", 0)
+        is_time = isinstance(began, int | float) and 0 <= began < 1e11
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(began if is_time else 0))
         return DuplicateMember(
             f"node name {self._info.node!r} is held by another live hamgrd (pid {other.get('pid')}, boot "
             f"{other.get('boot_id')}, since {since} UTC): stop that one, or give this node its own name"

@@ -119,7 +119,8 @@ class Requests:
             if message.get("state") == "done":
                 return message.get("body")
             if message.get("state") == "refused":
-                raise RequestRefused(str(message.get("message")), int(message.get("exit_code", 1)))
+                code = message.get("exit_code")
+                raise RequestRefused(str(message.get("message")), code if isinstance(code, int) else 1)
             if message.get("state") == "progress":
                 on_progress(message.get("body"))
 

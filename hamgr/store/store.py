@@ -6,17 +6,22 @@ call ends within `request_timeout_s` with a result or one of the errors of `hamg
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import structlog
+
 from hamgr.clock import boottime
 from hamgr.store.config import StoreConfig
 from hamgr.store.connection import Connection
-from hamgr.store.errors import CompareFailed, LeaseLost
+from hamgr.store.errors import CompareFailed, LeaseLost, StoreAuthError
 from hamgr.store.values import Entry, Json, Snapshot, encode, entry_of
 from hamgr.store.watch import OnChange, Watch
+
+log = structlog.get_logger(__name__)
 
 MAX_OPERATIONS = 120  # etcd's default limit is 128 a transaction
 
@@ -49,6 +54,10 @@ class Store:
         self.config = config
         self.clock = clock
         self.connection = Connection(config, clock)
+        self.resets = 0
+        """How often etcd was found to be another one, or at an earlier revision: a backup was restored."""
+        self._lock = threading.Lock()
+        self._cluster_id = self._revision = 0
 
     def check(self) -> None:
         """One read, so that a person hears of wrong settings at start. Raises StoreError's subclasses."""
@@ -62,25 +71,44 @@ class Store:
         """Seconds since we last had a linearizable answer; while a watch runs it stays below `silence_s` or so."""
         return self.connection.staleness_s()
 
+    def alarms(self) -> tuple[str, ...]:
+        """The alarms that etcd has raised, NOSPACE or CORRUPT; empty where we may not ask. Raises StoreUnavailable."""
+        try:
+            found, _ = self.connection.call(lambda client: list(client.list_alarms()), linearizable=False)
+        except StoreAuthError:
+            return ()
+        return tuple(sorted({{1: "NOSPACE", 2: "CORRUPT"}.get(alarm.alarm_type, "unknown") for alarm in found}))
+
+    def _note(self, before: int, header: Any) -> None:
+        """Compare an answer with what was known before it was asked for: etcd never goes back by itself."""
+        with self._lock:
+            other = self._cluster_id not in (0, header.cluster_id)
+            if other or header.revision < before:
+                self.resets += 1
+                log.error("etcd_was_reset", before=before, now=header.revision, other_cluster=other)
+                self._revision = header.revision
+            self._cluster_id = header.cluster_id
+            self._revision = max(self._revision, header.revision)
+
     def read(self, prefix: str = "") -> Snapshot:
         """All keys that start with `prefix`, at one revision. Raises StoreUnavailable, StoreAuthError."""
-        full = self.config.prefix + prefix
+        full, before = self.config.prefix + prefix, self._revision
         response, _ = self.connection.call(lambda client: client.get_prefix_response(full))
+        self._note(before, response.header)
         entries: dict[str, Entry] = {}
         malformed = []
         for kv in response.kvs:
             key = self._relative(kv.key)
-            entry = entry_of(kv)
-            if entry is None:
+            entries[key] = entry_of(kv)
+            if entries[key].malformed:
                 malformed.append(key)
-            else:
-                entries[key] = entry
         return Snapshot(prefix, response.header.revision, MappingProxyType(entries), tuple(malformed))
 
     def get(self, key: str, *, budget_s: float | None = None) -> Entry | None:
-        """One key; None when it is absent or no JSON. Raises StoreUnavailable, StoreAuthError."""
-        full = self.full_key(key)
+        """One key; None when it is absent. Raises StoreUnavailable, StoreAuthError."""
+        full, before = self.full_key(key), self._revision
         response, _ = self.connection.call(lambda client: client.get_response(full), budget_s=budget_s)
+        self._note(before, response.header)
         return entry_of(response.kvs[0]) if response.kvs else None
 
     def compare_and_put(self, key: str, value: Json | Leased, mod_revision: int) -> int:
@@ -176,9 +204,7 @@ class Store:
         entries: dict[str, Entry] = {}
         for found in read:
             for raw, meta in found:
-                entry = entry_of(_Found(raw, meta))
-                if entry is not None:
-                    entries[self._relative(meta.key)] = entry
+                entries[self._relative(meta.key)] = entry_of(_Found(raw, meta))
         return MappingProxyType(entries)
 
 

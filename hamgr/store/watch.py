@@ -146,8 +146,10 @@ class Watch:
         started = time.monotonic()
         snapshot = self._reader.read(self._prefix)
         self._verified = started
-        if snapshot.revision < self._revision:
-            return False
+        if snapshot.revision < self._revision:  # read after what we know: etcd has gone back, by a restored backup
+            self._deliver(difference(self._known, snapshot.entries), snapshot.revision)
+            self._revision = snapshot.revision
+            raise StoreError(f"etcd's revision went back to {snapshot.revision}")
         changes = difference(self._known, snapshot.entries)
         self._deliver(changes, snapshot.revision)
         return bool(changes)

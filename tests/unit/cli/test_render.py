@@ -1,7 +1,7 @@
 """crm_mon's layout, from documents made up here."""
 
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
 
 import pytest
 
@@ -388,6 +388,24 @@ LOST_N2 = replace(
 )
 def test_one_line_for_monitoring(doc, led, line, code):
     assert render_oneline(doc, led=led) == (line, code)
+
+
+def test_a_status_that_nobody_writes_any_more_is_critical():
+    """Its leader hangs, or its writes fail: what it says may be long untrue."""
+    doc = replace(DOC, nodes=DOC.nodes[:2], updated_at="2026-11-22T21:00:00Z")
+    assert render_oneline(doc, now=datetime(2026, 11, 22, 21, 1, 0, tzinfo=UTC))[1] == 0
+    line, code = render_oneline(doc, now=datetime(2026, 11, 22, 21, 1, 1, tzinfo=UTC))
+    assert (line.startswith("CLUSTER CRIT: this status is 61 s old: n1 cannot write to etcd or hangs"), code) == (
+        True,
+        2,
+    )
+
+
+def test_an_alarm_of_etcd_is_critical_and_says_the_way_out():
+    line, code = render_oneline(replace(DOC, nodes=DOC.nodes[:2]), alarms=("NOSPACE",))
+    assert code == 2
+    assert "takes no writes, so nothing can be fenced" in line
+    assert "`etcdctl alarm disarm`" in line
 
 
 @pytest.mark.parametrize(
