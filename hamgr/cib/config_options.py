@@ -50,6 +50,17 @@ def _integer(text: str) -> int:
         raise ValueError(f"'{text}' is not a whole number") from None
 
 
+MAX_INSTANCES = 200
+"""Of one clone: each is a resource to the scheduler, which has to answer within a leader's time."""
+
+
+def _instances(text: str) -> int:
+    count = _integer(text)
+    if count > MAX_INSTANCES:
+        raise ValueError(f"'{text}' is more than the {MAX_INSTANCES} instances that a clone may have")
+    return count
+
+
 def _color_or_score(text: str) -> str | int:
     return text if text in ("red", "yellow", "green") else score_value(text)
 
@@ -146,9 +157,9 @@ PRIMITIVE_META: Mapping[str, Kind] = {
 GROUP_META: Mapping[str, Kind] = {**PRIMITIVE_META, "collocated": BOOL, "ordered": BOOL}
 CLONE_META: Mapping[str, Kind] = {
     **GROUP_META,
-    "clone-max": INT,
+    "clone-max": Kind(_instances),
     "clone-min": INT,
-    "clone-node-max": INT,
+    "clone-node-max": Kind(_instances),
     "globally-unique": BOOL,
     "interleave": BOOL,
     "master-max": INT,

@@ -12,6 +12,7 @@ disks only whose driver is trusted to detach at the storage (`fencing.drivers`):
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ from hamgr.scheduler import schedule
 from hamgr.scheduler.transition import Action
 
 _AGAIN_S = 10.0
+_SLICE_S = 0.3  # of a round, at most, and one question to the scheduler
 _TIMEOUT_MS = 20_000
 
 log = structlog.get_logger(__name__)
@@ -95,6 +97,7 @@ class Parking:
         self._now = now
         self._looked_at = float("-inf")
         self._looked_when: object = None
+        self._left: deque[Primitive] = deque()  # still to be looked after this time
         self._cleared = 0  # the number of the last transition whose way was cleared
 
     def standby_of(self, resource: str) -> str:
@@ -124,12 +127,14 @@ class Parking:
         if self._cache is None or not self._term.idle or self._term.configuration is None:
             return
         situation = (self._term.changes, tuple(sorted(self._term.recorded.standings.items())))
-        if situation == self._looked_when and self._clock() - self._looked_at < _AGAIN_S:
-            return
-        self._looked_when, self._looked_at = situation, self._clock()
-        for primitive in primitives(self._term.configuration):
-            if self._parkable(primitive):
-                self._look_after(primitive, self._cache)
+        began = self._clock()
+        if situation != self._looked_when or (not self._left and began - self._looked_at >= _AGAIN_S):
+            self._looked_when, self._looked_at = situation, began
+            self._left = deque(filter(self._parkable, primitives(self._term.configuration)))
+        while self._left:  # the scheduler is asked for each: the rest waits for the next rounds, which renew the lease
+            self._look_after(self._left.popleft(), self._cache)
+            if self._clock() - began >= _SLICE_S:
+                break
 
     def _parkable(self, primitive: Primitive) -> bool:
         if primitive.agent.standard != "ocf" or primitive.agent.provider != "hamgr":

@@ -365,3 +365,12 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines():
 def test_without_agents_resources_are_taken_as_they_are():
     text = HEAD + "resources: [{id: x, agent: something, params: {any: thing}}]\n"
     assert primitive(load(text, agents=None).to_cib(), "x").params[0].pairs == (("any", "thing"),)
+
+
+@pytest.mark.parametrize("option", ["clone-max", "clone-node-max"])
+def test_a_clone_has_no_more_instances_than_the_scheduler_can_place_in_time(option):
+    clone = "{{clone: c, meta: {{{}: {}}}, of: {{id: d, agent: 'ocf:pacemaker:Dummy'}}}}"
+    text = f"cluster: t\nnodes: [n1]\nresources: [{clone}]\n"
+    load_yaml(text.format(option, 200), "f.yaml")
+    with pytest.raises(ConfigError, match="'5000' is more than the 200 instances that a clone may have"):
+        load_yaml(text.format(option, 5000), "f.yaml")

@@ -226,3 +226,27 @@ def test_where_nothing_is_under_way_nobody_has_to_make_way() -> None:
     world = at_rest()
     parking_of(world, Pods(n1=False, n2=True)).clear_the_way()
     assert world.executor.in_flight == []
+
+
+def test_many_databases_are_looked_after_a_slice_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs a question to the scheduler: a hundred of them took three times the leader's deadline in one round."""
+    line = '  - {{id: db{0}, agent: pod, params: {{image: "db:1", claim: data{0}, mount_path: /data}}}}\n'
+    world = World("cluster: test\nnodes: [n1, n2, n3]\nresources:\n" + "".join(line.format(n) for n in range(10)))
+    world.settle()
+    parking = parking_of(world, Pods())
+    asked: list[str] = []
+
+    def look_after(primitive: Any, _cache: object) -> None:
+        asked.append(primitive.id)
+        world.time += 0.2
+
+    monkeypatch.setattr(parking, "_look_after", look_after)
+    rounds = []
+    while len(asked) < 10:
+        before = len(asked)
+        parking.advance()
+        rounds.append(len(asked) - before)
+    assert rounds == [2, 2, 2, 2, 2]
+    assert sorted(asked) == [f"db{n}" for n in range(10)]
+    parking.advance()
+    assert len(asked) == 10  # and then not again for a while
