@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import structlog
@@ -39,6 +39,7 @@ from hamgr.fencer.records import FenceRecord
 from hamgr.fencer.topology import FencingConfig
 from hamgr.kube.cache import Cache
 from hamgr.kube.errors import KubeError
+from hamgr.kube.gate import Gate, LeadersGate
 from hamgr.kube.kubelets import Kubelets
 from hamgr.kube.nodes import LeaseAges
 from hamgr.kube.objects import (
@@ -80,6 +81,7 @@ class FencerFactory(Protocol):
 
     lost_for_s: for how long a node's member lease is known to be gone; None while it is there.
     kubelet_lives: whether a node's kubelet has shown life within the last so many seconds.
+    gate: what its requests to Kubernetes have to pass.
     """
 
     def __call__(
@@ -89,6 +91,7 @@ class FencerFactory(Protocol):
         on_change: Callable[[FenceRecord], None],
         lost_for_s: Callable[[str], float | None],
         kubelet_lives: Callable[[str, float], bool],
+        gate: Gate,
     ) -> FencerPort: ...
 
 
@@ -305,8 +308,10 @@ class Controller:
         means, settings = self._means, self._settings
         store, leadership = means.store, self._leadership
         snapshots = {prefix: store.read(prefix) for prefix in (MEMBERS, GOODBYES, PROMISES, CONFIG, REQUESTS, STATE)}
-        returns = Returns(means.surroundings.kube, means.clock)
-        leftovers = Leftovers(means.surroundings.kube, means.surroundings.cluster, leadership.valid, means.clock)
+        gate = LeadersGate(leadership.left_s, leadership.confirmed)
+        kube = None if means.surroundings.kube is None else means.surroundings.kube.behind(gate)
+        returns = Returns(kube, means.clock)
+        leftovers = Leftovers(kube, means.surroundings.cluster, leadership.valid, means.clock)
         journal = Journal(leadership)
         recorded = Recorded(journal)
         recorded.load(snapshots[STATE])
@@ -320,7 +325,7 @@ class Controller:
             means.kubelets,
         )
         fences = Fences(
-            lambda config: means.fencer(config, records, self._on_fence, views.lost_for_s, views.kubelet_lives),
+            lambda config: means.fencer(config, records, self._on_fence, views.lost_for_s, views.kubelet_lives, gate),
             past_fences,
             allowed=lambda node, past: guard(node, past, office.term, store, means.cache, means.now()),
             doubt=lambda: self_doubt(store, means.cache),
@@ -331,7 +336,11 @@ class Controller:
         )
         chronicle = Chronicle(journal, EventLog(store, leadership), means.now)
         executor = Executor(
-            means.registry, self._on_result, means.surroundings, clock=means.clock, may_act=leadership.valid
+            means.registry,
+            self._on_result,
+            replace(means.surroundings, kube=kube),
+            clock=means.clock,
+            may_act=leadership.valid,
         )
         term = Term(settings, recorded, chronicle, views, executor, fences, leadership.id,
                     clock=means.clock, now=means.now, settled=self._settled,
@@ -341,7 +350,7 @@ class Controller:
         parking = Parking(term, means.registry, executor, means.cache, means.surroundings.cluster,
                           clock=means.clock, now=means.now)  # fmt: skip
         term.takeover.standby_of = parking.standby_of
-        operator = Operator(term, means.surroundings.kube, means.cache, means.now)
+        operator = Operator(term, kube, means.cache, means.now)
         inquiries = ThreadPoolExecutor(2, thread_name_prefix="inquiry")
         self._office = office = _Office(
             term, executor, returns, leftovers, requests, operator, parking, reporter, inquiries
