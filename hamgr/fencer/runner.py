@@ -268,7 +268,7 @@ class Run:
         elif act.effect is Effect.POWER_ON and self._means is not None:
             self._power_on()
         else:
-            effects.carry_out(self._around.kube, self.record, act, seen.node)
+            effects.carry_out(self._around.kube, self.record, act, seen)
         if act.effect in (Effect.REMOVE_IN_USE, Effect.MARK_IN_USE):
             self._rest(self._pause_s)  # a living kubelet may put it back: do not fight it in a tight loop
             self._pause_s = min(self._pause_s * 1.4, LONGEST_PAUSE_S)
