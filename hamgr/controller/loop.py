@@ -19,7 +19,15 @@ import structlog
 from hamgr.cib.config import ConfigError, load_yaml
 from hamgr.clock import boottime
 from hamgr.controller.chronicle import Chronicle
-from hamgr.controller.events import Event, FenceChanged, KubeChanged, OperationEnded, StoreChanged, Vacancy
+from hamgr.controller.events import (
+    Event,
+    FenceChanged,
+    KubeChanged,
+    LateRequestsVoid,
+    OperationEnded,
+    StoreChanged,
+    Vacancy,
+)
 from hamgr.controller.fences import FencerPort, Fences
 from hamgr.controller.guarding import guard, self_doubt
 from hamgr.controller.leftovers import Leftovers
@@ -29,6 +37,8 @@ from hamgr.controller.recorded import STATE, Journal, Recorded
 from hamgr.controller.report import Reporter
 from hamgr.controller.returns import Returns
 from hamgr.controller.settings import ControllerSettings
+from hamgr.controller.stamping import Stamping
+from hamgr.controller.targets import claims
 from hamgr.controller.term import Term
 from hamgr.controller.views import Views
 from hamgr.executor.executor import Executor, Surroundings
@@ -118,6 +128,7 @@ class _Office:
 
     term: Term
     executor: Executor
+    stamping: Stamping
     returns: Returns
     leftovers: Leftovers
     requests: RequestQueue
@@ -190,7 +201,8 @@ class Controller:
             return
         for event in events:
             self._dispatch(office, event)
-        office.term.advance()
+        if office.stamping.done:
+            office.term.advance()
         if self._gives_way(office.term.fences.running):
             self._step_down(hand_over=True)
             return
@@ -292,6 +304,7 @@ class Controller:
             return
         self._means.on_leading(None)
         office.term.fences.close()  # first what has effects; a watch may have to wait for etcd before it ends
+        office.stamping.close()
         office.leftovers.close()
         office.returns.close()
         office.inquiries.shutdown(wait=False, cancel_futures=True)
@@ -308,7 +321,16 @@ class Controller:
         means, settings = self._means, self._settings
         store, leadership = means.store, self._leadership
         snapshots = {prefix: store.read(prefix) for prefix in (MEMBERS, GOODBYES, PROMISES, CONFIG, REQUESTS, STATE)}
-        gate = LeadersGate(leadership.left_s, leadership.confirmed)
+        leads = LeadersGate(leadership.left_s, leadership.confirmed)
+        bare = means.surroundings.kube
+        stamping = Stamping(
+            None if bare is None else bare.behind(leads),
+            means.cache,
+            means.surroundings.cluster,
+            lambda stamped: self._post(LateRequestsVoid(stamped)),
+            means.clock,
+        )
+        gate = replace(leads, closed=stamping.why_closed)
         kube = None if means.surroundings.kube is None else means.surroundings.kube.behind(gate)
         returns = Returns(kube, means.clock)
         leftovers = Leftovers(kube, means.surroundings.cluster, leadership.valid, means.clock)
@@ -353,10 +375,12 @@ class Controller:
         operator = Operator(term, kube, means.cache, means.now)
         inquiries = ThreadPoolExecutor(2, thread_name_prefix="inquiry")
         self._office = office = _Office(
-            term, executor, returns, leftovers, requests, operator, parking, reporter, inquiries
+            term, executor, stamping, returns, leftovers, requests, operator, parking, reporter, inquiries
         )
         chronicle.tell("leader", f"{settings.node} leads", node=settings.node)
         self._configure(office, snapshots[CONFIG])
+        disks = () if term.configuration is None else claims(term.configuration)
+        stamping.begin(disks, 0 if leadership.token is None else leadership.token.revision)
         for pod in means.cache.list(POD) if means.cache is not None else ():
             self._look_for_stray(office, namespace_of(pod), name_of(pod))
         for request in requests.take(snapshots[REQUESTS]):
@@ -374,6 +398,8 @@ class Controller:
                 office.term.operation_ended(result)
             case FenceChanged(record):
                 office.term.fence_changed(record)
+            case LateRequestsVoid(stamped):
+                office.term.took_over(stamped)
             case Vacancy():
                 pass
 

@@ -14,6 +14,7 @@ from typing import Any
 from hamgr.kube.errors import Conflict, Invalid, KubeError, NotFound
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import (
+    ANNOTATION_LEADER,
     CSI_DRIVER,
     NODE,
     PV,
@@ -190,11 +191,14 @@ def attachments(kube: Kube, volume: Volume) -> list[Attachment]:
 
 
 def create_attachment(kube: Kube, volume: Volume, node: str) -> Attachment:
-    """Have the CSI driver attach the disk, under the controller's own name. Raises AlreadyExists, ..."""
+    """Have the CSI driver attach the disk, under the controller's own name. Raises AlreadyExists, ...
+
+    It carries a stamp of no leader, by which the next one knows it for ours.
+    """
     body = {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "VolumeAttachment",
-        "metadata": {"name": volume.attachment_name(node)},
+        "metadata": {"name": volume.attachment_name(node), "annotations": {ANNOTATION_LEADER: "0"}},
         "spec": {"attacher": volume.driver, "nodeName": node, "source": {"persistentVolumeName": volume.pv}},
     }
     return attachment_of(kube.post(VOLUME_ATTACHMENT.collection(), body))
