@@ -97,6 +97,15 @@ class Kube:
         gated._gates = (gate, *self._gates)
         return gated
 
+    def admit(self, what: str, wanted_s: float) -> float:
+        """Pass the gates for a change by other means than a request to Kubernetes; the seconds that it gets.
+
+        Raises Barred.
+        """
+        for gate in self._gates:
+            wanted_s = gate(what, wanted_s)
+        return wanted_s
+
     @property
     def server(self) -> str:
         """The API server's URL, for messages."""
@@ -280,8 +289,7 @@ class Kube:
             headers["Content-Type"] = media
         timeout: float | tuple[float, float] = (min(self.config.connect_timeout_s, timeout_s), timeout_s)
         if self._gates and method != "GET":
-            for gate in self._gates:
-                timeout_s = gate(f"{method} {path}", timeout_s)
+            timeout_s = self.admit(f"{method} {path}", timeout_s)
             timeout = timeout_s  # connecting and the answer together; and no longer does the server take for it
             params = {**params, "timeout": f"{int(timeout_s * 1000)}ms"}
         url = self._connection.url(path) + (f"?{urlencode(params)}" if params else "")
