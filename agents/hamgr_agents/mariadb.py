@@ -38,6 +38,9 @@ _ALIVE = {
 # Codes that the client itself makes up (errmsg.h; 0: none at all); every other one was sent by the server.
 _OWN_CODES = (0, *range(2000, 3000))
 
+_SESSION = "hamgr"  # the lock that a session of ours holds while it may write
+_NO_SUCH_THREAD = 1094
+
 _PROBE = (
     "CREATE DATABASE IF NOT EXISTS hamgr",
     "CREATE TABLE IF NOT EXISTS hamgr.probe (id INT PRIMARY KEY, at TIMESTAMP(3) NOT NULL) ENGINE=InnoDB",
@@ -105,10 +108,17 @@ class MariaDbAgent(PodAgent):
         return Answer(heard=True)
 
     def _query(self, ctx: ActionContext, address: str, password: str) -> None:
-        """One connection, one query, each step bounded: connect_timeout alone does not bound the handshake."""
+        """One connection, one query, each step bounded: connect_timeout alone does not bound the handshake.
+
+        SQL knows no precondition. So what writes passes the leadership's gate before it connects, and ends the session
+        of whoever wrote for us before, a leader that was frozen in the middle of it say. Raises also Barred.
+        """
         import pymysql
 
         bound = max(min(ctx.seconds("sql_timeout"), ctx.left_s()), 0.1)
+        writes = _PROBE if ctx.flag("write_probe") else ()
+        if writes:
+            bound = access(ctx).kube.admit(f"SQL to {address}", bound)
         connection: Any = pymysql.connect(
             host=address,
             port=ctx.number("sql_port") or ctx.number("port") or _DEFAULT_PORT,
@@ -122,7 +132,9 @@ class MariaDbAgent(PodAgent):
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT 1")
-                for statement in _PROBE if ctx.flag("write_probe") else ():
+                if writes:
+                    _end_others(cursor)
+                for statement in writes:
                     cursor.execute(statement)
         finally:
             connection.close()
@@ -139,6 +151,29 @@ class MariaDbAgent(PodAgent):
         if key not in data:
             raise KeyError(f"Secret {ctx.text('namespace')}/{secret} has no key {key}")
         return base64.b64decode(data[key]).decode()
+
+
+def _end_others(cursor: Any) -> None:
+    """Have ours be the one session of hamgr's that writes: it holds a lock, and whoever held that before is ended."""
+    import pymysql
+
+    if _locked(cursor, 0):
+        return
+    cursor.execute("SELECT IS_USED_LOCK(%s)", (_SESSION,))
+    (holder,) = cursor.fetchone()
+    if holder is not None:
+        try:
+            cursor.execute(f"KILL CONNECTION {int(holder)}")
+        except pymysql.MySQLError as error:
+            if error.args[:1] != (_NO_SUCH_THREAD,):
+                raise
+    if not _locked(cursor, 1):
+        raise TimeoutError("an earlier session of hamgr's does not end")
+
+
+def _locked(cursor: Any, wait_s: int) -> bool:
+    cursor.execute("SELECT GET_LOCK(%s, %s)", (_SESSION, wait_s))
+    return bool(cursor.fetchone() == (1,))
 
 
 def _sentence(error: Exception) -> str:

@@ -21,6 +21,7 @@ _FRESH_S = 3.0
 _ASK_S = 2.0  # well below a monitor's timeout: a hung API server must not look like a hung resource
 _REREAD_S = 2.0
 _RETRY_S = 0.25
+_REJUDGE_S = 0.01  # the first pause after a conflict: another writer was faster, by a moment as a rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,21 +139,28 @@ def settle(
     A text from ``step`` says what it still waits for, a `Due` also when to look again. An API server that does not
     answer, or an object that changed under our hands, is waited for as well: an outage of some seconds must not make a
     stop fail, and with it the node.
-    Raises ActionTimeout with the last text, KubeError for what waiting does not cure.
+    Whether the action is over, called off or out of time, is asked before each step: what comes after that is for
+    whoever leads then. Raises ActionTimeout with the last text, KubeError for what waiting does not cure.
     """
     cache = access(ctx).cache
-    while True:
+    reason, conflicts = "it had not begun", 0
+    while not ctx.over():
         before = watched()
         try:
             outcome = step()
-        except (Unavailable, Conflict) as error:
+        except Conflict as error:  # judged on what is not so any more: read it anew, at once
+            outcome = Due(error.message, min(_REJUDGE_S * 2.0**conflicts, _RETRY_S))
+            conflicts += 1
+        except Unavailable as error:
             outcome = Due(error.message, _RETRY_S)
         if isinstance(outcome, ActionResult):
             return outcome
         due = outcome if isinstance(outcome, Due) else Due(outcome, pause_s)
+        reason = due.reason
         if ctx.over():
-            raise ActionTimeout(due.reason)
+            break
         cache.wait_for(partial(_moved, watched, before), min(due.in_s, ctx.left_s()), ctx.cancelled)
+    raise ActionTimeout(reason)
 
 
 def _moved(watched: Callable[[], object], before: object) -> bool | None:

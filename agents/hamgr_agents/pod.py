@@ -33,6 +33,7 @@ from hamgr.kube.objects import (
 from hamgr.kube.pods import (
     Judgement,
     PodState,
+    bind,
     delete_gracefully,
     ended_cleanly,
     find,
@@ -40,6 +41,7 @@ from hamgr.kube.pods import (
     has_run,
     is_ours,
     is_parked,
+    is_unbound,
     judge_pod,
     node_of,
     of_resource,
@@ -174,8 +176,8 @@ class PodAgent(Agent):
         if (elsewhere := self._clear_other_nodes(ctx)) is not None:
             return elsewhere
         pod = find(access(ctx).kube, name, ctx.text("namespace"))
-        if pod is None:
-            return self._create(ctx, wanted)
+        if pod is None or self._is_leftover(ctx, pod):
+            return self._create(ctx, wanted, pod)
         if not is_ours(pod, ctx.cluster, ctx.resource):
             return ActionResult(Ocf.ERR_GENERIC, f"a pod {name} exists that is not this resource's: delete it first")
         judged = judge_pod(pod)
@@ -199,8 +201,8 @@ class PodAgent(Agent):
         via = access(ctx)
         for pod in of_resource(via.kube, ctx.cluster, ctx.resource, ctx.text("namespace")):
             judged = judge_pod(pod)
-            if node_of(pod) == ctx.node or judged.state is PodState.ENDED:
-                continue
+            if is_unbound(pod) or node_of(pod) == ctx.node or judged.state is PodState.ENDED:
+                continue  # of what is not bound its name takes care: it is nowhere
             if is_parked(pod):
                 if not is_terminating(pod):
                     delete_gracefully(via.kube, pod)
@@ -211,21 +213,33 @@ class PodAgent(Agent):
                 return ActionResult(Ocf.ERR_GENERIC, why)
         return None
 
-    def _create(self, ctx: ActionContext, wanted: Obj) -> ActionResult | str:
-        via, name = access(ctx), name_of(wanted)
+    def _is_leftover(self, ctx: ActionContext, pod: Obj) -> bool:
+        """Whether somebody made the pod and never bound it: it says nothing, and must not keep its name from us."""
+        return is_unbound(pod) and is_ours(pod, ctx.cluster, ctx.resource)
+
+    def _place(self, ctx: ActionContext, wanted: Obj, leftover: Obj | None) -> None:
+        """Create the pod, inert, then bind it to this node: by the second request alone it may start, and that one is
+        void as soon as the next leader has touched the pod. Raises AlreadyExists, Conflict, ..."""
+        via = access(ctx)
+        if leftover is not None:
+            delete_gracefully(via.kube, leftover)
+        bind(via.kube, via.kube.post(POD.collection(ctx.text("namespace")), wanted), ctx.node)
+
+    def _create(self, ctx: ActionContext, wanted: Obj, leftover: Obj | None) -> ActionResult | str:
+        name = name_of(wanted)
         if missing := self._missing(ctx, wanted):
             return ActionResult(Ocf.ERR_CONFIGURED, f"pod {name} cannot start: {missing}")
-        if held := self._why_not_departed(ctx, wanted):
+        if held := self._why_not_departed(ctx, wanted, uid_of(leftover) if leftover else ""):
             return f"an earlier pod {name} may still run: {held}"
         try:
-            via.kube.post(POD.collection(ctx.text("namespace")), wanted)
+            self._place(ctx, wanted, leftover)
         except AlreadyExists:
             return f"pod {name} has just been created by somebody else"
         return f"pod {name} has just been created"
 
     def _adopt(self, ctx: ActionContext, pod: Obj) -> None:
         """Make the parked pod the real one; the precondition keeps a late call from touching another pod."""
-        metadata = {"uid": uid_of(pod), "annotations": {ANNOTATION_PARKED: None}}
+        metadata = {"uid": uid_of(pod), "resourceVersion": revision_of(pod), "annotations": {ANNOTATION_PARKED: None}}
         access(ctx).kube.patch_merge(POD.path(name_of(pod), ctx.text("namespace")), {"metadata": metadata})
 
     def _progress(self, ctx: ActionContext, pod: Obj, judged: Judgement) -> ActionResult | str:
@@ -272,7 +286,7 @@ class PodAgent(Agent):
         A probe's NOT_RUNNING lets the resource start elsewhere without a stop here: not while something may be left.
         """
         pod = look_up(ctx, POD, pod_name(ctx.resource, ctx.node), ctx.text("namespace"))
-        if pod is not None and not is_ours(pod, ctx.cluster, ctx.resource):
+        if pod is not None and (is_unbound(pod) or not is_ours(pod, ctx.cluster, ctx.resource)):
             pod = None
         judged = judge_pod(pod)
         if pod is None and not ctx.interval_ms and (held := self._why_not_gone(ctx)):
@@ -335,8 +349,10 @@ class PodAgent(Agent):
         self._forget_trouble(ctx)
         return settle(ctx, step, self._pod_watch(ctx))
 
-    def _why_not_departed(self, ctx: ActionContext, pod: Obj | None) -> str:
+    def _why_not_departed(self, ctx: ActionContext, pod: Obj | None, never_bound: str = "") -> str:
         """Why a former pod of that name may still run, now that its object is gone; empty: it does not.
+
+        never_bound: the UID of one that is there still, and on no node.
 
         Its last state tells when we saw it end. Else (removed by force, or while nobody watched) the node must be
         known to have let go of its volumes. Volumes about which only the pod's own end tells something (of no CSI
@@ -344,7 +360,8 @@ class PodAgent(Agent):
         """
         name, namespace, cache = pod_name(ctx.resource, ctx.node), ctx.text("namespace"), access(ctx).cache
         lingering = cache.get(POD, name, namespace)
-        if lingering is not None and is_ours(lingering, ctx.cluster, ctx.resource):
+        known = lingering is not None and uid_of(lingering) != never_bound
+        if lingering is not None and known and is_ours(lingering, ctx.cluster, ctx.resource):
             return "its end has not been seen yet"
         if pod is None or self._end_was_seen(ctx):
             return ""
@@ -404,7 +421,8 @@ class PodAgent(Agent):
         except TemplateError as error:
             return ActionResult(Ocf.ERR_CONFIGURED, str(error))
         existing = find(access(ctx).kube, name_of(wanted), ctx.text("namespace"))
-        if existing is not None:
+        leftover = existing if existing is not None and self._is_leftover(ctx, existing) else None
+        if existing is not None and leftover is None:
             outdated = annotations_of(existing).get(ANNOTATION_TEMPLATE) != annotations_of(wanted)[ANNOTATION_TEMPLATE]
             if is_parked(existing) and outdated and not is_terminating(existing):
                 delete_gracefully(access(ctx).kube, existing)
@@ -412,9 +430,9 @@ class PodAgent(Agent):
         if refusal := self._why_not_park(ctx, wanted):
             return ActionResult(Ocf.ERR_GENERIC, f"pod {name_of(wanted)} is not parked: {refusal}")
         try:
-            access(ctx).kube.post(POD.collection(ctx.text("namespace")), parked(wanted))
-        except AlreadyExists:
-            pass
+            self._place(ctx, parked(wanted), leftover)
+        except (AlreadyExists, Conflict):
+            pass  # tried again later
         return ActionResult(Ocf.OK)
 
     def unpark(self, ctx: ActionContext) -> ActionResult:
@@ -423,7 +441,7 @@ class PodAgent(Agent):
         pod = find(access(ctx).kube, name, ctx.text("namespace"))
         if pod is None or not is_ours(pod, ctx.cluster, ctx.resource) or ANNOTATION_PARKED not in annotations_of(pod):
             return ActionResult(Ocf.OK)
-        if not is_parked(pod):
+        if not is_parked(pod) and not is_unbound(pod):
             return ActionResult(Ocf.ERR_GENERIC, f"pod {name} is not parked any more: it runs on {ctx.node}")
         try:
             delete_gracefully(access(ctx).kube, pod)

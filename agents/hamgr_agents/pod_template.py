@@ -24,6 +24,7 @@ from hamgr.kube.objects import (
     Obj,
     name_of,
 )
+from hamgr.kube.pods import SCHEDULER
 
 ANNOTATION_TEMPLATE = "hamgr.io/template"
 """Fingerprint of what the pod was made from: a parked pod made from another template is not adopted."""
@@ -128,11 +129,11 @@ def pod_name(resource: str, node: str) -> str:
 
 
 def render(template: Mapping[str, Any], *, cluster: str, resource: str, node: str, namespace: str) -> Obj:
-    """The pod of ``resource`` on ``node``: bound to it, labeled as hamgr's own, fingerprinted."""
+    """The pod of ``resource`` for ``node``: labeled as hamgr's own, fingerprinted, inert until it is bound to it."""
     metadata, spec = template.get("metadata") or {}, copy.deepcopy(template["spec"])
     labels = {k: v for k, v in (metadata.get("labels") or {}).items() if k not in _FOREIGN_LABELS and k != LABEL_ROLE}
     labels |= {LABEL_CLUSTER: cluster, LABEL_RESOURCE: resource, LABEL_NODE: node}
-    for decided_here in ("nodeName", "schedulingGates", "hostname"):
+    for decided_here in ("nodeName", "schedulingGates", "hostname", "schedulerName"):
         spec.pop(decided_here, None)
     spec["tolerations"] = [*(spec.get("tolerations") or []), *_tolerations(spec)]
     annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != ANNOTATION_PARKED}
@@ -146,7 +147,7 @@ def render(template: Mapping[str, Any], *, cluster: str, resource: str, node: st
             "labels": labels,
             "annotations": annotations,
         },
-        "spec": spec | {"nodeName": node},
+        "spec": spec | {"schedulerName": SCHEDULER},
     }
 
 

@@ -21,6 +21,7 @@ from hamgr.kube.objects import (
     Obj,
     labels_of,
     name_of,
+    revision_of,
     uid_of,
 )
 from hamgr.kube.pods import find, is_ours, is_ready, of_resource
@@ -87,7 +88,7 @@ class ServiceAgent(Agent):
             return ActionResult(Ocf.ERR_CONFIGURED, wrong)
         self._cut_off_others(ctx, uid_of(pod))
         if labels_of(pod).get(LABEL_ROLE) != ROLE_ACTIVE:
-            activate(via, name, namespace, uid_of(pod))
+            activate(via, name, namespace, uid_of(pod), revision_of(pod))
         if not is_ready(pod):
             return f"pod {name} is labeled as active, but it is not ready"
         shown = endpoints(via, namespace, ctx.text("service"))
@@ -126,7 +127,7 @@ class ServiceAgent(Agent):
 
     def _cut_off(self, ctx: ActionContext, pod: Obj) -> None:
         try:
-            deactivate(access(ctx).kube, name_of(pod), ctx.text("namespace"), uid_of(pod))
+            deactivate(access(ctx).kube, name_of(pod), ctx.text("namespace"), uid_of(pod), revision_of(pod))
         except NotFound:
             return
 

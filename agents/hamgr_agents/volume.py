@@ -167,7 +167,7 @@ class VolumeAgent(Agent):
         if left.leaving or any(node_of(pod) == left.node for pod in self._all_users(ctx)):
             return
         if not why_held(ctx, volume, left.node):
-            delete_attachment(access(ctx).kube, left.name, left.uid)
+            delete_attachment(access(ctx).kube, left.name, left.uid, left.revision)
 
     def _name_rests_s(self, ctx: ActionContext, volume: Volume) -> float:
         """Seconds until a new attachment to this node cannot be taken for its predecessor; 0 or less: now."""
@@ -193,12 +193,13 @@ class VolumeAgent(Agent):
             return f"pod {name_of(users[0])} still uses it"
         if here is None and attach_required(kube, volume.driver):
             return ""
+        node = kube.get(NODE.path(ctx.node)) if here is not None else None  # before the judgement that it is to date
         if held := why_held(ctx, volume, ctx.node):
             return held
-        if here is None:
+        if here is None or node is None:
             return ""
-        remove_from_in_use(kube, ctx.node, volume)
-        delete_attachment(kube, here.name, here.uid)
+        remove_from_in_use(kube, node, volume)
+        delete_attachment(kube, here.name, here.uid, here.revision)
         return "the driver has not confirmed the detachment"
 
     def _users(self, ctx: ActionContext) -> list[Obj]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hamgr.controller.stamping import Stamped
 from hamgr.executor.operations import OpResult
 from hamgr.fencer.records import FenceRecord
 from hamgr.kube.objects import Kind, Obj
@@ -48,4 +49,11 @@ class FenceChanged:
     record: FenceRecord
 
 
-Event = Vacancy | StoreChanged | KubeChanged | OperationEnded | FenceChanged
+@dataclass(frozen=True, slots=True)
+class LateRequestsVoid:
+    """What past leaders may still send is void by now; `stamped` tells what that took."""
+
+    stamped: Stamped
+
+
+Event = LateRequestsVoid | Vacancy | StoreChanged | KubeChanged | OperationEnded | FenceChanged

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import structlog
@@ -19,7 +19,15 @@ import structlog
 from hamgr.cib.config import ConfigError, load_yaml
 from hamgr.clock import boottime
 from hamgr.controller.chronicle import Chronicle
-from hamgr.controller.events import Event, FenceChanged, KubeChanged, OperationEnded, StoreChanged, Vacancy
+from hamgr.controller.events import (
+    Event,
+    FenceChanged,
+    KubeChanged,
+    LateRequestsVoid,
+    OperationEnded,
+    StoreChanged,
+    Vacancy,
+)
 from hamgr.controller.fences import FencerPort, Fences
 from hamgr.controller.guarding import guard, self_doubt
 from hamgr.controller.leftovers import Leftovers
@@ -29,6 +37,8 @@ from hamgr.controller.recorded import STATE, Journal, Recorded
 from hamgr.controller.report import Reporter
 from hamgr.controller.returns import Returns
 from hamgr.controller.settings import ControllerSettings
+from hamgr.controller.stamping import Stamping
+from hamgr.controller.targets import claims
 from hamgr.controller.term import Term
 from hamgr.controller.views import Views
 from hamgr.executor.executor import Executor, Surroundings
@@ -39,6 +49,7 @@ from hamgr.fencer.records import FenceRecord
 from hamgr.fencer.topology import FencingConfig
 from hamgr.kube.cache import Cache
 from hamgr.kube.errors import KubeError
+from hamgr.kube.gate import Gate, LeadersGate
 from hamgr.kube.kubelets import Kubelets
 from hamgr.kube.nodes import LeaseAges
 from hamgr.kube.objects import (
@@ -80,6 +91,7 @@ class FencerFactory(Protocol):
 
     lost_for_s: for how long a node's member lease is known to be gone; None while it is there.
     kubelet_lives: whether a node's kubelet has shown life within the last so many seconds.
+    gate: what its requests to Kubernetes have to pass.
     """
 
     def __call__(
@@ -89,6 +101,7 @@ class FencerFactory(Protocol):
         on_change: Callable[[FenceRecord], None],
         lost_for_s: Callable[[str], float | None],
         kubelet_lives: Callable[[str, float], bool],
+        gate: Gate,
     ) -> FencerPort: ...
 
 
@@ -115,6 +128,7 @@ class _Office:
 
     term: Term
     executor: Executor
+    stamping: Stamping
     returns: Returns
     leftovers: Leftovers
     requests: RequestQueue
@@ -191,7 +205,8 @@ class Controller:
             return
         for event in events:
             self._dispatch(office, event)
-        office.term.advance()
+        if office.stamping.done:
+            office.term.advance()
         if self._gives_way(office.term.fences.running):
             self._step_down(hand_over=True)
             return
@@ -291,6 +306,7 @@ class Controller:
             return
         self._means.on_leading(None)
         office.term.fences.close()  # first what has effects; a watch may have to wait for etcd before it ends
+        office.stamping.close()
         office.leftovers.close()
         office.returns.close()
         office.inquiries.shutdown(wait=False, cancel_futures=True)
@@ -308,8 +324,19 @@ class Controller:
         store, leadership = means.store, self._leadership
         resets = store.resets
         snapshots = {prefix: store.read(prefix) for prefix in (MEMBERS, GOODBYES, PROMISES, CONFIG, REQUESTS, STATE)}
-        returns = Returns(means.surroundings.kube, means.clock)
-        leftovers = Leftovers(means.surroundings.kube, means.surroundings.cluster, leadership.valid, means.clock)
+        leads = LeadersGate(leadership.left_s, leadership.confirmed)
+        bare = means.surroundings.kube
+        stamping = Stamping(
+            None if bare is None else bare.behind(leads),
+            means.cache,
+            means.surroundings.cluster,
+            lambda stamped: self._post(LateRequestsVoid(stamped)),
+            means.clock,
+        )
+        gate = replace(leads, closed=stamping.why_closed)
+        kube = None if means.surroundings.kube is None else means.surroundings.kube.behind(gate)
+        returns = Returns(kube, means.clock)
+        leftovers = Leftovers(kube, means.surroundings.cluster, leadership.valid, means.clock)
         journal = Journal(leadership)
         recorded = Recorded(journal)
         recorded.load(snapshots[STATE])
@@ -323,7 +350,7 @@ class Controller:
             means.kubelets,
         )
         fences = Fences(
-            lambda config: means.fencer(config, records, self._on_fence, views.lost_for_s, views.kubelet_lives),
+            lambda config: means.fencer(config, records, self._on_fence, views.lost_for_s, views.kubelet_lives, gate),
             past_fences,
             allowed=lambda node, past: guard(node, past, office.term, store, means.cache, means.now()),
             doubt=lambda: self_doubt(store, means.cache),
@@ -334,7 +361,11 @@ class Controller:
         )
         chronicle = Chronicle(journal, EventLog(store, leadership), means.now)
         executor = Executor(
-            means.registry, self._on_result, means.surroundings, clock=means.clock, may_act=leadership.valid
+            means.registry,
+            self._on_result,
+            replace(means.surroundings, kube=kube),
+            clock=means.clock,
+            may_act=leadership.valid,
         )
         term = Term(settings, recorded, chronicle, views, executor, fences, leadership.id,
                     clock=means.clock, now=means.now, settled=self._settled,
@@ -344,10 +375,10 @@ class Controller:
         parking = Parking(term, means.registry, executor, means.cache, means.surroundings.cluster,
                           clock=means.clock, now=means.now)  # fmt: skip
         term.takeover.standby_of = parking.standby_of
-        operator = Operator(term, means.surroundings.kube, means.cache, means.now)
+        operator = Operator(term, kube, means.cache, means.now)
         inquiries = ThreadPoolExecutor(2, thread_name_prefix="inquiry")
         self._office = office = _Office(
-            term, executor, returns, leftovers, requests, operator, parking, reporter, inquiries, resets
+            term, executor, stamping, returns, leftovers, requests, operator, parking, reporter, inquiries, resets
         )
         chronicle.tell("leader", f"{settings.node} leads", node=settings.node)
         unusable = {key: "no JSON that can be used" for read in snapshots.values() for key in read.malformed}
@@ -359,6 +390,8 @@ class Controller:
             chronicle.tell("key_unusable", text[:1000], level="error", key=key[:200])
             reporter.unusable.append(text[:1000])
         self._configure(office, snapshots[CONFIG])
+        disks = () if term.configuration is None else claims(term.configuration)
+        stamping.begin(disks, 0 if leadership.token is None else leadership.token.revision)
         for pod in means.cache.list(POD) if means.cache is not None else ():
             self._look_for_stray(office, namespace_of(pod), name_of(pod))
         for request in requests.take(snapshots[REQUESTS]):
@@ -376,6 +409,8 @@ class Controller:
                 office.term.operation_ended(result)
             case FenceChanged(record):
                 office.term.fence_changed(record)
+            case LateRequestsVoid(stamped):
+                office.term.took_over(stamped)
             case Vacancy():
                 pass
 

@@ -29,6 +29,7 @@ from hamgr.controller.performing import Performer
 from hamgr.controller.recorded import Recorded
 from hamgr.controller.roster import Roster
 from hamgr.controller.settings import ControllerSettings
+from hamgr.controller.stamping import Stamped
 from hamgr.controller.takeover import Takeover
 from hamgr.controller.targets import PodTarget, claims, companions, node_target, patterns
 from hamgr.controller.views import Views
@@ -142,6 +143,15 @@ class Term:
         node = self._settings.node
         self._chronicle.tell("handing_over", f"{node} leads no more: {why}", level="warning", node=node)
         self.recorded.flush()
+
+    def took_over(self, stamped: Stamped) -> None:
+        """Late requests are void: tell what that took, and what could not be done for it."""
+        for why in stamped.refused:
+            self._chronicle.tell(
+                "not_stamped", f"requests of a past leader may still take effect: {why}", level="error"
+            )
+        text = f"late requests are void: {stamped.objects} objects stamped in {stamped.took_s:.2f} s"
+        self._chronicle.tell("took_over", text, objects=stamped.objects)
 
     def touch(self, why: str) -> None:
         """Something has changed that the scheduler must see: end the present course and ask again."""

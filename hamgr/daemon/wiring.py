@@ -28,6 +28,7 @@ from hamgr.fencer.records import FenceRecord, Target
 from hamgr.fencer.runner import Surroundings as FencerSurroundings
 from hamgr.fencer.topology import FencingConfig
 from hamgr.kube.cache import Cache
+from hamgr.kube.gate import Gate
 from hamgr.kube.gateway import Kube
 from hamgr.kube.kubelets import Kubelets
 from hamgr.kube.nodes import LeaseAges
@@ -240,12 +241,13 @@ class _FencerFactory:
         on_change: Callable[[FenceRecord], None],
         lost_for_s: Callable[[str], float | None],
         kubelet_lives: Callable[[str, float], bool],
+        gate: Gate,
     ) -> Fencer:
         assert self._sight is not None, "fencing needs Kubernetes"
         cache = self._sight.cache
         return Fencer(
             FencerSurroundings(
-                kube=self._sight.kube,
+                kube=self._sight.kube.behind(gate),
                 records=records,
                 config=config,
                 cluster=self._settings.cluster,
@@ -257,6 +259,7 @@ class _FencerFactory:
                 last_seen=lambda name, namespace: cache.final_state(POD, name, namespace),
                 unmounted=self._unmounted,
                 kubelet_lives=kubelet_lives,
+                confirmed=records.confirmed,
                 clock=time.monotonic,
                 stopping=threading.Event(),
             )

@@ -25,6 +25,7 @@ from hamgr.executor.ocf import ExecStatus, Ocf
 from hamgr.executor.operations import Op, OpResult
 from hamgr.executor.registry import Registry, UnknownAgent
 from hamgr.kube.errors import KubeError, Unavailable
+from hamgr.kube.gate import unless_called_off
 
 if TYPE_CHECKING:
     from hamgr.kube.cache import Cache
@@ -335,6 +336,10 @@ class Executor:
     def _context(self, run: _Run) -> ActionContext:
         """The deadline that an agent sees comes a little before ours, so that its own explanation is heard."""
         op, around = run.op, self._surroundings
+
+        def cancelled() -> bool:
+            return run.cancelled.is_set() or not self._may_act()
+
         margin = min(0.5, op.timeout_ms / 20_000)
         return ActionContext(
             resource=op.resource,
@@ -344,9 +349,9 @@ class Executor:
             meta=op.meta,
             interval_ms=op.interval_ms,
             deadline=run.deadline - margin,
-            kube=around.kube,
+            kube=around.kube.behind(unless_called_off(lambda: not cancelled())) if around.kube else None,
             cache=around.cache,
-            cancelled=lambda: run.cancelled.is_set() or not self._may_act(),
+            cancelled=cancelled,
             cluster=around.cluster,
             log=log.bind(resource=op.name, task=op.task, node=op.node),
             options=around.options,

@@ -1,7 +1,7 @@
 """Carries out the effects that the state machine asks for. Each carries a precondition, so that a late one is void.
 
-Effects on pods and attachments name their UID; those on the node name the resourceVersion that the machine has seen: a
-leader that was frozen before its request and thawed after the node came back changes nothing.
+Every effect names the UID and the resourceVersion that the machine has seen: a leader that was frozen before its
+request and thawed after the node came back, or after the next leader has stamped the object, changes nothing.
 
 A subject that is gone, or whose name another object has taken, is no error: the next look tells the machine.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from hamgr.fencer.machine import Act, Effect, NodeSeen
+from hamgr.fencer.machine import Act, Effect, NodeSeen, Seen
 from hamgr.fencer.observe import OWN_TAINT, OWNER_ANNOTATION, node_seen
 from hamgr.fencer.records import FenceRecord, PodRef, VolumeRef
 from hamgr.kube import nodes, pods, services, volumes
@@ -23,13 +23,13 @@ from hamgr.kube.objects import NODE, POD, name_of
 _ANNOTATION_PATH = f"/metadata/annotations/{OWNER_ANNOTATION.replace('/', '~1')}"
 
 
-def carry_out(kube: Kube, record: FenceRecord, act: Act, node: NodeSeen) -> None:
-    """Do it, `node` being what the act was decided on. Raises KubeError; power is with the level's means, not here."""
+def carry_out(kube: Kube, record: FenceRecord, act: Act, seen: Seen) -> None:
+    """Do it, `seen` being what the act was decided on. Raises KubeError; power is with the level's means, not here."""
     if act.effect in _NODE_PATCHES:
         with suppress(NotFound, Conflict, Invalid):
-            kube.patch_json(*_NODE_PATCHES[act.effect](kube, record, act, node))
+            kube.patch_json(*_NODE_PATCHES[act.effect](kube, record, act, seen.node))
     else:
-        _EFFECTS[act.effect](kube, act)
+        _EFFECTS[act.effect](kube, act, seen)
 
 
 def remove_own_taint(kube: Kube, node: Mapping[str, Any]) -> bool:
@@ -43,30 +43,35 @@ def remove_own_taint(kube: Kube, node: Mapping[str, Any]) -> bool:
     return bool(patch)
 
 
-def _cut_clients(kube: Kube, act: Act) -> None:
+def _cut_clients(kube: Kube, act: Act, seen: Seen) -> None:
     for pod in act.pods:
         with suppress(NotFound, Conflict):
-            services.deactivate(kube, pod.name, pod.namespace, pod.uid)
+            services.deactivate(kube, pod.name, pod.namespace, pod.uid, seen.pods[pod.uid].revision)
 
 
-def _stop_pods(kube: Kube, act: Act) -> None:
+def _stop_pods(kube: Kube, act: Act, seen: Seen) -> None:
     for pod in act.pods:
         found = pods.find(kube, pod.name, pod.namespace)
         if found is not None:
-            with suppress(NotFound, Conflict):
-                kube.delete(_path(pod), uid=pod.uid, grace=max(pods.grace_of(found), 1))
+            _delete_pod(kube, pod, seen, max(pods.grace_of(found), 1))
 
 
-def _delete_pods(kube: Kube, act: Act) -> None:
+def _delete_pods(kube: Kube, act: Act, seen: Seen) -> None:
     for pod in act.pods:
-        with suppress(NotFound, Conflict):
-            kube.delete(_path(pod), uid=pod.uid, grace=0)
+        _delete_pod(kube, pod, seen, 0)
 
 
-def _delete_attachments(kube: Kube, act: Act) -> None:
+def _delete_pod(kube: Kube, pod: PodRef, seen: Seen, grace_s: int) -> None:
+    path = POD.path(pod.name, pod.namespace)
+    with suppress(NotFound, Conflict):
+        kube.delete(path, uid=pod.uid, resource_version=seen.pods[pod.uid].revision, grace=grace_s)
+
+
+def _delete_attachments(kube: Kube, act: Act, seen: Seen) -> None:
     for volume in act.volumes:
+        revision = seen.attachments[volume.pv].revision
         with suppress(NotFound, Conflict):
-            volumes.delete_attachment(kube, volume.attachment, volume.attachment_uid)
+            volumes.delete_attachment(kube, volume.attachment, volume.attachment_uid, revision)
 
 
 def release_patch(node: NodeSeen, held: Sequence[VolumeRef]) -> list[dict[str, Any]]:
@@ -147,11 +152,7 @@ def _untaint(kube: Kube, record: FenceRecord, act: Act, node: NodeSeen) -> tuple
     return path, untaint_patch(kube.get(path))
 
 
-def _path(pod: PodRef) -> str:
-    return POD.path(pod.name, pod.namespace)
-
-
-_EFFECTS: Mapping[Effect, Callable[[Kube, Act], None]] = {
+_EFFECTS: Mapping[Effect, Callable[[Kube, Act, Seen], None]] = {
     Effect.CUT_CLIENTS: _cut_clients,
     Effect.STOP_POD: _stop_pods,
     Effect.DELETE_POD: _delete_pods,

@@ -36,6 +36,10 @@ class EtcdRecords:
         """Whether we lead by our own clock."""
         return self._leadership.valid()
 
+    def confirmed(self) -> bool:
+        """Whether we lead by etcd's word, asked now."""
+        return self._leadership.confirmed()
+
     def save(self, record: FenceRecord) -> None:
         """Write it, and drop the oldest ended ones. Raises NotOurs; StoreUnavailable means: try again."""
         surplus = self._surplus(record)

@@ -47,7 +47,7 @@ def _phase(
             case Act() as act:
                 if not may_act():
                     raise NotOurs("the leadership is not ours any more")
-                effects.carry_out(kube, record, act, seen.node)
+                effects.carry_out(kube, record, act, seen)
             case Adopt(pods, volumes):
                 known = {volume.pv: volume for volume in (*record.volumes, *volumes)}
                 record = replace(record, pods=(*record.pods, *pods), volumes=tuple(known.values()))

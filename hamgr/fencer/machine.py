@@ -72,7 +72,8 @@ class PodSeen:
     """What is seen under a pod's name. `present`: the pod with our UID. `forced`: its deletion has grace 0 already.
 
     active: clients may reach it. ended: the last that was seen of it proves that its containers have stopped.
-    replaced_by: another pod of that name on the same node; `foreign` when hamgr does not manage that one.
+    replaced_by: another pod of that name on the same node; `foreign` when hamgr does not manage that one. `revision`
+    dates what is seen: effects on the pod are void later.
     """
 
     present: bool = False
@@ -83,11 +84,12 @@ class PodSeen:
     finalizers: tuple[str, ...] = ()
     replaced_by: PodRef | None = None
     foreign: bool = False
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AttachmentSeen:
-    """What is seen of a volume's attachment to the node. `uid` is empty when there is none."""
+    """What is seen of a volume's attachment to the node. `uid` is empty when there is none; `revision` as of pods."""
 
     uid: str = ""
     name: str = ""
@@ -95,6 +97,7 @@ class AttachmentSeen:
     attached: bool = False
     guarded: bool = True  # carries the CSI attacher's finalizer
     error: str = ""
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,7 @@ def attachment_seen(found: Mapping[str, Any]) -> AttachmentSeen:
         attached=short.attached,
         guarded=any(str(entry).startswith(_ATTACHER_FINALIZER) for entry in finalizers),
         error=short.detach_error,
+        revision=short.revision,
     )
 
 
@@ -193,6 +194,7 @@ def _pod_seen(pod: Obj) -> PodSeen:
         forced=is_terminating(pod) and metadata.get("deletionGracePeriodSeconds") == 0,
         active=labels_of(pod).get(LABEL_ROLE) == ROLE_ACTIVE,
         finalizers=tuple(metadata.get("finalizers") or ()),
+        revision=revision_of(pod),
     )
 
 

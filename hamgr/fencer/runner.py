@@ -84,6 +84,8 @@ class Surroundings:
     kubelet_lives(node, within_s): whether the node's kubelet has shown life within the last so many seconds; asking
         makes it find out.
     superseded_by(fence): the fence that has taken the place of that one; empty: none.
+    confirmed: whether etcd says now that this process leads: the last look before a device is told, which knows no
+        token. Requests to Kubernetes have theirs in `kube` itself (`Kube.behind`).
     stopping: set to have all runs end between two steps.
     """
 
@@ -100,6 +102,7 @@ class Surroundings:
     unmounted: Callable[[str, str], bool] = lambda _node, _pv: False
     kubelet_lives: Callable[[str, float], bool] = lambda _node, _within_s: False
     superseded_by: Callable[[str], str] = lambda _fence: ""
+    confirmed: Callable[[], bool] = lambda: True
     clock: Callable[[], float] = time.monotonic
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -146,7 +149,7 @@ class Run:
     def _make_means(self) -> Means | None:
         match self.record.level.level:
             case Level.NODE:
-                return NodeMeans(self._around.devices, self._check_still_ours)
+                return NodeMeans(self._around.devices, self._check_still_ours, self._confirm)
             case Level.WATCHDOG:
                 around = self._around
                 return WatchdogMeans(
@@ -265,7 +268,7 @@ class Run:
         elif act.effect is Effect.POWER_ON and self._means is not None:
             self._power_on()
         else:
-            effects.carry_out(self._around.kube, self.record, act, seen.node)
+            effects.carry_out(self._around.kube, self.record, act, seen)
         if act.effect in (Effect.REMOVE_IN_USE, Effect.MARK_IN_USE):
             self._rest(self._pause_s)  # a living kubelet may put it back: do not fight it in a tight loop
             self._pause_s = min(self._pause_s * 1.4, LONGEST_PAUSE_S)
@@ -326,6 +329,10 @@ class Run:
         if not self._around.records.still_ours():
             raise NotOurs("the leadership is not ours any more")
         self._check_not_superseded()
+
+    def _confirm(self) -> None:
+        if not self._around.confirmed():
+            raise NotOurs("etcd does not say that the leadership is still ours")
 
     def _check_not_superseded(self) -> None:
         by = self._around.superseded_by(self.record.id)

@@ -61,6 +61,13 @@ class Unavailable(KubeError):
     unless ``code`` is 429."""
 
 
+class Barred(Unavailable):
+    """Nothing was sent: who asked may not change anything now, or not for long enough to wait for the answer."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(0, "Barred", why)
+
+
 class BadConfiguration(KubeError):
     """The kubeconfig or the in-cluster credentials cannot be used (CRM_EX_CONFIG, 78)."""
 

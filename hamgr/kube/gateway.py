@@ -5,6 +5,7 @@ Built on the official client's connection, without its typed objects (a list of 
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 import time
@@ -16,6 +17,7 @@ from urllib.parse import urlencode
 
 from hamgr.kube.connection import Connection, KubeConfig
 from hamgr.kube.errors import KubeError, Unauthorized, Unavailable, from_failure, from_status, from_watch_event
+from hamgr.kube.gate import Gate
 from hamgr.kube.objects import Obj
 
 JSON = "application/json"
@@ -79,13 +81,30 @@ class Kube:
 
     Every method raises KubeError's subclasses. Calls that are safe to repeat (GET, DELETE with its UID, PUT, merge and
     strategic patches) are repeated on 429 and 5xx, all others on 429 alone, which promises that nothing was done; never
-    after a timeout, which has used up the caller's patience already.
+    after a timeout, which has used up the caller's patience already. One that was made by `behind` asks its gates
+    before each request that changes something, repeats included.
     """
 
     def __init__(self, config: KubeConfig | None = None) -> None:
         self.config = config or KubeConfig()
         self._connection = Connection(self.config)
         self._closing = threading.Event()
+        self._gates: tuple[Gate, ...] = ()
+
+    def behind(self, gate: Gate) -> Kube:
+        """The same connections, for requests that pass this gate as well before they change anything."""
+        gated = copy.copy(self)
+        gated._gates = (gate, *self._gates)
+        return gated
+
+    def admit(self, what: str, wanted_s: float) -> float:
+        """Pass the gates for a change by other means than a request to Kubernetes; the seconds that it gets.
+
+        Raises Barred.
+        """
+        for gate in self._gates:
+            wanted_s = gate(what, wanted_s)
+        return wanted_s
 
     @property
     def server(self) -> str:
@@ -264,14 +283,18 @@ class Kube:
         return data
 
     def _open(self, method: str, path: str, body: Any, params: Mapping[str, str], media: str, timeout_s: float) -> Any:
-        """The answer's head; its body is yet to be read."""
-        url = self._connection.url(path) + (f"?{urlencode(params)}" if params else "")
+        """The answer's head; its body is yet to be read. The gates come last, after all that may take time."""
         headers = {"Accept": JSON, "User-Agent": "hamgr"} | self._connection.headers()
         if body is not None:
             headers["Content-Type"] = media
+        timeout: float | tuple[float, float] = (min(self.config.connect_timeout_s, timeout_s), timeout_s)
+        if self._gates and method != "GET":
+            timeout_s = self.admit(f"{method} {path}", timeout_s)
+            timeout = timeout_s  # connecting and the answer together; and no longer does the server take for it
+            params = {**params, "timeout": f"{int(timeout_s * 1000)}ms"}
+        url = self._connection.url(path) + (f"?{urlencode(params)}" if params else "")
         started = time.monotonic()
         try:
-            timeout = (min(self.config.connect_timeout_s, timeout_s), timeout_s)
             return self._connection.rest.request(
                 method, url, headers=headers, body=body, _request_timeout=timeout
             ).response

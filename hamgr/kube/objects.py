@@ -15,6 +15,8 @@ LABEL_NODE = "hamgr.io/node"
 LABEL_ROLE = "hamgr.io/role"
 ROLE_ACTIVE = "active"
 ANNOTATION_PARKED = "hamgr.io/parked"
+ANNOTATION_LEADER = "hamgr.io/leader"
+"""The fencing token of the leader that has stamped the object when it took over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,12 @@ from hamgr.kube.objects import (
     labels_of,
     name_of,
     namespace_of,
+    revision_of,
     uid_of,
 )
+
+SCHEDULER = "hamgr"
+"""Whom our pods name as their scheduler: nobody serves it, so a pod stays inert until hamgr itself binds it."""
 
 _DEFAULT_GRACE_S = 30
 _FINAL = ("Succeeded", "Failed")
@@ -194,13 +198,19 @@ def _condition_message(pod: Mapping[str, Any], kind: str) -> str:
 
 
 def is_parked(pod: Mapping[str, Any]) -> bool:
-    """Annotated as parked and still without its volume; a parked pod that got its volume is a running one."""
-    return ANNOTATION_PARKED in annotations_of(pod) and not has_run(pod)
+    """Annotated as parked and still without its volume; a parked pod that got its volume is a running one, and one that
+    is not bound yet is nothing."""
+    return ANNOTATION_PARKED in annotations_of(pod) and bool(node_of(pod)) and not has_run(pod)
 
 
 def node_of(pod: Mapping[str, Any]) -> str:
     """spec.nodeName"""
     return str((pod.get("spec") or {}).get("nodeName") or "")
+
+
+def is_unbound(pod: Mapping[str, Any]) -> bool:
+    """Made by hamgr and not bound to its node yet: it is inert, and whoever made it may have died or been deposed."""
+    return not node_of(pod) and (pod.get("spec") or {}).get("schedulerName") == SCHEDULER
 
 
 def address_of(pod: Mapping[str, Any]) -> str:
@@ -237,9 +247,29 @@ def of_resource(kube: Kube, cluster: str, resource: str, namespace: str) -> list
 def delete_gracefully(kube: Kube, pod: Mapping[str, Any]) -> None:
     """Have the kubelet stop this very pod in its own grace period. One that is gone already is no error.
 
-    Raises Conflict when another pod has taken the name.
+    Raises Conflict when another pod has taken the name, or when it has changed since it was read.
     """
+    path = POD.path(name_of(pod), namespace_of(pod))
     try:
-        kube.delete(POD.path(name_of(pod), namespace_of(pod)), uid=uid_of(pod), grace=max(grace_of(pod), 1))
+        kube.delete(path, uid=uid_of(pod), resource_version=revision_of(pod), grace=max(grace_of(pod), 1))
     except NotFound:
         return
+
+
+def bind(kube: Kube, pod: Mapping[str, Any], node: str) -> None:
+    """Give an unbound pod its node, which is its permission to start: this very pod, in the state in which it was read.
+
+    Raises Conflict when it has changed since, has a node, or is another one by now; NotFound.
+    """
+    body = {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {
+            "name": name_of(pod),
+            "namespace": namespace_of(pod),
+            "uid": uid_of(pod),
+            "resourceVersion": revision_of(pod),
+        },
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    }
+    kube.post(POD.path(name_of(pod), namespace_of(pod)) + "/binding", body)

@@ -62,15 +62,22 @@ def endpoints(kube: Kube, namespace: str, service: str) -> list[Endpoint]:
     return endpoints_among(listing.items, namespace, service)
 
 
-def activate(kube: Kube, pod: str, namespace: str, uid: str) -> Obj:
-    """Let clients in: label the pod with this UID active. Raises NotFound, Conflict (another pod has the name)."""
-    body = {"metadata": {"uid": uid, "labels": {LABEL_ROLE: ROLE_ACTIVE}}}
-    return kube.patch_merge(POD.path(pod, namespace), body)
+def activate(kube: Kube, pod: str, namespace: str, uid: str, revision: str) -> Obj:
+    """Let clients in: label the pod of this UID and resourceVersion active.
+
+    Raises NotFound, Conflict (another pod has the name, or it has changed).
+    """
+    return _set_role(kube, POD.path(pod, namespace), uid, revision, ROLE_ACTIVE)
 
 
-def deactivate(kube: Kube, pod: str, namespace: str, uid: str) -> Obj:
-    """Cut clients off: take the active label from the pod with this UID. Raises NotFound, Conflict."""
-    return kube.patch_merge(POD.path(pod, namespace), {"metadata": {"uid": uid, "labels": {LABEL_ROLE: None}}})
+def deactivate(kube: Kube, pod: str, namespace: str, uid: str, revision: str) -> Obj:
+    """Cut clients off: take the active label from the pod of this UID and resourceVersion. Raises as `activate`."""
+    return _set_role(kube, POD.path(pod, namespace), uid, revision, None)
+
+
+def _set_role(kube: Kube, path: str, uid: str, revision: str, role: str | None) -> Obj:
+    metadata = {"uid": uid, "resourceVersion": revision, "labels": {LABEL_ROLE: role}}
+    return kube.patch_merge(path, {"metadata": metadata})
 
 
 def selector_for(cluster: str, resource: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 from hamgr.kube.errors import Conflict, Invalid, KubeError, NotFound
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import (
+    ANNOTATION_LEADER,
     CSI_DRIVER,
     NODE,
     PV,
@@ -23,11 +24,11 @@ from hamgr.kube.objects import (
     is_terminating,
     name_of,
     namespace_of,
+    revision_of,
     uid_of,
 )
 from hamgr.kube.pods import has_ended
 
-_ATTEMPTS = 5
 # Pod volumes that live and die with one pod, or that no pod writes.
 _OF_ONE_POD = frozenset(
     {"emptyDir", "configMap", "secret", "projected", "downwardAPI", "ephemeral", "gitRepo", "image"}
@@ -155,6 +156,7 @@ class Attachment:
     node: str
     attached: bool
     leaving: bool
+    revision: str = ""
     attach_error: str = ""
     detach_error: str = ""
 
@@ -168,6 +170,7 @@ def attachment_of(va: Mapping[str, Any]) -> Attachment:
         node=str(va["spec"]["nodeName"]),
         attached=bool(status.get("attached")),
         leaving=is_terminating(va),
+        revision=revision_of(va),
         attach_error=str((status.get("attachError") or {}).get("message") or ""),
         detach_error=str((status.get("detachError") or {}).get("message") or ""),
     )
@@ -188,23 +191,27 @@ def attachments(kube: Kube, volume: Volume) -> list[Attachment]:
 
 
 def create_attachment(kube: Kube, volume: Volume, node: str) -> Attachment:
-    """Have the CSI driver attach the disk, under the controller's own name. Raises AlreadyExists, ..."""
+    """Have the CSI driver attach the disk, under the controller's own name. Raises AlreadyExists, ...
+
+    It carries a stamp of no leader, by which the next one knows it for ours.
+    """
     body = {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "VolumeAttachment",
-        "metadata": {"name": volume.attachment_name(node)},
+        "metadata": {"name": volume.attachment_name(node), "annotations": {ANNOTATION_LEADER: "0"}},
         "spec": {"attacher": volume.driver, "nodeName": node, "source": {"persistentVolumeName": volume.pv}},
     }
     return attachment_of(kube.post(VOLUME_ATTACHMENT.collection(), body))
 
 
-def delete_attachment(kube: Kube, name: str, uid: str) -> None:
-    """Ask for the detach. The object's disappearance, not this call, says that it is done. Raises Conflict.
+def delete_attachment(kube: Kube, name: str, uid: str, revision: str) -> None:
+    """Ask for the detach. The object's disappearance, not this call, says that it is done.
 
-    An attachment that is gone already is no error.
+    uid, revision: of the attachment that was judged; Conflict is raised when it has changed since. One that is gone
+    already is no error.
     """
     try:
-        kube.delete(VOLUME_ATTACHMENT.path(name), uid=uid, grace=0)
+        kube.delete(VOLUME_ATTACHMENT.path(name), uid=uid, resource_version=revision, grace=0)
     except NotFound:
         return
 
@@ -224,26 +231,24 @@ def in_use(node: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple((node.get("status") or {}).get("volumesInUse") or ())
 
 
-def remove_from_in_use(kube: Kube, node: str, volume: Volume) -> bool:
+def remove_from_in_use(kube: Kube, node: Obj, volume: Volume) -> bool:
     """Take this disk, and no other, out of the node's volumesInUse; False: it was not there.
 
-    Only for who has proof that the node does not mount it. JSON patch with ``test`` on the very entry, so that a
-    kubelet that writes at the same time is not overwritten; read and tried again then. Raises Conflict in the end.
+    Only for who has proof that the node does not mount it. node: as it was judged; Conflict is raised when it has been
+    written to since, by its kubelet say.
     """
-    path = NODE.path(node)
-    for _ in range(_ATTEMPTS):
-        current = kube.get(path)
-        names = in_use(current)
-        if volume.unique_name not in names:
-            return False
-        entry = f"/status/volumesInUse/{names.index(volume.unique_name)}"
-        operations = [
-            {"op": "test", "path": entry, "value": volume.unique_name},
-            {"op": "remove", "path": entry},
-        ]
-        try:
-            kube.patch_json(f"{path}/status", operations)
-            return True
-        except (Conflict, Invalid):
-            continue
-    raise Conflict(409, "Conflict", f"the status of node {node} changes so often that {volume.pv} could not be removed")
+    names = in_use(node)
+    if volume.unique_name not in names:
+        return False
+    entry = f"/status/volumesInUse/{names.index(volume.unique_name)}"
+    operations = [
+        {"op": "test", "path": "/metadata/uid", "value": uid_of(node)},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": revision_of(node)},
+        {"op": "test", "path": entry, "value": volume.unique_name},
+        {"op": "remove", "path": entry},
+    ]
+    try:
+        kube.patch_json(f"{NODE.path(name_of(node))}/status", operations)
+    except Invalid as error:
+        raise Conflict(409, "Conflict", f"node {name_of(node)} was written to in the meantime") from error
+    return True

@@ -32,6 +32,7 @@ LEADER = "leader"
 WRITES = "writes"
 DEFAULT_TTL_S = 5
 RENEWALS_PER_TTL = 5
+LAST_LOOK_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +92,22 @@ class Leadership:
     def valid(self) -> bool:
         """Whether we may act as the leader now."""
         return self._token is not None and self._clock() < self.deadline
+
+    def left_s(self) -> float:
+        """Seconds for which we may act as the leader if nothing is renewed; 0 or less: we may not."""
+        return self.deadline - self._clock() if self._token is not None else 0.0
+
+    def confirmed(self) -> bool:
+        """Whether etcd itself says now that we lead: a linearizable read, for whoever is about to change something that
+        knows no token. It takes a millisecond or so; without an answer in `LAST_LOOK_S` it is no. Raises nothing."""
+        token = self._token
+        if token is None or not self.valid():
+            return False
+        try:
+            leader = self._store.get(LEADER, budget_s=LAST_LOOK_S)
+        except StoreError:
+            return False
+        return leader is not None and leader.create_revision == token.revision and self.valid()
 
     def campaign(self) -> Token | None:
         """Try to become the leader, without waiting. None: somebody else leads. Raises StoreUnavailable and others."""

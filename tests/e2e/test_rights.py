@@ -102,9 +102,19 @@ def test_nothing_that_is_needed_is_forbidden_and_nothing_that_is_granted_is_unus
     wait_until(lambda: "lent" not in {resource.id for resource in live.status().resources}, _PATIENCE_S)
     live.await_whole()
 
+    another_leads(live)
+
     asked = live.requests_of_hamgr()
     assert [request for request in asked if not request["allowed"]] == []
     assert granted() - set().union(*map(used, asked)) == set()
+
+
+def another_leads(live) -> None:
+    """Whoever takes over puts its stamp on what there is."""
+    token = live.store.get("leader").create_revision
+    live.sandbox.kill_hamgrd(live.leader())
+    wait_until(lambda: (key := live.store.get("leader")) and key.create_revision > token, _PATIENCE_S)
+    live.await_whole()
 
 
 def crash_and_come_back(live) -> None:

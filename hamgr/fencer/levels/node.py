@@ -44,10 +44,14 @@ class Device(Protocol):
 class NodeMeans:
     """The devices of one level."""
 
-    def __init__(self, devices: Mapping[str, Device], allowed: Callable[[], None]) -> None:
-        """allowed: raises when this process may not act any more."""
+    def __init__(
+        self, devices: Mapping[str, Device], allowed: Callable[[], None], confirm: Callable[[], None] = always
+    ) -> None:
+        """allowed: raises when this process may not act any more, by its own clock: asked for as long as a device is at
+        work. confirm: the same by etcd's word: asked once, right before the device is told."""
         self._devices = devices
         self._allowed = allowed
+        self._confirm = confirm
         self._acted = False
         self._off: dict[str, str] = {}
         self._failure: Reason | None = None
@@ -77,7 +81,19 @@ class NodeMeans:
     def power_on(self, record: FenceRecord) -> None:
         """Switch the node on by every device that acts. Raises DeviceError."""
         for name in reversed(record.level.devices):
-            self._devices[name].on(record.target.node, self._allowed)
+            self._devices[name].on(record.target.node, self._last_look())
+
+    def _last_look(self) -> Callable[[], None]:
+        confirmed = False
+
+        def allowed() -> None:
+            nonlocal confirmed
+            self._allowed()
+            if not confirmed:
+                self._confirm()
+                confirmed = True
+
+        return allowed
 
     def _missing(self, record: FenceRecord) -> Reason | None:
         if not record.level.devices:
@@ -90,7 +106,7 @@ class NodeMeans:
         if not device.acts:
             return None
         try:
-            device.off(node, self._allowed)
+            device.off(node, self._last_look())
             state = device.state(node)
         except DeviceError as error:
             return reason("device-failed", device=name, node=node, error=str(error))

@@ -39,14 +39,17 @@ def with_condition(pod: Obj, condition: Obj) -> Obj:
 
 
 def bind(registry: Registry, kind: Kind, namespace: str, name: str, body: Obj, options: WriteOptions) -> Obj:
-    """Give a pod its node; raises ApiFailure 409 when it has one, is gated or is being deleted."""
+    """Give a pod its node; raises ApiFailure 409 when it has one, is gated, is being deleted, or is not the one in the
+    state that the binding's metadata names."""
     node = (body.get("target") or {}).get("name")
     if not node:
         raise invalid_object(kind, name, [invalid("target.name", '""', "Required value")])
     pod = registry.get(kind, namespace, name)
-    uid = (body.get("metadata") or {}).get("uid")
-    if uid and uid != pod["metadata"]["uid"]:
-        raise precondition_failed(kind, name, "the UID in the precondition does not match the UID in record")
+    for given, what in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
+        wanted, found = (body.get("metadata") or {}).get(given), pod["metadata"][given]
+        if wanted and wanted != found:
+            why = f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+            raise precondition_failed(kind, name, why)
     if "deletionTimestamp" in pod["metadata"]:
         raise _binding_conflict(name, f"pod {name} is being deleted, cannot be assigned to a host")
     if pod["spec"].get("nodeName"):

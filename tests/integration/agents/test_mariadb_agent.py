@@ -17,10 +17,12 @@ import pymysql
 import pytest
 from fixtures.scripted_cluster import ScriptedCluster
 from fixtures.waiting import wait_until
-from hamgr_agents.mariadb import MariaDbAgent
+from hamgr_agents.mariadb import MariaDbAgent, _locked
 
 from hamgr.executor.agent import ActionContext, ActionTimeout
 from hamgr.executor.ocf import Ocf
+from hamgr.kube.errors import Barred
+from hamgr.kube.gate import unless_called_off
 from hamgr.kube.objects import SECRET
 
 Context = Callable[..., ActionContext]
@@ -230,6 +232,39 @@ def test_the_write_probe_notices_what_a_query_does_not(
         assert agent.perform("monitor", ctx).rc is Ocf.ERR_GENERIC
     finally:
         blocker.close()
+
+
+def test_a_session_of_a_past_leader_is_ended_before_the_next_one_writes(
+    world: ScriptedCluster, context: Context, params: dict[str, Any], server: Server
+) -> None:
+    """It was frozen in the middle of its action: what it still says is void, and its account goes on serving others."""
+    agent, ctx, _ = monitored(context, params | {"write_probe": "true"})
+    past, other = (
+        pymysql.connect(host="127.0.0.1", port=server.port, user="root", password="secret") for _ in range(2)
+    )
+    with past.cursor() as cursor, other.cursor() as unrelated:
+        assert _locked(cursor, 0)
+        unrelated.execute("SELECT 1")
+        assert agent.perform("monitor", ctx).reason == ""
+        with pytest.raises(pymysql.OperationalError):
+            cursor.execute("REPLACE INTO hamgr.probe VALUES (2, '2000-01-01')")
+        unrelated.execute("SELECT id FROM hamgr.probe")
+        assert unrelated.fetchall() == ((1,),)
+    other.close()
+
+
+def test_nothing_is_written_in_sql_by_whom_the_gate_refuses(
+    world: ScriptedCluster, context: Context, params: dict[str, Any], server: Server
+) -> None:
+    agent, ctx, _ = monitored(context, params | {"write_probe": "true"})
+    server.sql("DELETE FROM hamgr.probe")
+    assert ctx.kube is not None
+    late = replace(ctx, kube=ctx.kube.behind(unless_called_off(lambda: False)))
+    with pytest.raises(Barred):
+        agent.perform("monitor", late)
+    assert server.sql("SELECT * FROM hamgr.probe") == []
+    assert agent.perform("monitor", ctx).rc is Ocf.OK
+    assert server.sql("SELECT COUNT(*) FROM hamgr.probe") == [(1,)]
 
 
 def test_the_monitors_leave_no_connections_behind(

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 from fixtures.scripted_cluster import ScriptedCluster
 from fixtures.waiting import wait_until
+from hamgr_agents.observation import access
 from hamgr_agents.pod import PodAgent
 
 from hamgr.executor.agent import ActionContext, ActionTimeout
 from hamgr.executor.ocf import Ocf
 from hamgr.kube.cache import Cache
+from hamgr.kube.errors import Conflict
 from hamgr.kube.gateway import Kube
 from hamgr.kube.nodes import boot_id as boot_id_of
 from hamgr.kube.objects import DEPLOYMENT, NODE, POD, SECRET, VOLUME_ATTACHMENT, Obj, annotations_of, uid_of
-from hamgr.kube.pods import find, is_parked
+from hamgr.kube.pods import bind, find, is_parked
 from hamgr.kube.volumes import attachments, in_use
 
 Context = Callable[..., ActionContext]
@@ -57,6 +59,37 @@ def test_from_start_to_stop(world: ScriptedCluster, context: Context, agent: Pod
     assert agent.perform("stop", context("db", "n1", template=PLAIN)).rc is Ocf.OK
     assert gone(world.kube, "db-n1")
     assert agent.perform("stop", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+
+
+def test_a_pod_that_was_never_bound_keeps_its_name_from_nobody(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    ctx = context("db", "n1", template=PLAIN)
+    late = world.kube.post(POD.collection("default"), agent.wanted(ctx))  # of a leader that is no more
+    wait_until(lambda: access(ctx).cache.get(POD, "db-n1", "default") is not None)
+    assert agent.perform("monitor", ctx).rc is Ocf.NOT_RUNNING
+    assert agent.perform("start", ctx).rc is Ocf.OK
+    assert uid_of(pod(world.kube, "db-n1")) != uid_of(late)
+    elsewhere = context("db", "n2", template=PLAIN)
+    world.kube.post(POD.collection("default"), agent.wanted(elsewhere))
+    assert agent.perform("stop", elsewhere).rc is Ocf.OK
+    assert gone(world.kube, "db-n2")
+
+
+def test_a_late_binding_is_void_once_the_pod_was_touched(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    made = world.kube.post(POD.collection("default"), agent.wanted(context("db", "n1", template=PLAIN)))
+    for stale in ({"uid": "another"}, {"resourceVersion": "1"}):
+        with pytest.raises(Conflict):
+            bind(world.kube, made | {"metadata": made["metadata"] | stale}, "n1")
+    stamped = world.kube.patch_merge(POD.path("db-n1", "default"), {"metadata": {"annotations": {"stamp": "1"}}})
+    with pytest.raises(Conflict):
+        bind(world.kube, made, "n1")
+    assert "nodeName" not in pod(world.kube, "db-n1")["spec"]
+    bind(world.kube, stamped, "n1")
+    with pytest.raises(Conflict, match="already assigned"):
+        bind(world.kube, pod(world.kube, "db-n1"), "n2")
 
 
 def test_a_template_of_an_idle_deployment(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:

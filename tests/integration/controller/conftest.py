@@ -218,7 +218,7 @@ class Running:
             store=self._store,
             registry=Registry({"dummy": site.agent}),
             surroundings=Surroundings(cluster="t"),
-            fencer=lambda _config, records, on_change, _lost, _lives: ScriptedFencer(site.office, records, on_change),
+            fencer=lambda _config, records, on_change, *_: ScriptedFencer(site.office, records, on_change),
             alive=self._alive,
         )
         settings = ControllerSettings(node, settle_s=site.settle_s, join_wait_s=site.join_wait_s)

@@ -10,7 +10,7 @@ from fixtures.fences import a_record
 
 from hamgr.fencer import FenceRecord, Level, observe
 from hamgr.fencer.effects import carry_out, remove_own_taint, taint_patch, untaint_patch
-from hamgr.fencer.machine import Act, Effect, NodeSeen
+from hamgr.fencer.machine import Act, Effect, Seen
 from hamgr.fencer.observe import node_seen
 from hamgr.kube.errors import Conflict, Invalid
 from hamgr.kube.objects import LABEL_ROLE, NODE, POD, VOLUME_ATTACHMENT
@@ -26,6 +26,12 @@ def record(world: World) -> FenceRecord:
         base.volumes[0], attachment=attachment["metadata"]["name"], attachment_uid=attachment["metadata"]["uid"]
     )
     return replace(base, pods=(observe.pod_ref(pod),), volumes=(volume,))
+
+
+def look(world: World, record: FenceRecord) -> Seen:
+    """What the machine judges by."""
+    pods, _ = observe.see_pods(world.kube, record, "t")
+    return Seen(pods=pods, attachments=observe.see_attachments(world.kube, record))
 
 
 def recreate(world: World) -> None:
@@ -44,8 +50,9 @@ def recreate(world: World) -> None:
 
 @pytest.mark.parametrize("effect", [Effect.CUT_CLIENTS, Effect.STOP_POD, Effect.DELETE_POD, Effect.DELETE_ATTACHMENT])
 def test_effects_on_objects_that_were_replaced(world: World, record: FenceRecord, effect: Effect) -> None:
+    seen = look(world, record)
     recreate(world)
-    carry_out(world.kube, record, Act(effect, pods=record.pods, volumes=record.volumes), NodeSeen())
+    carry_out(world.kube, record, Act(effect, pods=record.pods, volumes=record.volumes), seen)
     pod = world.kube.get(POD.path("db-n1", "default"))
     assert pod["metadata"]["labels"][LABEL_ROLE] == "active"
     attachment = world.kube.get(VOLUME_ATTACHMENT.path(world.volume.attachment_name("n1")))
@@ -53,34 +60,47 @@ def test_effects_on_objects_that_were_replaced(world: World, record: FenceRecord
     assert "deletionTimestamp" not in attachment["metadata"]
 
 
+@pytest.mark.parametrize("effect", [Effect.CUT_CLIENTS, Effect.STOP_POD, Effect.DELETE_POD, Effect.DELETE_ATTACHMENT])
+def test_effects_on_objects_that_the_next_leader_has_stamped(world: World, record: FenceRecord, effect: Effect) -> None:
+    seen = look(world, record)
+    paths = POD.path("db-n1", "default"), VOLUME_ATTACHMENT.path(world.volume.attachment_name("n1"))
+    stamped = [world.kube.patch_merge(path, {"metadata": {"annotations": {"hamgr.io/leader": "7"}}}) for path in paths]
+    act = Act(effect, pods=record.pods, volumes=record.volumes)
+    carry_out(world.kube, record, act, seen)
+    assert [world.kube.get(path) for path in paths] == stamped
+    carry_out(world.kube, record, act, look(world, record))
+    left = [*world.kube.list(POD.collection("default")).items, *world.kube.list(VOLUME_ATTACHMENT.collection()).items]
+    assert [entry["metadata"] for entry in left] != [entry["metadata"] for entry in stamped], "nor when it is not late"
+
+
 def test_release_of_a_node_that_was_written_to_since(world: World, record: FenceRecord) -> None:
-    seen = observe.see_node(world.kube, "n1")
+    seen = Seen(node=observe.see_node(world.kube, "n1"))
     recreate(world)
     carry_out(world.kube, record, Act(Effect.REMOVE_IN_USE, volumes=record.volumes), seen)
     assert world.in_use() == [OTHER_IN_USE, world.volume.unique_name]
-    now = observe.see_node(world.kube, "n1")
+    now = Seen(node=observe.see_node(world.kube, "n1"))
     carry_out(world.kube, record, Act(Effect.REMOVE_IN_USE, volumes=record.volumes), now)
     assert world.in_use() == [OTHER_IN_USE]
 
 
 def test_the_mark_of_a_release_takes_the_place_of_our_volume_alone(world: World, record: FenceRecord) -> None:
-    seen = observe.see_node(world.kube, "n1")
+    seen = Seen(node=observe.see_node(world.kube, "n1"))
     recreate(world)
     mark = Act(Effect.MARK_IN_USE, volumes=record.volumes)
     carry_out(world.kube, record, mark, seen)
     assert world.in_use() == [OTHER_IN_USE, world.volume.unique_name]
-    carry_out(world.kube, record, mark, observe.see_node(world.kube, "n1"))
+    carry_out(world.kube, record, mark, Seen(node=observe.see_node(world.kube, "n1")))
     assert world.in_use() == [OTHER_IN_USE, world.volume.released_mark]
 
 
 def test_taint_of_a_node_that_has_become_ready_since(world: World, record: FenceRecord) -> None:
     world.set_node("n1", ready="Unknown")
-    seen = observe.see_node(world.kube, "n1")
+    seen = Seen(node=observe.see_node(world.kube, "n1"))
     world.set_node("n1", ready="True", boot="boot-2")
     carry_out(world.kube, record, Act(Effect.TAINT), seen)
     assert not world.get_node("n1")["spec"].get("taints")
     world.set_node("n1", ready="Unknown", boot="boot-2")
-    carry_out(world.kube, record, Act(Effect.TAINT), observe.see_node(world.kube, "n1"))
+    carry_out(world.kube, record, Act(Effect.TAINT), Seen(node=observe.see_node(world.kube, "n1")))
     assert [taint["key"] for taint in world.get_node("n1")["spec"]["taints"]] == ["node.kubernetes.io/out-of-service"]
 
 

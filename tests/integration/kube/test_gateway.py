@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import trustme
@@ -16,6 +18,7 @@ from hamgr.kube.connection import KubeConfig
 from hamgr.kube.errors import (
     AlreadyExists,
     BadConfiguration,
+    Barred,
     Conflict,
     Forbidden,
     Gone,
@@ -24,6 +27,7 @@ from hamgr.kube.errors import (
     Unauthorized,
     Unavailable,
 )
+from hamgr.kube.gate import LeadersGate
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import POD, uid_of
 
@@ -254,3 +258,62 @@ def test_a_missing_or_broken_kubeconfig_is_a_sentence(tmp_path: Path) -> None:
     broken.write_text("{}")
     with pytest.raises(BadConfiguration):
         Kube(KubeConfig(kubeconfig=broken))
+
+
+def query_of(path: str) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(path).query))
+
+
+def test_a_gate_bounds_each_request_that_changes_something_and_each_of_its_repeats(
+    open_kube: Callable[..., Kube], scripted: Any
+) -> None:
+    answers = [(503, {}, status(503, "ServiceUnavailable", "wait")), (200, {}, {})]
+    server = scripted(lambda method, *_: (200, {}, {}) if method == "GET" else answers.pop(0))
+    asked: list[tuple[str, float]] = []
+
+    def gate(what: str, wanted_s: float) -> float:
+        asked.append((what, wanted_s))
+        return 1.5 - len(asked) / 4
+
+    kube = open_kube(server.url).behind(gate)
+    kube.get(f"{PODS}/a")
+    kube.delete(f"{PODS}/a", uid="u", grace=0)
+    assert asked == [(f"DELETE {PODS}/a", 2.0)] * 2
+    assert [query_of(path).get("timeout") for _, path, _, _ in server.requests] == [None, "1250ms", "1000ms"]
+
+
+def test_what_a_gate_refuses_is_not_sent_and_not_repeated(open_kube: Callable[..., Kube], scripted: Any) -> None:
+    server = scripted(lambda *_: (503, {}, status(503, "ServiceUnavailable", "wait")))
+    left = iter([3.0, 1.1, 3.0])
+    kube = open_kube(server.url).behind(LeadersGate(lambda: next(left), lambda: True))
+    with pytest.raises(Barred, match=r"ends too soon, in 1\.1 s"):
+        kube.patch_merge(f"{PODS}/a", {})
+    assert len(server.requests) == 1, "the repeat was sent"
+
+
+CHANGES: dict[str, Callable[[Kube, dict[str, Any]], Any]] = {
+    "post": lambda kube, _: kube.post(PODS, pod("b")),
+    "put": lambda kube, made: kube.put(f"{PODS}/a", made),
+    "merge": lambda kube, _: kube.patch_merge(f"{PODS}/a", {"metadata": {"labels": {"app": "y"}}}),
+    "strategic": lambda kube, _: kube.patch_strategic(f"{PODS}/a", {"metadata": {"labels": {"app": "y"}}}),
+    "json": lambda kube, _: kube.patch_json(f"{PODS}/a", [{"op": "remove", "path": "/metadata/labels/app"}]),
+    "delete": lambda kube, made: kube.delete(f"{PODS}/a", uid=uid_of(made), grace=0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_nothing_is_changed_by_whom_etcd_does_not_call_the_leader(kube: Kube, change: str) -> None:
+    made = kube.post(PODS, pod("a"))
+    late = kube.behind(LeadersGate(lambda: 4.0, lambda: False))
+    with pytest.raises(Barred):
+        CHANGES[change](late, made | {"metadata": made["metadata"] | {"labels": {"app": "y"}}})
+    assert [p["metadata"]["resourceVersion"] for p in kube.list(PODS).items] == [made["metadata"]["resourceVersion"]]
+
+
+def test_a_gated_request_takes_no_longer_than_it_may_connecting_included(
+    open_kube: Callable[..., Kube], scripted: Any
+) -> None:
+    server = scripted(lambda *_: time.sleep(1.5) or (200, {}, {}))
+    kube = open_kube(server.url, read_timeout_s=30.0).behind(LeadersGate(lambda: 1.21, lambda: True))
+    with pytest.raises(Unavailable, match="did not answer"):
+        kube.post(PODS, pod("a"))

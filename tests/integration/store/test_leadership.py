@@ -57,6 +57,17 @@ def test_a_leader_that_slept_for_longer_than_its_lease_leads_no_more(
         leadership.renew()
 
 
+def test_the_last_look_goes_by_etcd_and_not_by_our_own_clock(store: Store) -> None:
+    first = leading(store)
+    assert first.confirmed()
+    assert 3 < first.left_s() <= 4
+    assert first.token is not None
+    store.transact(creates={"leader": first.token.revision}, deletes=("leader",))
+    second = leading(store, "n2")
+    assert first.valid(), "the local deadline alone has not noticed"
+    assert (first.confirmed(), second.confirmed()) == (False, True)
+
+
 def test_a_deposed_leaders_write_changes_nothing(store: Store) -> None:
     old = leading(store)
     old.guarded(puts={"state/x": "old"})

@@ -50,7 +50,7 @@ def test_unusable_templates(text: str, words: str) -> None:
 
 def test_a_pod_is_bound_named_and_labeled() -> None:
     labels = {"app": "db", "pod-template-hash": "1", "hamgr.io/role": "active"}
-    spec = SPEC | {"nodeName": "other", "schedulingGates": [{"name": "x"}]}
+    spec = SPEC | {"nodeName": "other", "schedulingGates": [{"name": "x"}], "schedulerName": "default-scheduler"}
     made = rendered({"metadata": {"labels": labels}, "spec": spec})
     assert made["metadata"]["name"] == "db-n1"
     assert made["metadata"]["namespace"] == "shop"
@@ -60,7 +60,8 @@ def test_a_pod_is_bound_named_and_labeled() -> None:
         "hamgr.io/resource": "db",
         "hamgr.io/node": "n1",
     }
-    assert made["spec"]["nodeName"] == "n1"
+    assert "nodeName" not in made["spec"], "it would start before anybody has bound it"
+    assert made["spec"]["schedulerName"] == "hamgr"
     assert "schedulingGates" not in made["spec"]
     assert labels["hamgr.io/role"] == "active"
 
