@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from hamgr.cib import history
+from hamgr.cib.model import ResourceHistory
 from hamgr.controller.chronicle import Chronicle
 from hamgr.controller.membership import Standing
 from hamgr.controller.recorded import Recorded
@@ -25,7 +26,14 @@ from hamgr.kube.pods import has_ended, node_of
 class Doubts:
     """Takes out of the records what they cannot know. Used by the control thread alone."""
 
-    def __init__(self, recorded: Recorded, chronicle: Chronicle) -> None:
+    def __init__(
+        self,
+        recorded: Recorded,
+        chronicle: Chronicle,
+        findable: Callable[[ResourceHistory], bool] = lambda _entry: True,
+    ) -> None:
+        """findable: whether a probe would look for the instance that is on record."""
+        self._findable = findable
         self._recorded = recorded
         self._chronicle = chronicle
         self._strays: set[str] = set()  # UIDs of pods for which their nodes were probed
@@ -75,8 +83,14 @@ class Doubts:
         return bool(belied)
 
     def _forget_pending(self, node: str) -> None:
-        state, unsure = history.forget_pending(self._recorded.state(node))
+        state, probed, assumed = history.forget_pending(self._recorded.state(node), self._findable)
         self._recorded.set_state(state)
-        for resource in unsure:
+        for resource in probed:
             text = f"how the last operation on {resource} ended is not known: {node} is probed"
+            self._chronicle.tell("operation_unknown", text, node=node, resource=resource)
+        for resource in assumed:
+            text = (
+                f"how the last operation on {resource} ended is not known, and its definition has changed since: it is "
+                f"stopped on {node} as it was started"
+            )
             self._chronicle.tell("operation_unknown", text, node=node, resource=resource)

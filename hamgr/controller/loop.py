@@ -335,7 +335,7 @@ class Controller:
         )
         term = Term(settings, recorded, chronicle, views, executor, fences, leadership.id,
                     clock=means.clock, now=means.now, settled=self._settled,
-                    force_restart=means.registry.force_restart)  # fmt: skip
+                    agents=means.registry)  # fmt: skip
         requests = RequestQueue(store, leadership)
         reporter = Reporter(term, leadership, means.cache, clock=means.clock, now=means.now)
         parking = Parking(term, means.registry, executor, means.cache, means.surroundings.cluster,

@@ -230,9 +230,8 @@ class Operator:
             failed = {h.id for h in state.resources if any(op.id.endswith("_last_failure_0") for op in h.ops)}
             for resource in sorted(failed | history.fail_counts(state).keys()):
                 if wanted is None or resource.split(":")[0] in wanted:
-                    state = history.forget_resource(history.clear_failures(state, resource), resource)
+                    self._term.forget(node, resource)
                     cleaned.append(f"{resource} on {node}")
-            self._term.recorded.set_state(state)
         self._term.touch(f"{request.by} cleaned up")
         return {"cleaned": cleaned}
 

@@ -16,13 +16,16 @@ import structlog
 
 from hamgr.cib import history
 from hamgr.cib.config import ClusterFile
+from hamgr.cib.history import Result
 from hamgr.cib.model import Cib, Node
 from hamgr.controller.aftermath import Aftermath
 from hamgr.controller.chronicle import Chronicle
 from hamgr.controller.course import Course, has_failed
 from hamgr.controller.decisions import describe
+from hamgr.controller.disk_order import extra_edges
 from hamgr.controller.doubts import Doubts
 from hamgr.controller.fences import Ended, Fences
+from hamgr.controller.last_start import completed, found, is_findable
 from hamgr.controller.leaving import running_on, why_kept
 from hamgr.controller.membership import BECAME, TEXTS, Standing
 from hamgr.controller.performing import Performer
@@ -30,10 +33,11 @@ from hamgr.controller.recorded import Recorded
 from hamgr.controller.roster import Roster
 from hamgr.controller.settings import ControllerSettings
 from hamgr.controller.takeover import Takeover
-from hamgr.controller.targets import PodTarget, claims, companions, node_target, patterns
+from hamgr.controller.targets import PodTarget, claims, companions, node_target, patterns, primitives
 from hamgr.controller.views import Views
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import OpResult
+from hamgr.executor.registry import Registry
 from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.topology import Level, LevelConfig
@@ -65,12 +69,11 @@ class Term:
         clock: Callable[[], float],
         now: Callable[[], float],
         settled: Callable[[], bool],
-        force_restart: Callable[[str], str | None],
+        agents: Registry,
     ) -> None:
         """Begin a term with what earlier leaders recorded.
 
         clock: monotonic seconds; now: seconds since the epoch.
-        force_restart: of an agent, by its name: the parameters whose change needs a restart, None when each does.
         settled: whether our own view of etcd has been whole for long enough to believe that a missing member is silent.
         """
         self._settings = settings
@@ -84,9 +87,8 @@ class Term:
         self._leader_id = leader_id
         self._clock = clock
         self._now = now
-        self._performer = Performer(
-            settings.node, recorded, executor, fences, cib=self.cib, now=now, force_restart=force_restart
-        )
+        self._agents = agents
+        self._performer = Performer(settings.node, recorded, executor, fences, cib=self.cib, now=now, agents=agents)
         self._began = clock()
         self._course: Course | None = None
         self._held: dict[str, Reason] = {}  # nodes whose fencing may not begin yet, and why
@@ -96,19 +98,24 @@ class Term:
         self.last: Transition | None = None
         self.changes = 0  # how often something happened that the scheduler had to see
         self.takeover = Takeover(recorded, self.cib, now)
-        self._doubts = Doubts(recorded, chronicle)
+        self._doubts = Doubts(recorded, chronicle, lambda entry: is_findable(self.cib(), entry, agents))
         self._aftermath = Aftermath(recorded, fences, leader_id, now)
         self._is_first = not recorded.transitions  # nobody has led this cluster to anything yet
         self.cluster: ClusterFile | None = None
         self.configuration: Cib | None = None
-        self._doubts.forget_what_the_last_leader_ran()
 
     # --- inputs ------------------------------------------------------------------------------------------------------
 
     def configure(self, cluster: ClusterFile) -> None:
         """Take over an applied cluster file."""
+        before = self.configuration
+        if before is not None:
+            self._complete_starts(before)
         self.cluster = cluster
         self.configuration = cluster.to_live_cib()
+        if before is None:  # what was in flight is looked for by the configuration
+            self._complete_starts(self.configuration)
+            self._doubts.forget_what_the_last_leader_ran()
         attributes: dict[str, Mapping[str, str]] = {n.name: _attributes(n) for n in self.configuration.nodes}
         for node, values in attributes.items():
             self.recorded.set_configured(node, values)
@@ -118,6 +125,18 @@ class Term:
             text = f"node {node} is not in the cluster file any more: it is emptied, then forgotten"
             self._chronicle.tell("node_leaving", text, node=node)
         self._settle_fences()
+
+    def _complete_starts(self, configuration: Cib) -> None:
+        """While the configuration is the one that it was started by: have on record with what each instance was."""
+        for node in self.recorded.standings:
+            self.recorded.update(node, lambda state: completed(configuration, state, self._agents))
+
+    def forget(self, node: str, resource: str) -> None:
+        """Do not believe what is on record of a resource any more; its failures are forgotten with it."""
+        entry = next((h for h in self.recorded.state(node).resources if h.id == resource), None)
+        findable = entry is None or is_findable(self.cib(), entry, self._agents)
+        cleared = history.clear_failures(self.recorded.state(node), resource)
+        self.recorded.set_state(history.doubt(cleared, resource, findable=findable))
 
     @property
     def views(self) -> Views:
@@ -166,6 +185,8 @@ class Term:
         executed = self._performer.executed(course, action, result)
         fatal = self.options().start_failure_is_fatal
         self.recorded.update(result.op.node, lambda s: history.record_result(s, executed, start_failure_is_fatal=fatal))
+        if action is not None and (found(action, executed.rc) or _has_reloaded(action, executed)):
+            self._performer.note_started(action)
         if result.attributes:
             self.recorded.update(result.op.node, lambda s: history.set_attributes(s, result.attributes))
             self.touch(f"{result.op.name} has new attributes on {result.op.node}")
@@ -393,8 +414,14 @@ class Term:
         for line in transition.summary:
             self._chronicle.tell("decision", describe(line), resource=line.resource, node=line.node or line.dest)
         self._held.clear()
-        self._course = Course.of(number, transition, self._clock(), why, self._leader_id)
+        self._course = Course.of(number, self._ordered(transition), self._clock(), why, self._leader_id)
         self._go_on(self._course)
+
+    def _ordered(self, transition: Transition) -> Transition:
+        """The transition with what else has to wait in it."""
+        assert self.configuration is not None
+        configured = frozenset(primitive.id for primitive in primitives(self.configuration))
+        return replace(transition, edges=(*transition.edges, *extra_edges(transition, self.cib(), configured)))
 
     def _forget_emptied_nodes(self) -> None:
         """Once nothing is under way or left to be done: drop the leaving nodes that nothing runs on."""
@@ -471,6 +498,10 @@ class Term:
         if kept is not self.recorded.overrides:
             self.recorded.set_overrides(kept)
             self.touch("a move or ban has run out")
+
+
+def _has_reloaded(action: Action, executed: Result) -> bool:
+    return action.task == "reload-agent" and not executed.failed
 
 
 def _attributes(node: Node) -> dict[str, str]:

@@ -527,3 +527,26 @@ def test_a_stop_survives_an_outage_of_the_api_server(
     monkeypatch.setattr(Kube, "get", flaky)
     assert agent.perform("stop", context("db", "n1", template=PLAIN)).rc is Ocf.OK
     assert next(answers, None) is None
+
+
+def test_what_nothing_is_known_of_is_stopped_where_its_labels_are_found(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    world.kube.post("/api/v1/namespaces", {"metadata": {"name": "shop"}})
+    assert agent.perform("start", context("db", "n1", template=PLAIN, namespace="shop")).rc is Ocf.OK
+    assert agent.perform("stop", context("db", "n1")).rc is Ocf.OK
+    assert find(world.kube, "db-n1", "shop") is None
+    assert agent.perform("stop", context("db", "n1")).rc is Ocf.OK
+
+
+def test_what_is_on_record_of_a_start_is_enough_to_stop_it(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    world.add_volume("data")
+    ctx = context("db", "n1", template=WITH_DISK, namespace="default")
+    assert agent.perform("start", ctx).rc is Ocf.OK
+    ctx = replace(ctx, params=agent.to_record(ctx.params))
+    world.script.silent.add("n1")
+    world.kube.delete(POD.path("db-n1", "default"), uid=uid_of(pod(world.kube, "db-n1")), grace=0)
+    with pytest.raises(ActionTimeout, match=r"status\.volumesInUse"):
+        agent.perform("stop", replace(ctx, deadline=ctx.clock() + 1))
