@@ -57,7 +57,7 @@ from hamgr.kube.volumes import (
     users_of_claim,
     written_sources,
 )
-from hamgr_agents.observation import access, look_up, settle, volume_behind, why_held, why_not_gone
+from hamgr_agents.observation import access, clearing, look_up, settle, volume_behind, why_held, why_not_gone
 from hamgr_agents.pod_template import (
     ANNOTATION_TEMPLATE,
     TemplateError,
@@ -338,8 +338,12 @@ class PodAgent(Agent):
                 return ActionResult(Ocf.OK, f"no pod of {ctx.resource} exists on {ctx.node}, in whatever namespace")
             ctx = replace(ctx, params={**ctx.params, "namespace": namespace})
 
+        in_the_way = clearing(ctx, (), ctx.resource)
+
         def step() -> ActionResult | str:
             pod = find(access(ctx).kube, name, ctx.text("namespace"))
+            if rival := in_the_way():
+                return rival
             if pod is not None and is_ours(pod, ctx.cluster, ctx.resource):
                 if not is_terminating(pod):
                     delete_gracefully(access(ctx).kube, pod)

@@ -30,7 +30,7 @@ from hamgr.kube.volumes import (
     users_of_claim,
     volume_of,
 )
-from hamgr_agents.observation import Due, access, look_up, settle, volume_behind, volume_named, why_held
+from hamgr_agents.observation import Due, access, clearing, look_up, settle, volume_behind, volume_named, why_held
 
 _SEE_END_S = 0.1  # until our watch tells of an attachment's end that the API server has told already
 _ASK_NODE_S = 0.1  # how often a node is asked for its unmount: its answer causes no event here
@@ -97,7 +97,11 @@ class VolumeAgent(Agent):
     def stop(self, ctx: ActionContext) -> ActionResult:
         """OK once no pod there uses the claim, the node is proved to have unmounted it, and it is detached."""
 
+        in_the_way = clearing(ctx, [(ctx.text("namespace"), ctx.text("claim"))])
+
         def step() -> ActionResult | str:
+            if rival := in_the_way():
+                return rival
             disks, why_none = _disks(ctx)
             if not disks:
                 # A claim that a pod uses is protected from deletion, and stays bound while it exists.

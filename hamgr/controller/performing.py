@@ -16,6 +16,7 @@ from hamgr.controller.fences import Fences
 from hamgr.controller.last_start import STARTS, as_started, started_with, timeout_ms
 from hamgr.controller.priority_delay import priority_delay_s
 from hamgr.controller.recorded import Recorded
+from hamgr.executor.agent import PARKED_MAY_STAY
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import Op, OpResult
 from hamgr.executor.registry import Registry
@@ -125,7 +126,7 @@ class Performer:
             interval_ms=action.interval_ms,
             timeout_ms=timeout,
             params=action.params,
-            meta={**action.meta, "history_id": _entry(action)},
+            meta={**action.meta, "history_id": _entry(action), **_release(course, action)},
             key=key,
         )
         if record is not None:
@@ -139,6 +140,11 @@ class Performer:
         ours = action.agent is not None and _is_ours(action.agent)
         force_restart = self._agents.force_restart(action.agent.type) if action.agent is not None and ours else None
         return course.record_of(action, self._recorded.next_call_id(), int(self._now()), force_restart)
+
+
+def _release(course: Course, action: Action) -> dict[str, str]:
+    """For a stop: which parked pods may have what it releases."""
+    return {PARKED_MAY_STAY: " ".join(course.pods_to_start())} if action.task == "stop" else {}
 
 
 def _entry(action: Action) -> str:

@@ -17,10 +17,10 @@ import structlog
 from hamgr.cib import history
 from hamgr.cib.config import ClusterFile
 from hamgr.cib.history import Result
-from hamgr.cib.model import Cib, Node
+from hamgr.cib.model import Cib, Node, NodeState
 from hamgr.controller.aftermath import Aftermath
 from hamgr.controller.chronicle import Chronicle
-from hamgr.controller.course import Course, has_failed
+from hamgr.controller.course import Course, has_failed, pods_to_start
 from hamgr.controller.decisions import describe
 from hamgr.controller.disk_order import extra_edges
 from hamgr.controller.doubts import Doubts
@@ -207,6 +207,7 @@ class Term:
     def fence_node(self, node: str, why: Reason, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
         """Fence a node because somebody asked for it. What runs for it is given up: it would work against the fence."""
         self._give_up(node)
+        self._end_parking()
         self.touch(f"{by} has node {node} fenced")
         return self.fences.fence_node(node, why, by, levels)
 
@@ -216,6 +217,7 @@ class Term:
         together = companions(self.configuration, pod.resource)
         self._aftermath.ban(pod.resource, pod.node)
         self._give_up(pod.node, together)
+        self._end_parking()
         self.touch(f"{by} has pod {pod.name} fenced")
         return self.fences.fence_pod(self.pod_target(pod), why, by, levels)
 
@@ -231,18 +233,36 @@ class Term:
         assert self.configuration is not None
         together = companions(self.configuration, pod.resource)
         return replace(
-            self.target(pod.node),
+            self._target(pod.node),
+            parked_may_stay=self._parked_may_stay(pod.node, together),
             pods=((pod.namespace, pod.name),),
-            claims=claims(self.configuration, together),
+            claims=claims(self.cib(), together),
             patterns=patterns(self.cib(), pod.node, int(self._now()), together),
             alive=self.recorded.standing(pod.node) in (Standing.MEMBER, Standing.KUBELET),
         )
 
     def target(self, node: str) -> Target:
         """A node as a target: all of our disks, since what is recorded of it may be behind."""
-        assert self.configuration is not None
-        may_run = patterns(self.cib(), node, int(self._now()))
-        return node_target(node, claims(self.configuration), may_run, self.views)
+        return replace(self._target(node), parked_may_stay=self._parked_may_stay(node))
+
+    def _target(self, node: str) -> Target:
+        cib = self.cib()
+        return node_target(node, claims(cib), patterns(cib, node, int(self._now())), self.views)
+
+    def _parked_may_stay(self, node: str, only: tuple[str, ...] | None = None) -> tuple[str, ...] | None:
+        """The parked pods that may have what a fence of the node (of some resources there) releases: where the
+        transition that orders it starts something, or else the one that will follow. None: the scheduler has failed."""
+        course = self._course
+        if course is not None and only is None and course.orders_fence_of(node):
+            return course.pods_to_start()
+        cib = self.cib()
+        states = [_without(state, only) if state.name == node else state for state in cib.node_states]
+        try:
+            following = schedule(replace(cib, node_states=tuple(states)), datetime.fromtimestamp(self._now(), UTC))
+        except Exception:
+            log.exception("scheduler_failed")
+            return None
+        return pods_to_start(following)
 
     def fence_changed(self, record: FenceRecord) -> None:
         """Take a fence's progress; a node that was fenced is down with nothing on it."""
@@ -414,8 +434,15 @@ class Term:
         for line in transition.summary:
             self._chronicle.tell("decision", describe(line), resource=line.resource, node=line.node or line.dest)
         self._held.clear()
+        self._end_parking()
         self._course = Course.of(number, self._ordered(transition), self._clock(), why, self._leader_id)
         self._go_on(self._course)
+
+    def _end_parking(self) -> None:
+        """Before anything is released: no parked pod appears any more after it was looked for them."""
+        for op in self._executor.busy():
+            if op.key == PARK and op.task == "park":
+                self._executor.abandon(op.node, (op.name,))
 
     def _ordered(self, transition: Transition) -> Transition:
         """The transition with what else has to wait in it."""
@@ -498,6 +525,14 @@ class Term:
         if kept is not self.recorded.overrides:
             self.recorded.set_overrides(kept)
             self.touch("a move or ban has run out")
+
+
+def _without(state: NodeState, only: tuple[str, ...] | None) -> NodeState:
+    """A node's state once it is fenced, as a whole or some of its resources."""
+    if only is None:
+        return history.member_fenced(state)
+    kept = tuple(entry for entry in state.resources if entry.id.partition(":")[0] not in only)
+    return replace(state, resources=kept)
 
 
 def _has_reloaded(action: Action, executed: Result) -> bool:

@@ -38,6 +38,9 @@ class ActionResult:
     heard: bool = False
 
 
+PARKED_MAY_STAY = "parked_may_stay"  # in a stop's meta: names of pods, separated by spaces
+
+
 class ActionTimeout(Exception):
     """Raised by an action whose deadline has passed; the message says what it was still waiting for."""
 
@@ -82,6 +85,13 @@ class ActionContext:
     unmounted: Callable[[str, Volume], bool | None] = _unknown_mounts
     departed: Callable[[str, str], bool | None] = _unknown_pods
     clock: Callable[[], float] = time.monotonic
+
+    @property
+    def parked_may_stay(self) -> frozenset[str] | None:
+        """Of a stop: the names of the parked pods that may have what it releases, all others have to go before that.
+        None: whoever asks for this stop does not say."""
+        names = self.meta.get(PARKED_MAY_STAY)
+        return None if names is None else frozenset(names.split())
 
     def left_s(self) -> float:
         """Seconds to the deadline, never negative."""

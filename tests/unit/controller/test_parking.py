@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from fixtures.term_world import REGISTRY, World
+from fixtures.term_world import REGISTRY, World, cluster_file
 
 from hamgr.controller.membership import Standing
 from hamgr.controller.parking import Parking
+from hamgr.controller.targets import PodTarget
 from hamgr.controller.term import PARK
+from hamgr.fencer.reasons import reason
 from hamgr.kube.objects import NODE, POD, PV, PVC
 
 FILE = """\
@@ -21,6 +24,9 @@ resources:
 constraints:
   - location: {resource: db, node: n1, score: 50}
 """
+
+
+LABELS = {"hamgr.io/cluster": "test", "hamgr.io/resource": "db"}
 
 
 class Pods:
@@ -50,7 +56,7 @@ class Pods:
 
     def list(self, kind: object, namespace: object = None, labels: Mapping[str, str] | None = None) -> list[Any]:
         del namespace
-        ours = kind is POD and labels == {"hamgr.io/cluster": "test", "hamgr.io/resource": "db"}
+        ours = kind is POD and (labels or {}).items() <= LABELS.items()
         pods = [_pod(node, parked) for node, parked in self.nodes.items()] if ours else []
         for pod in pods:
             for claim in self.more_disks:
@@ -64,7 +70,7 @@ def _pod(node: str, parked: bool) -> dict[str, Any]:
     marks = {"hamgr.io/parked": "true"} if parked else {}
     ready = [] if parked else [{"type": "Ready", "status": "True"}]
     return {
-        "metadata": {"name": f"db-{node}", "namespace": "default", "uid": node, "annotations": marks},
+        "metadata": {"name": f"db-{node}", "namespace": "default", "uid": node, "annotations": marks, "labels": LABELS},
         "spec": {
             "nodeName": node,
             "containers": [{"name": "c"}],
@@ -226,3 +232,62 @@ def test_where_nothing_is_under_way_nobody_has_to_make_way() -> None:
     world = at_rest()
     parking_of(world, Pods(n1=False, n2=True)).clear_the_way()
     assert world.executor.in_flight == []
+
+
+def test_what_is_stopped_leaves_no_parked_pod_behind() -> None:
+    world = at_rest("n3")
+    world.apply(FILE.replace("agent: pod,", "agent: pod, meta: {target-role: Stopped},"))
+    world.until(lambda: bool(world.ops("stop", "db")))
+    parking = parking_of(world, Pods(n1=False, n2=True))
+    parking.clear_the_way()
+    assert [(op.node, dict(op.params)) for op in world.ops("unpark")] == [("n2", {"namespace": "default"})]
+    (stop,) = world.ops("stop", "db")
+    assert stop.meta["parked_may_stay"] == ""  # what the stop itself waits for
+
+
+def test_the_parked_pod_may_stay_where_the_resource_moves_to() -> None:
+    world = at_rest("n3")
+    world.term.recorded.set_overrides(world.term.recorded.overrides.ban("db", "n1", "", None))
+    world.term.touch("test")
+    world.until(lambda: bool(world.ops("stop", "db")))
+    parking_of(world, Pods(n1=False, n2=True)).clear_the_way()
+    assert world.ops("unpark") == []
+    assert world.ops("stop", "db")[0].meta["parked_may_stay"] == "db-n2"
+
+
+@pytest.mark.parametrize("text", [FILE.replace("id: db", "id: other").replace("resource: db", "resource: other"), FILE])
+def test_a_parked_pod_without_anything_to_take_over_goes(text: str) -> None:
+    """Of what is not configured any more, or stopped: as soon as its disk is free it would run."""
+    world = at_rest("n3")
+    for node in ("n1", "n2", "n3"):
+        world.term.recorded.update(node, lambda state: replace(state, resources=()))
+    world.term.configure(cluster_file(text))
+    assert orders(world, Pods(n2=True)) == [("unpark", "n2")]
+
+
+def test_nothing_is_parked_once_something_is_decided() -> None:
+    """A parked pod that came after it was looked for would get the disk that is being released."""
+    world = at_rest("n3")
+    orders(world, Pods(n1=False))
+    assert [op.task for op in world.executor.in_flight] == ["park"]
+    world.apply(FILE.replace("agent: pod,", "agent: pod, meta: {target-role: Stopped},"))
+    world.until(lambda: bool(world.ops("stop", "db")))
+    assert world.ops("park") == []
+
+
+def test_a_fence_says_which_parked_pod_may_stay() -> None:
+    world = at_rest("n3")
+    world.lose("n1")
+    world.until(lambda: bool(world.fencer.running))
+    (record,) = world.fencer.running.values()
+    assert "db-n2" in (record.target.parked_may_stay or ())
+    assert "db-n3" not in (record.target.parked_may_stay or ())
+
+
+def test_a_fence_that_an_operator_orders_says_so_as_well() -> None:
+    world = at_rest("n3")
+    pod = PodTarget("default", "db-n1", "db", "n1")
+    record = world.term.fence_pod(pod, reason("operator", user="me"), "me")
+    assert "db-n2" in (record.target.parked_may_stay or ())
+    assert "db-n3" not in (record.target.parked_may_stay or ())
+    assert world.term.target("n2").parked_may_stay == ()  # nothing starts elsewhere because of that
