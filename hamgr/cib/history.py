@@ -266,6 +266,11 @@ def note_started(state: NodeState, resource: str, started: Started) -> NodeState
     return _map_histories(state, (resource,), lambda h: replace(h, started=started))
 
 
+def assume_running(state: NodeState, resource: str, started: Started) -> NodeState:
+    """A node's state with a resource on record that was found to run there, without our having started it."""
+    return _map_histories(note_started(state, resource, started), (resource,), _assumed_running)
+
+
 def last_start(state: NodeState, resource: str) -> Started | None:
     """With what a resource was last started on the node; None: that is not on record."""
     return next((h.started for h in state.resources if h.id == resource), None)

@@ -63,6 +63,7 @@ def render_oneline(doc: StatusDoc, *, led: bool = True) -> tuple[str, int]:
     trouble = [f"{node.name} UNCLEAN{_waits(node)}" for node in doc.nodes if node.unclean]
     failing = dict.fromkeys(fence.target for fence in _failing(doc.fencing))
     trouble += [f"fencing of {target} failed" for target in failing]
+    trouble += doc.dangers
     if not led or not doc.quorum or trouble:
         reason = ", ".join(trouble) or ("no leader" if not led else "no quorum")
         return f"CLUSTER CRIT: {reason}", 2

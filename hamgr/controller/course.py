@@ -64,6 +64,16 @@ class Course:
         chosen = (action for action in self.transition.actions if action.task in ("start", "stop"))
         return frozenset(action.resource.partition(":")[0] for action in chosen)
 
+    def being_started(self) -> frozenset[tuple[str, str]]:
+        """(resource, node) of what it starts, or has started, unless that has failed or will not come any more."""
+        open_ids = self.walk.waiting if self.walk.abort_reason is None else frozenset[int]()
+        chosen = (a for a in self.transition.actions if a.task == "start" and a.id not in self.walk.failed)
+        return frozenset(
+            (action.resource.partition(":")[0], action.node)
+            for action in chosen
+            if action.id in open_ids or action.id not in self.walk.waiting
+        )
+
     def orders_fence_of(self, node: str) -> bool:
         """Whether a fence of that node is part of it, and has not failed."""
         chosen = (action for action in self.transition.actions if action.task == "stonith" and action.node == node)

@@ -19,6 +19,7 @@ import structlog
 from hamgr.cib.config import ConfigError, load_yaml
 from hamgr.clock import boottime
 from hamgr.controller.chronicle import Chronicle
+from hamgr.controller.endings import Endings
 from hamgr.controller.events import Event, FenceChanged, KubeChanged, OperationEnded, StoreChanged, Vacancy
 from hamgr.controller.fences import FencerPort, Fences
 from hamgr.controller.guarding import guard, self_doubt
@@ -68,6 +69,8 @@ _TICK_S = 0.2
 _CAMPAIGN_S = 0.5
 _BATCH = 200
 _CLOSE_S = 2.0
+_AUDIT_S = 1.0
+_AUDIT_AT_MOST_EVERY_S = 0.2
 _GIVES_WAY_S = 3.0  # in which the others, who hear of a vacancy at once, have long been elected
 # Which agents' monitors have to look when an object of a kind has changed that names no resource.
 _WATCHERS = {VOLUME_ATTACHMENT: ("volume",), ENDPOINT_SLICE: ("service",)}
@@ -121,8 +124,11 @@ class _Office:
     operator: Operator
     parking: Parking
     reporter: Reporter
+    endings: Endings
     inquiries: ThreadPoolExecutor
     watches: list[Watch] = field(default_factory=list)
+    audited_at: float = float("-inf")  # monotonic seconds
+    audited: int = -1  # how many changes of pods there were then
 
 
 class Controller:
@@ -196,6 +202,7 @@ class Controller:
     def _do_courtesies(self, office: _Office, *, news: bool) -> None:
         """Parking and the status: what goes wrong there must not cost the leadership, which the next would lose too."""
         try:
+            self._audit(office)
             office.parking.clear_the_way()
             office.parking.advance()
             office.reporter.publish(news=news)
@@ -203,6 +210,18 @@ class Controller:
             raise
         except Exception:
             log.exception("courtesy_failed")
+
+    def _audit(self, office: _Office) -> None:
+        """Whenever pods have changed, and every so often, since the records change as well."""
+        cache = self._means.cache
+        if cache is None:
+            return
+        now, changes = self._means.clock(), cache.changes(POD)
+        waited_s = now - office.audited_at
+        if waited_s >= _AUDIT_S or (changes != office.audited and waited_s >= _AUDIT_AT_MOST_EVERY_S):
+            office.audited_at, office.audited = now, changes
+            cluster = self._means.surroundings.cluster
+            office.term.audit(cache.list(POD, labels={LABEL_CLUSTER: cluster}), cluster)
 
     def _take_events(self) -> list[Event]:
         """Wait a moment for an event, then take all that are there (bounded, so that renewal is never starved)."""
@@ -291,6 +310,7 @@ class Controller:
         office.term.fences.close()  # first what has effects; a watch may have to wait for etcd before it ends
         office.leftovers.close()
         office.returns.close()
+        office.endings.close()
         office.inquiries.shutdown(wait=False, cancel_futures=True)
         office.executor.close(_CLOSE_S)
         for watch in office.watches:
@@ -341,10 +361,12 @@ class Controller:
         parking = Parking(term, means.registry, executor, means.cache, means.surroundings.cluster,
                           clock=means.clock, now=means.now)  # fmt: skip
         term.takeover.standby_of = parking.standby_of
+        endings = Endings(means.surroundings.kube, leadership.valid)
+        term.auditor.end_pod = endings.end
         operator = Operator(term, means.surroundings.kube, means.cache, means.now)
         inquiries = ThreadPoolExecutor(2, thread_name_prefix="inquiry")
         self._office = office = _Office(
-            term, executor, returns, leftovers, requests, operator, parking, reporter, inquiries
+            term, executor, returns, leftovers, requests, operator, parking, reporter, endings, inquiries
         )
         chronicle.tell("leader", f"{settings.node} leads", node=settings.node)
         self._configure(office, snapshots[CONFIG])
@@ -426,7 +448,7 @@ class Controller:
         """An event may be older than what came of it: what counts is the pod as it is known now."""
         pod = None if self._means.cache is None else self._means.cache.get(POD, name, namespace)
         if pod is not None and labels_of(pod).get(LABEL_CLUSTER) == self._means.surroundings.cluster:
-            office.term.pod_seen(pod)
+            office.term.pod_seen(pod, self._means.surroundings.cluster)
 
     # --- posts from other threads ------------------------------------------------------------------------------------
 

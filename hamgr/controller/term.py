@@ -7,7 +7,7 @@ act later, because every effect goes through the executor, the fencer and the jo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,7 @@ from hamgr.cib.config import ClusterFile
 from hamgr.cib.history import Result
 from hamgr.cib.model import Cib, Node, NodeState
 from hamgr.controller.aftermath import Aftermath
+from hamgr.controller.auditor import Auditor
 from hamgr.controller.chronicle import Chronicle
 from hamgr.controller.course import Course, has_failed, pods_to_start
 from hamgr.controller.decisions import describe
@@ -41,7 +42,6 @@ from hamgr.executor.registry import Registry
 from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.topology import Level, LevelConfig
-from hamgr.kube.objects import name_of
 from hamgr.scheduler import schedule
 from hamgr.scheduler.state.work import Options
 from hamgr.scheduler.status import read_options
@@ -99,6 +99,9 @@ class Term:
         self.changes = 0  # how often something happened that the scheduler had to see
         self.takeover = Takeover(recorded, self.cib, now)
         self._doubts = Doubts(recorded, chronicle, lambda entry: is_findable(self.cib(), entry, agents))
+        self.auditor = Auditor(
+            recorded, chronicle, fences, settings.node, shows_life=self.roster.shows_life, clock=clock
+        )
         self._aftermath = Aftermath(recorded, fences, leader_id, now)
         self._is_first = not recorded.transitions  # nobody has led this cluster to anything yet
         self.cluster: ClusterFile | None = None
@@ -167,10 +170,15 @@ class Term:
         if self._course is not None:
             self._course.walk.abort(why)
 
-    def pod_seen(self, pod: Mapping[str, Any]) -> None:
-        """Compare a pod of this cluster's, as it is now, with the records."""
-        if self._doubts.note_pod(pod):
-            self.touch(f"pod {name_of(pod)} runs where nobody has started it")
+    def pod_seen(self, pod: Mapping[str, Any], cluster: str) -> None:
+        """Hold a pod that has changed, as it is now, against the records. cluster: the label of ours."""
+        if self.configuration is not None and (why := self.auditor.look_at(pod, self.cib(), cluster, self._course)):
+            self.touch(why)
+
+    def audit(self, pods: Iterable[Mapping[str, Any]], cluster: str) -> None:
+        """Hold all pods of ours against the records; what should not run is ended, or adopted."""
+        if self.configuration is not None and (why := self.auditor.look(pods, self.cib(), cluster, self._course)):
+            self.touch(why)
 
     def operation_ended(self, result: OpResult) -> None:
         """Record an action's result and go on with the graph, or leave it."""
