@@ -15,7 +15,7 @@ from hamgr.controller.chronicle import Chronicle
 from hamgr.controller.course import Course
 from hamgr.controller.fences import Fences
 from hamgr.controller.recorded import Recorded
-from hamgr.controller.targets import primitives
+from hamgr.controller.tree import primitives
 from hamgr.fencer.reasons import reason
 
 _POD = Agent("ocf", "pod", "hamgr")

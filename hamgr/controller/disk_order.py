@@ -16,8 +16,10 @@ from typing import Any
 
 import yaml
 
+from hamgr.cib import history
 from hamgr.cib.digest import digest
-from hamgr.cib.model import Cib, ResourceHistory
+from hamgr.cib.model import Cib, Group, ResourceHistory
+from hamgr.controller.tree import tree
 from hamgr.scheduler.transition import Action, Transition
 
 Disks = frozenset[tuple[str, str]]
@@ -29,6 +31,26 @@ def disks_of(params: Mapping[str, str]) -> Disks:
     names = {params["claim"]} if params.get("claim") else set()
     names |= set(_claims_in(params.get("template", "")))
     return frozenset((params.get("namespace") or "default", name) for name in names)
+
+
+def uses_of(params: Mapping[str, str]) -> Disks:
+    """What two instances cannot both have: claims, and the workload whose template (and so whose claims) is used."""
+    workload = params.get("template_from")
+    return disks_of(params) | ({(params.get("namespace") or "default", workload)} if workload else frozenset())
+
+
+def holder(cib: Cib, resource: str, node: str, params: Mapping[str, str]) -> str:
+    """The other resource that has one of these disks on the node, by what is on record; empty: none has.
+
+    What a probe finds of a disk is that it is attached there; whose it is, the attachment does not say.
+    """
+    disks = disks_of(params)
+    for state in cib.node_states:
+        for entry in state.resources if state.name == node else ():
+            another = entry.started is not None and _base(entry.id) != _base(resource) and history.is_active(entry)
+            if another and entry.started is not None and disks & disks_of(entry.started.params):
+                return entry.id
+    return ""
 
 
 def extra_edges(transition: Transition, cib: Cib, configured: frozenset[str]) -> tuple[tuple[int, int], ...]:
@@ -44,7 +66,8 @@ def extra_edges(transition: Transition, cib: Cib, configured: frozenset[str]) ->
     for first, then in transition.edges:
         following[first].add(then)
     added = []
-    for first, then in (*_before_starts(stops, transition), *_within_groups(stops, configured)):
+    groups = _groups(cib)
+    for first, then in (*_before_starts(stops, transition, groups), *_within_groups(stops, configured)):
         if then not in following[first] and not _leads_to(following, then, first):
             following[first].add(then)
             added.append((first, then))
@@ -65,15 +88,31 @@ def _has_changed(action: Action, entry: ResourceHistory, configured: frozenset[s
     return _base(action.resource) not in configured or entry.started.digest != digest(action.params)
 
 
+def _groups(cib: Cib) -> dict[str, str]:
+    """The group of each primitive that is a member of one."""
+    found: dict[str, str] = {}
+    for top in cib.resources:
+        for part in tree(top):
+            if isinstance(part, Group):
+                found |= {member.id: part.id for member in part.members}
+    return found
+
+
 def _before_starts(
-    stops: Iterable[tuple[Action, ResourceHistory]], transition: Transition
+    stops: Iterable[tuple[Action, ResourceHistory]], transition: Transition, groups: Mapping[str, str]
 ) -> Iterator[tuple[int, int]]:
-    """What used a disk is stopped before anything else that uses it is started."""
+    """What used a disk is stopped before anything else that uses it is started.
+
+    A pod whose template is elsewhere does not say which disks it uses; that it is of the same group says enough.
+    """
     for stop, entry in stops:
-        disks = disks_of(entry.started.params) if entry.started is not None else frozenset()
-        for start in transition.actions if disks else ():
-            another = start.task == "start" and start.resource != stop.resource
-            if another and disks & disks_of(start.params):
+        started = entry.started
+        uses = frozenset[tuple[str, str]]() if started is None else uses_of(started.params)
+        for start in transition.actions:
+            if start.task != "start" or start.resource == stop.resource or started is None:
+                continue
+            together = started.group and groups.get(_base(start.resource)) == started.group
+            if (together and started.agent == start.agent) or uses & uses_of(start.params):
                 yield stop.id, start.id
 
 

@@ -16,7 +16,7 @@ from hamgr.cib import history
 from hamgr.cib.digest import digest
 from hamgr.cib.durations import parse_ms
 from hamgr.cib.model import Agent, Cib, Group, NodeState, NvSet, Primitive, ResourceHistory, Started
-from hamgr.controller.targets import primitives, tree
+from hamgr.controller.tree import primitives, tree
 from hamgr.executor.agent import Agent as Runner
 from hamgr.executor.agent import without_passwords
 from hamgr.executor.registry import UnknownAgent

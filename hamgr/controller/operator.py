@@ -14,8 +14,9 @@ import structlog
 from hamgr.cib import history
 from hamgr.cib.model import Primitive
 from hamgr.controller.membership import TEXTS, Standing
-from hamgr.controller.targets import PodTarget, find_pod, tree
+from hamgr.controller.targets import PodTarget, find_pod
 from hamgr.controller.term import Term
+from hamgr.controller.tree import tree
 from hamgr.fencer.plan import Plan
 from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import Confirmation

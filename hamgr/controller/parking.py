@@ -21,8 +21,8 @@ import structlog
 
 from hamgr.cib import history
 from hamgr.cib.model import Agent, Cib, Primitive
-from hamgr.controller.targets import primitives
 from hamgr.controller.term import PARK, Term
+from hamgr.controller.tree import primitives
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import Op
 from hamgr.executor.registry import Registry, UnknownAgent

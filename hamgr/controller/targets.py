@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from hamgr.cib import history
-from hamgr.cib.model import Bundle, Cib, Clone, Group, Primitive, Resource
+from hamgr.cib.model import Cib, Group, Primitive
 from hamgr.controller.disk_order import disks_of
 from hamgr.controller.leaving import running_on
+from hamgr.controller.tree import primitives, tree
 from hamgr.controller.views import Views
 from hamgr.fencer.records import Pattern, Target
 from hamgr.kube.cache import Cache
@@ -30,26 +31,6 @@ class PodTarget:
     name: str
     resource: str
     node: str
-
-
-def tree(resource: Resource) -> Iterator[Resource]:
-    """A resource and all below it."""
-    yield resource
-    match resource:
-        case Group():
-            yield from resource.members
-        case Clone():
-            yield from tree(resource.member)
-        case Bundle() if resource.primitive is not None:
-            yield resource.primitive
-
-
-def primitives(cib: Cib) -> Iterator[Primitive]:
-    """All primitives of a configuration."""
-    for top in cib.resources:
-        for resource in tree(top):
-            if isinstance(resource, Primitive):
-                yield resource
 
 
 def companions(cib: Cib, resource: str) -> tuple[str, ...]:

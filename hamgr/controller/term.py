@@ -23,7 +23,7 @@ from hamgr.controller.auditor import Auditor
 from hamgr.controller.chronicle import Chronicle
 from hamgr.controller.course import Course, has_failed, pods_to_start
 from hamgr.controller.decisions import describe
-from hamgr.controller.disk_order import extra_edges
+from hamgr.controller.disk_order import extra_edges, holder
 from hamgr.controller.doubts import Doubts
 from hamgr.controller.fences import Ended, Fences
 from hamgr.controller.last_start import completed, found, is_findable
@@ -34,9 +34,11 @@ from hamgr.controller.recorded import Recorded
 from hamgr.controller.roster import Roster
 from hamgr.controller.settings import ControllerSettings
 from hamgr.controller.takeover import Takeover
-from hamgr.controller.targets import PodTarget, claims, companions, node_target, patterns, primitives
+from hamgr.controller.targets import PodTarget, claims, companions, node_target, patterns
+from hamgr.controller.tree import primitives
 from hamgr.controller.views import Views
 from hamgr.executor.executor import Executor
+from hamgr.executor.ocf import Ocf
 from hamgr.executor.operations import OpResult
 from hamgr.executor.registry import Registry
 from hamgr.fencer.reasons import Reason
@@ -190,6 +192,8 @@ class Term:
             if result.op.key != PARK:
                 log.info("late_result_dropped", resource=result.op.name, task=result.op.task, node=result.op.node)
             return
+        if action is not None and found(action, int(result.rc)):
+            result = self._whose(action, result)
         executed = self._performer.executed(course, action, result)
         fatal = self.options().start_failure_is_fatal
         self.recorded.update(result.op.node, lambda s: history.record_result(s, executed, start_failure_is_fatal=fatal))
@@ -211,6 +215,14 @@ class Term:
             self.touch(f"{result.op.task} of {result.op.name} on {result.op.node} has failed")
         elif action is not None and in_flight and executed.rc != action.target_rc:
             self.touch(f"{result.op.name} was found on {result.op.node}")
+
+    def _whose(self, action: Action, result: OpResult) -> OpResult:
+        """A probe's find, or none where what was found is another resource's: the one that it was before it was
+        renamed, say. Taken for its own it would be used, while the other one is still to be stopped."""
+        other = holder(self.cib(), action.resource, action.node, action.params)
+        if not other or action.agent is None or action.agent.type != "volume":
+            return result
+        return replace(result, rc=Ocf.NOT_RUNNING, reason=f"what is there is {other}")
 
     def fence_node(self, node: str, why: Reason, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
         """Fence a node because somebody asked for it. What runs for it is given up: it would work against the fence."""

@@ -71,6 +71,43 @@ def test_a_stop_that_fails_lets_nothing_start_beside_it() -> None:
     assert world.where("old") == []
 
 
+def waits_for_the_stop_of(world: World, old: str, new: str) -> None:
+    """Until what it was has stopped, nothing of the new one is started; then it is."""
+    world.until(lambda: bool(world.ops("stop", old)))
+    for _ in range(3):
+        for probe in world.ops("monitor"):
+            world.end(probe)
+        world.advance()
+        assert not world.ops("start", new)
+    world.end(world.ops("stop", old)[0])
+    world.until(lambda: bool(world.ops("start", new)))
+
+
+def test_a_template_that_is_elsewhere_is_the_same_workload_under_both_names() -> None:
+    world = running(pod("old", template_from="deployment/app"))
+    world.apply(text(pod("new", template_from="deployment/app")))
+    waits_for_the_stop_of(world, "old", "new")
+
+
+def test_a_member_that_was_renamed_waits_for_what_it_was() -> None:
+    disk = {"id": "disk", "agent": "volume", "params": {"claim": "data"}}
+    world = running({"group": "g", "members": [disk, pod("old", template_from="deployment/app")]})
+    world.apply(text({"group": "g", "members": [disk, pod("new", template_from="deployment/other")]}))
+    waits_for_the_stop_of(world, "old", "new")
+
+
+def test_a_disk_that_a_probe_finds_attached_is_still_the_one_it_was() -> None:
+    """Attached to the node is the disk of both names. Taken for the new one's, the pod would start on it, and the stop
+    of the old one wait for that pod."""
+    world = running({"id": "olddisk", "agent": "volume", "params": {"claim": "data"}})
+    (node,) = world.where("olddisk")
+    world.truth.add(("newdisk", node))  # what its probe will find
+    world.apply(text({"id": "newdisk", "agent": "volume", "params": {"claim": "data"}}))
+    world.until(lambda: bool(world.ops("monitor", "newdisk")))
+    world.truth.add(("newdisk", node))
+    waits_for_the_stop_of(world, "olddisk", "newdisk")
+
+
 def test_what_uses_other_disks_does_not_wait() -> None:
     world = running(pod("old"))
     world.apply(text(pod("new", image="i", claim="other", mount_path="/d")))
