@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ constraints:
 """
 
 
+MONITORED = "mount_path: /data}, operations: {monitor: {interval: 10s, on-fail: stop}}"
 LABELS = {"hamgr.io/cluster": "test", "hamgr.io/resource": "db"}
 
 
@@ -291,3 +292,57 @@ def test_a_fence_that_an_operator_orders_says_so_as_well() -> None:
     assert "db-n2" in (record.target.parked_may_stay or ())
     assert "db-n3" not in (record.target.parked_may_stay or ())
     assert world.term.target("n2").parked_may_stay == ()  # nothing starts elsewhere because of that
+
+
+def _taken_out(world: World) -> None:
+    world.apply("cluster: test\nnodes: [n1, n2, n3]\nresources: [{id: web, agent: dummy}]\n")
+
+
+def _all_in_standby(world: World) -> None:
+    overrides = world.term.recorded.overrides
+    for node in ("n1", "n2", "n3"):
+        overrides = overrides.node_attribute(node, "standby", "on")
+    world.term.recorded.set_overrides(overrides)
+    world.term.touch("test")
+
+
+def _banned_everywhere(world: World) -> None:
+    overrides = world.term.recorded.overrides
+    for node in ("n1", "n2", "n3"):
+        overrides = overrides.ban("db", node, "", None)
+    world.term.recorded.set_overrides(overrides)
+    world.term.touch("test")
+
+
+def _disabled_by_an_operator(world: World) -> None:
+    world.term.recorded.set_overrides(world.term.recorded.overrides.resource_meta("db", "target-role", "Stopped"))
+    world.term.touch("test")
+
+
+def _failed_with_on_fail_stop(world: World) -> None:
+    (monitor,) = [op for op in world.executor.monitors.values() if op.name == "db"]
+    world.report(monitor, 1)
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [_taken_out, _all_in_standby, _banned_everywhere, _disabled_by_an_operator, _failed_with_on_fail_stop],
+)
+def test_however_it_ends_no_parked_pod_may_have_the_disk(ended: Callable[[World], None]) -> None:
+    world = at_rest(text=FILE.replace("mount_path: /data}", MONITORED))
+    ended(world)
+    world.until(lambda: bool(world.ops("stop", "db")))
+    assert "db-" not in world.ops("stop", "db")[0].meta["parked_may_stay"]
+
+
+def test_when_it_starts_nowhere_no_parked_pod_may_have_the_disk_in_the_end() -> None:
+    world = World(FILE)
+    stays = []
+    for _ in range(100):
+        world.advance()
+        for op in list(world.executor.in_flight):
+            if op in world.executor.in_flight:
+                world.end(op, rc=1 if (op.task, op.name) == ("start", "db") else None)
+                stays += [op.meta["parked_may_stay"]] if (op.task, op.name) == ("stop", "db") else []
+    assert len(stays) == 3
+    assert stays[-1] == ""
