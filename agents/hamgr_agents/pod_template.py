@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -67,6 +68,7 @@ def parse_template(text: str) -> Obj:
     return _checked(template, "the template")
 
 
+@lru_cache(maxsize=1024)
 def essence(text: str) -> str:
     """Of a pod template in text what its pod's end depends on, as JSON: the volumes, and who writes to them.
 

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import structlog
 
 from hamgr.cib import history
-from hamgr.cib.model import Agent, Cib, Started
+from hamgr.cib.model import Agent, Started
 from hamgr.controller.audit import Finding, Known, Rule, audit
 from hamgr.controller.chronicle import Chronicle
 from hamgr.controller.course import Course
 from hamgr.controller.fences import Fences
 from hamgr.controller.recorded import Recorded
-from hamgr.controller.tree import primitives
+from hamgr.controller.tree import Configured
 from hamgr.fencer.reasons import reason
 
 _POD = Agent("ocf", "pod", "hamgr")
@@ -53,6 +53,7 @@ class Auditor:
         self._since: dict[tuple[str, str], float] = {}  # (UID, kind)
         self._acted: dict[tuple[str, str], float] = {}
         self._present: tuple[Finding, ...] = ()
+        self._homes_of: tuple[Configured | None, dict[str, frozenset[str]]] = (None, {})
         self.end_pod: Ending = _nobody
 
     @property
@@ -60,32 +61,28 @@ class Auditor:
         """What is wrong now, and has been for long enough to be told."""
         return self._present
 
-    def look(self, pods: Iterable[Mapping[str, Any]], cib: Cib, cluster: str, course: Course | None) -> str:
+    def look(
+        self, pods: Iterable[Mapping[str, Any]], configured: Configured, cluster: str, course: Course | None
+    ) -> str:
         """Hold all pods against the records; what has to be told the scheduler, empty: nothing."""
-        found = self._settled(audit(pods, self._known(cib, cluster, course)))
+        found = self._settled(audit(pods, self._known(configured, cluster, course)))
         self._present = found
         return self._act_on(found)
 
-    def look_at(self, pod: Mapping[str, Any], cib: Cib, cluster: str, course: Course | None) -> str:
-        """As `look`, for one pod that has just changed: what needs patience comes later."""
-        found = audit([pod], self._known(cib, cluster, course))
-        return self._act_on(tuple(finding for finding in found if not finding.patience_s))
-
-    def _known(self, cib: Cib, cluster: str, course: Course | None) -> Known:
-        homes: dict[str, set[str]] = {}
+    def _known(self, configured: Configured, cluster: str, course: Course | None) -> Known:
         expected: set[tuple[str, str]] = set()
         down: set[tuple[str, str]] = set()
-        for primitive in primitives(cib):
-            values = dict(pair for nvset in reversed(primitive.params) for pair in nvset.pairs)
-            homes.setdefault(primitive.id, set()).add(values.get("namespace") or "default")
-        for state in cib.node_states:
+        homes = dict(self._homes(configured))
+        for state in (self._recorded.state(node) for node in self._recorded.standings):
             for entry in state.resources:
                 resource = entry.id.partition(":")[0]
                 active = history.is_active(entry)
                 (expected if active else down).add((resource, state.name))
                 if active:
                     params = {} if entry.started is None else entry.started.params
-                    homes.setdefault(resource, set()).add(params.get("namespace") or "default")
+                    home = params.get("namespace") or "default"
+                    if home not in homes.get(resource, ()):
+                        homes[resource] = homes.get(resource, frozenset()) | {home}
         if course is not None:
             expected |= course.being_started()
         standings = self._recorded.standings
@@ -93,13 +90,23 @@ class Auditor:
         return Known(
             cluster,
             standings,
-            {resource: frozenset(names) for resource, names in homes.items()},
+            homes,
             frozenset(expected),
             frozenset(down),
             frozenset(pod.uid for fence in fences if fence is not None for pod in fence.pods),
             frozenset(node for node in standings if self._shows_life(node)),
             frozenset(record.target.node for record in self._fences.running),
         )
+
+    def _homes(self, configured: Configured) -> Mapping[str, frozenset[str]]:
+        """The namespace of each configured resource."""
+        if self._homes_of[0] is not configured:
+            homes = {}
+            for primitive in configured.primitives.values():
+                values = dict(pair for nvset in reversed(primitive.params) for pair in nvset.pairs)
+                homes[primitive.id] = frozenset({values.get("namespace") or "default"})
+            self._homes_of = (configured, homes)
+        return self._homes_of[1]
 
     def _settled(self, found: tuple[Finding, ...]) -> tuple[Finding, ...]:
         now = self._clock()

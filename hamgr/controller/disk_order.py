@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -18,8 +18,8 @@ import yaml
 
 from hamgr.cib import history
 from hamgr.cib.digest import digest
-from hamgr.cib.model import Cib, Group, ResourceHistory
-from hamgr.controller.tree import tree
+from hamgr.cib.model import NodeState, ResourceHistory
+from hamgr.controller.tree import Configured
 from hamgr.scheduler.transition import Action, Transition
 
 Disks = frozenset[tuple[str, str]]
@@ -39,35 +39,38 @@ def uses_of(params: Mapping[str, str]) -> Disks:
     return disks_of(params) | ({(params.get("namespace") or "default", workload)} if workload else frozenset())
 
 
-def holder(cib: Cib, resource: str, node: str, params: Mapping[str, str]) -> str:
-    """The other resource that has one of these disks on the node, by what is on record; empty: none has.
+def holder(state: NodeState, resource: str, params: Mapping[str, str]) -> str:
+    """The other resource that has one of these disks on a node, by what is on record there; empty: none has.
 
     What a probe finds of a disk is that it is attached there; whose it is, the attachment does not say.
     """
     disks = disks_of(params)
-    for state in cib.node_states:
-        for entry in state.resources if state.name == node else ():
-            another = entry.started is not None and _base(entry.id) != _base(resource) and history.is_active(entry)
-            if another and entry.started is not None and disks & disks_of(entry.started.params):
-                return entry.id
+    for entry in state.resources:
+        another = _base(entry.id) != _base(resource) and history.is_active(entry)
+        started = entry.started if another else None
+        if started is not None and started.agent.type == "volume" and disks & disks_of(started.params):
+            return entry.id
     return ""
 
 
-def extra_edges(transition: Transition, cib: Cib, configured: frozenset[str]) -> tuple[tuple[int, int], ...]:
-    """What waits for what besides: (first action, then action). cib: with the states; configured: ids of primitives.
+def extra_edges(
+    transition: Transition, states: Iterable[NodeState], configured: Configured
+) -> tuple[tuple[int, int], ...]:
+    """What waits for what besides: (first action, then action). states: what is on record.
 
     An edge that would close a circle is left out: then the agents' own checks are what is left.
     """
-    recorded = {(state.name, entry.id): entry for state in cib.node_states for entry in state.resources}
-    stops = [
-        (action, entry) for action, entry in _stops(transition, recorded) if _has_changed(action, entry, configured)
-    ]
+    recorded = {(state.name, entry.id): entry for state in states for entry in state.resources}
+    ids = configured.primitives
+    stops = [(action, entry) for action, entry in _stops(transition, recorded) if _has_changed(action, entry, ids)]
     following: dict[int, set[int]] = defaultdict(set)
     for first, then in transition.edges:
         following[first].add(then)
     added = []
-    groups = _groups(cib)
-    for first, then in (*_before_starts(stops, transition, groups), *_within_groups(stops, configured)):
+    for first, then in (
+        *_before_starts(stops, transition, configured.groups),
+        *_within_groups(stops, configured.primitives),
+    ):
         if then not in following[first] and not _leads_to(following, then, first):
             following[first].add(then)
             added.append((first, then))
@@ -83,19 +86,9 @@ def _stops(
             yield action, entry
 
 
-def _has_changed(action: Action, entry: ResourceHistory, configured: frozenset[str]) -> bool:
+def _has_changed(action: Action, entry: ResourceHistory, configured: Container[str]) -> bool:
     assert entry.started is not None
     return _base(action.resource) not in configured or entry.started.digest != digest(action.params)
-
-
-def _groups(cib: Cib) -> dict[str, str]:
-    """The group of each primitive that is a member of one."""
-    found: dict[str, str] = {}
-    for top in cib.resources:
-        for part in tree(top):
-            if isinstance(part, Group):
-                found |= {member.id: part.id for member in part.members}
-    return found
 
 
 def _before_starts(
@@ -117,7 +110,7 @@ def _before_starts(
 
 
 def _within_groups(
-    stops: Iterable[tuple[Action, ResourceHistory]], configured: frozenset[str]
+    stops: Iterable[tuple[Action, ResourceHistory]], configured: Container[str]
 ) -> Iterator[tuple[int, int]]:
     """The members of a former group are stopped in the reverse order of their starts."""
     groups: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)

@@ -15,8 +15,8 @@ from typing import Protocol
 from hamgr.cib import history
 from hamgr.cib.digest import digest
 from hamgr.cib.durations import parse_ms
-from hamgr.cib.model import Agent, Cib, Group, NodeState, NvSet, Primitive, ResourceHistory, Started
-from hamgr.controller.tree import primitives, tree
+from hamgr.cib.model import Agent, Cib, NodeState, NvSet, Primitive, ResourceHistory, Started
+from hamgr.controller.tree import Configured
 from hamgr.executor.agent import Agent as Runner
 from hamgr.executor.agent import without_passwords
 from hamgr.executor.registry import UnknownAgent
@@ -36,17 +36,17 @@ class Agents(Protocol):
         """Raises UnknownAgent."""
 
 
-def started_with(cib: Cib, action: Action, agents: Agents) -> Started:
+def started_with(configured: Configured, action: Action, agents: Agents) -> Started:
     """What is recorded when an action starts (or finds) an instance: its parameters, its time-outs as configured."""
     assert action.agent is not None
     resource = _base(action.resource)
-    primitive = _primitive(cib, resource)
+    primitive = configured.primitives.get(resource)
     return Started(
         action.agent,
         recorded_params(action.agent, action.params, agents),
-        {} if primitive is None else _timeouts(cib, primitive),
+        {} if primitive is None else _timeouts(configured.cib, primitive),
         action.op_digest,
-        _group_of(cib, resource),
+        configured.groups.get(resource, ""),
     )
 
 
@@ -73,10 +73,10 @@ def as_started(action: Action, started: Started | None, agents: Agents) -> Actio
     return replace(action, agent=started.agent, params={**private, **started.params})
 
 
-def timeout_ms(cib: Cib, action: Action, started: Started | None, agents: Agents) -> int:
+def timeout_ms(configured: Configured, action: Action, started: Started | None, agents: Agents) -> int:
     """How long an action may take. One on what is not configured any more: as long as when it was, else as long as its
     agent advises. The scheduler, which knows neither, gives it 20 s, and a stop that fails costs the node."""
-    if _primitive(cib, _base(action.resource)) is not None or action.agent is None:
+    if _base(action.resource) in configured.primitives or action.agent is None:
         return action.timeout_ms or _DEFAULT_TIMEOUT_MS
     if started is not None and action.task in started.timeouts:
         return started.timeouts[action.task]
@@ -85,26 +85,26 @@ def timeout_ms(cib: Cib, action: Action, started: Started | None, agents: Agents
     return max([action.timeout_ms or _DEFAULT_TIMEOUT_MS, *(round(seconds * 1000) for seconds in advised)])
 
 
-def is_findable(cib: Cib, entry: ResourceHistory, agents: Agents) -> bool:
+def is_findable(configured: Configured, entry: ResourceHistory, agents: Agents) -> bool:
     """Whether a probe, which goes by the configuration, looks for the instance that is on record.
 
     Parameters that depend on rules are taken for unchanged.
     """
-    primitive = _primitive(cib, _base(entry.id))
+    primitive = configured.primitives.get(_base(entry.id))
     if primitive is None:
         return False
     if entry.started is None or any(nvset.rule is not None for nvset in primitive.params):
         return True
     plain = dict(pair for nvset in reversed(primitive.params) for pair in nvset.pairs)
-    configured = (primitive.agent, recorded_params(primitive.agent, plain, agents))
-    return configured == (entry.started.agent, dict(entry.started.params))
+    now = (primitive.agent, recorded_params(primitive.agent, plain, agents))
+    return now == (entry.started.agent, dict(entry.started.params))
 
 
-def completed(cib: Cib, state: NodeState, agents: Agents) -> NodeState:
+def completed(configured: Configured, state: NodeState, agents: Agents) -> NodeState:
     """A node's state, in which what runs, and whose start was recorded without its parameters (by an earlier version),
     has those of the configuration, if they are the ones that it was started with."""
     for entry in state.resources:
-        primitive = _primitive(cib, _base(entry.id))
+        primitive = configured.primitives.get(_base(entry.id))
         if entry.started is not None or primitive is None or not history.is_active(entry):
             continue
         if any(nvset.rule is not None for nvset in primitive.params) or primitive.agent != entry.agent:
@@ -124,7 +124,7 @@ def completed(cib: Cib, state: NodeState, agents: Agents) -> NodeState:
             params=plain,
             op_digest=digest(plain),
         )
-        state = history.note_started(state, entry.id, started_with(cib, action, agents))
+        state = history.note_started(state, entry.id, started_with(configured, action, agents))
     return state
 
 
@@ -142,18 +142,6 @@ def _timeouts(cib: Cib, primitive: Primitive) -> dict[str, int]:
 
 def _plain(nvsets: tuple[NvSet, ...]) -> dict[str, str]:
     return dict(pair for nvset in reversed(nvsets) if nvset.rule is None for pair in nvset.pairs)
-
-
-def _group_of(cib: Cib, resource: str) -> str:
-    for top in cib.resources:
-        for part in tree(top):
-            if isinstance(part, Group) and resource in {member.id for member in part.members}:
-                return part.id
-    return ""
-
-
-def _primitive(cib: Cib, resource: str) -> Primitive | None:
-    return next((primitive for primitive in primitives(cib) if primitive.id == resource), None)
 
 
 def _base(instance: str) -> str:

@@ -51,8 +51,6 @@ from hamgr.kube.objects import (
     Kind,
     Obj,
     labels_of,
-    name_of,
-    namespace_of,
 )
 from hamgr.store.errors import Deposed, StoreError, StoreUnavailable
 from hamgr.store.eventlog import EventLog
@@ -193,6 +191,7 @@ class Controller:
             return
         for event in events:
             self._dispatch(office, event)
+        self._audit(office)
         office.term.advance()
         if self._gives_way(office.term.fences.running):
             self._step_down(hand_over=True)
@@ -202,7 +201,6 @@ class Controller:
     def _do_courtesies(self, office: _Office, *, news: bool) -> None:
         """Parking and the status: what goes wrong there must not cost the leadership, which the next would lose too."""
         try:
-            self._audit(office)
             office.parking.clear_the_way()
             office.parking.advance()
             office.reporter.publish(news=news)
@@ -221,7 +219,12 @@ class Controller:
         if waited_s >= _AUDIT_S or (changes != office.audited and waited_s >= _AUDIT_AT_MOST_EVERY_S):
             office.audited_at, office.audited = now, changes
             cluster = self._means.surroundings.cluster
-            office.term.audit(cache.list(POD, labels={LABEL_CLUSTER: cluster}), cluster)
+            try:
+                office.term.audit(cache.list(POD, labels={LABEL_CLUSTER: cluster}), cluster)
+            except StoreError:
+                raise
+            except Exception:  # one odd pod must not cost the leadership
+                log.exception("audit_failed")
 
     def _take_events(self) -> list[Event]:
         """Wait a moment for an event, then take all that are there (bounded, so that renewal is never starved)."""
@@ -370,8 +373,6 @@ class Controller:
         )
         chronicle.tell("leader", f"{settings.node} leads", node=settings.node)
         self._configure(office, snapshots[CONFIG])
-        for pod in means.cache.list(POD) if means.cache is not None else ():
-            self._look_for_stray(office, namespace_of(pod), name_of(pod))
         for request in requests.take(snapshots[REQUESTS]):
             self._carry_out(office, request)
         for prefix in (MEMBERS, PROMISES, CONFIG, REQUESTS):
@@ -434,7 +435,6 @@ class Controller:
     def _kube_changed(self, office: _Office, kind: Kind, obj: Obj, old: Obj | None) -> None:
         """A watch has seen something: let the monitors of what it concerns look at once."""
         if kind is POD:
-            self._look_for_stray(office, namespace_of(obj), name_of(obj))
             resource = labels_of(obj).get(LABEL_RESOURCE) or (labels_of(old).get(LABEL_RESOURCE) if old else None)
             if resource:
                 for name in office.term.companions(resource):
@@ -443,12 +443,6 @@ class Controller:
             for op in office.executor.recurring():
                 if op.agent in _WATCHERS[kind]:
                     office.executor.poke(op.resource)
-
-    def _look_for_stray(self, office: _Office, namespace: str, name: str) -> None:
-        """An event may be older than what came of it: what counts is the pod as it is known now."""
-        pod = None if self._means.cache is None else self._means.cache.get(POD, name, namespace)
-        if pod is not None and labels_of(pod).get(LABEL_CLUSTER) == self._means.surroundings.cluster:
-            office.term.pod_seen(pod, self._means.surroundings.cluster)
 
     # --- posts from other threads ------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from hamgr.controller.fences import Fences
 from hamgr.controller.last_start import STARTS, as_started, started_with, timeout_ms
 from hamgr.controller.priority_delay import priority_delay_s
 from hamgr.controller.recorded import Recorded
+from hamgr.controller.tree import Configured
 from hamgr.executor.agent import PARKED_MAY_STAY
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import Op, OpResult
@@ -39,6 +40,7 @@ class Performer:
         cib: Callable[[], Cib],
         now: Callable[[], float],
         agents: Registry,
+        configured: Callable[[], Configured],
     ) -> None:
         """me: this node's name. cib: configuration and recorded state. now: seconds since the epoch."""
         self._me = me
@@ -48,6 +50,7 @@ class Performer:
         self._cib = cib
         self._now = now
         self._agents = agents
+        self._configured = configured
         self._recurring: dict[tuple[str, str, int, str], Result] = {}  # operation's identity: its record when it began
 
     def record_intent(self, course: Course, action: Action) -> None:
@@ -63,7 +66,7 @@ class Performer:
 
     def note_started(self, action: Action) -> None:
         """Put on record with what an instance is started now, or was found or reloaded just now."""
-        started = started_with(self._cib(), action, self._agents)
+        started = started_with(self._configured(), action, self._agents)
         self._recorded.update(action.node, lambda state: history.note_started(state, _entry(action), started))
 
     def carry_out(self, course: Course, action: Action) -> None:
@@ -112,8 +115,8 @@ class Performer:
     def _start_operation(self, course: Course, action: Action) -> None:
         """Have the executor do it: what ends an instance by what is on record of its start."""
         started = history.last_start(self._recorded.state(action.node), _entry(action))
-        key, cib = course.key_of(action), self._cib()
-        timeout = timeout_ms(cib, action, started, self._agents)
+        key = course.key_of(action)
+        timeout = timeout_ms(self._configured(), action, started, self._agents)
         record = self._record_of(course, action) if action.interval_ms else None
         action = as_started(action, started, self._agents)
         assert action.agent is not None

@@ -35,7 +35,7 @@ from hamgr.controller.roster import Roster
 from hamgr.controller.settings import ControllerSettings
 from hamgr.controller.takeover import Takeover
 from hamgr.controller.targets import PodTarget, claims, companions, node_target, patterns
-from hamgr.controller.tree import primitives
+from hamgr.controller.tree import Configured
 from hamgr.controller.views import Views
 from hamgr.executor.executor import Executor
 from hamgr.executor.ocf import Ocf
@@ -90,7 +90,16 @@ class Term:
         self._clock = clock
         self._now = now
         self._agents = agents
-        self._performer = Performer(settings.node, recorded, executor, fences, cib=self.cib, now=now, agents=agents)
+        self._performer = Performer(
+            settings.node,
+            recorded,
+            executor,
+            fences,
+            cib=self.cib,
+            now=now,
+            agents=agents,
+            configured=lambda: self.configured,
+        )
         self._began = clock()
         self._course: Course | None = None
         self._held: dict[str, Reason] = {}  # nodes whose fencing may not begin yet, and why
@@ -100,7 +109,7 @@ class Term:
         self.last: Transition | None = None
         self.changes = 0  # how often something happened that the scheduler had to see
         self.takeover = Takeover(recorded, self.cib, now)
-        self._doubts = Doubts(recorded, chronicle, lambda entry: is_findable(self.cib(), entry, agents))
+        self._doubts = Doubts(recorded, chronicle, lambda entry: is_findable(self.configured, entry, agents))
         self.auditor = Auditor(
             recorded, chronicle, fences, settings.node, shows_life=self.roster.shows_life, clock=clock
         )
@@ -108,18 +117,20 @@ class Term:
         self._is_first = not recorded.transitions  # nobody has led this cluster to anything yet
         self.cluster: ClusterFile | None = None
         self.configuration: Cib | None = None
+        self.configured = Configured.of(Cib())
 
     # --- inputs ------------------------------------------------------------------------------------------------------
 
     def configure(self, cluster: ClusterFile) -> None:
         """Take over an applied cluster file."""
-        before = self.configuration
-        if before is not None:
-            self._complete_starts(before)
+        first = self.configuration is None
+        if not first:
+            self._complete_starts()
         self.cluster = cluster
         self.configuration = cluster.to_live_cib()
-        if before is None:  # what was in flight is looked for by the configuration
-            self._complete_starts(self.configuration)
+        self.configured = Configured.of(self.configuration)
+        if first:  # what was in flight is looked for by the configuration
+            self._complete_starts()
             self._doubts.forget_what_the_last_leader_ran()
         attributes: dict[str, Mapping[str, str]] = {n.name: _attributes(n) for n in self.configuration.nodes}
         for node, values in attributes.items():
@@ -131,15 +142,15 @@ class Term:
             self._chronicle.tell("node_leaving", text, node=node)
         self._settle_fences()
 
-    def _complete_starts(self, configuration: Cib) -> None:
+    def _complete_starts(self) -> None:
         """While the configuration is the one that it was started by: have on record with what each instance was."""
         for node in self.recorded.standings:
-            self.recorded.update(node, lambda state: completed(configuration, state, self._agents))
+            self.recorded.update(node, lambda state: completed(self.configured, state, self._agents))
 
     def forget(self, node: str, resource: str) -> None:
         """Do not believe what is on record of a resource any more; its failures are forgotten with it."""
         entry = next((h for h in self.recorded.state(node).resources if h.id == resource), None)
-        findable = entry is None or is_findable(self.cib(), entry, self._agents)
+        findable = entry is None or is_findable(self.configured, entry, self._agents)
         cleared = history.clear_failures(self.recorded.state(node), resource)
         self.recorded.set_state(history.doubt(cleared, resource, findable=findable))
 
@@ -172,14 +183,9 @@ class Term:
         if self._course is not None:
             self._course.walk.abort(why)
 
-    def pod_seen(self, pod: Mapping[str, Any], cluster: str) -> None:
-        """Hold a pod that has changed, as it is now, against the records. cluster: the label of ours."""
-        if self.configuration is not None and (why := self.auditor.look_at(pod, self.cib(), cluster, self._course)):
-            self.touch(why)
-
     def audit(self, pods: Iterable[Mapping[str, Any]], cluster: str) -> None:
         """Hold all pods of ours against the records; what should not run is ended, or adopted."""
-        if self.configuration is not None and (why := self.auditor.look(pods, self.cib(), cluster, self._course)):
+        if self.configuration is not None and (why := self.auditor.look(pods, self.configured, cluster, self._course)):
             self.touch(why)
 
     def operation_ended(self, result: OpResult) -> None:
@@ -219,8 +225,10 @@ class Term:
     def _whose(self, action: Action, result: OpResult) -> OpResult:
         """A probe's find, or none where what was found is another resource's: the one that it was before it was
         renamed, say. Taken for its own it would be used, while the other one is still to be stopped."""
-        other = holder(self.cib(), action.resource, action.node, action.params)
-        if not other or action.agent is None or action.agent.type != "volume":
+        if action.agent is None or action.agent.type != "volume":
+            return result
+        other = holder(self.recorded.state(action.node), action.resource, action.params)
+        if not other:
             return result
         return replace(result, rc=Ocf.NOT_RUNNING, reason=f"what is there is {other}")
 
@@ -466,9 +474,8 @@ class Term:
 
     def _ordered(self, transition: Transition) -> Transition:
         """The transition with what else has to wait in it."""
-        assert self.configuration is not None
-        configured = frozenset(primitive.id for primitive in primitives(self.configuration))
-        return replace(transition, edges=(*transition.edges, *extra_edges(transition, self.cib(), configured)))
+        states = [self.recorded.state(node) for node in self.recorded.standings]
+        return replace(transition, edges=(*transition.edges, *extra_edges(transition, states, self.configured)))
 
     def _forget_emptied_nodes(self) -> None:
         """Once nothing is under way or left to be done: drop the leaving nodes that nothing runs on."""

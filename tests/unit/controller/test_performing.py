@@ -42,6 +42,7 @@ class Stage:
             cib=self.world.term.cib,
             now=lambda: 1000.9,
             agents=REGISTRY,
+            configured=lambda: self.world.term.configured,
         )
 
     def carry_out(self, action: Action) -> Course:

@@ -24,7 +24,7 @@ def pod(node: str, **metadata: Any) -> dict[str, Any]:
 
 
 def seen(world: World, pod: dict[str, Any]) -> None:
-    world.term.pod_seen(pod, "test")
+    world.term.audit([pod], "test")
 
 
 def at_rest() -> tuple[World, str, str]:
