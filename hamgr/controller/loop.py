@@ -214,17 +214,17 @@ class Controller:
         cache = self._means.cache
         if cache is None:
             return
-        now, changes = self._means.clock(), cache.changes(POD)
-        waited_s = now - office.audited_at
-        if waited_s >= _AUDIT_S or (changes != office.audited and waited_s >= _AUDIT_AT_MOST_EVERY_S):
-            office.audited_at, office.audited = now, changes
-            cluster = self._means.surroundings.cluster
-            try:
+        try:
+            now, changes = self._means.clock(), cache.changes(POD)
+            waited_s = now - office.audited_at
+            if waited_s >= _AUDIT_S or (changes != office.audited and waited_s >= _AUDIT_AT_MOST_EVERY_S):
+                office.audited_at, office.audited = now, changes
+                cluster = self._means.surroundings.cluster
                 office.term.audit(cache.list(POD, labels={LABEL_CLUSTER: cluster}), cluster)
-            except StoreError:
-                raise
-            except Exception:  # one odd pod must not cost the leadership
-                log.exception("audit_failed")
+        except StoreError:
+            raise
+        except Exception:  # one odd pod must not cost the leadership
+            log.exception("audit_failed")
 
     def _take_events(self) -> list[Event]:
         """Wait a moment for an event, then take all that are there (bounded, so that renewal is never starved)."""
