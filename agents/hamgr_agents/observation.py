@@ -11,6 +11,7 @@ from hamgr.executor.agent import ActionContext, ActionResult, ActionTimeout
 from hamgr.kube.errors import Conflict, NotFound, Unavailable
 from hamgr.kube.nodes import boot_id
 from hamgr.kube.objects import NODE, PV, PVC, Kind, Obj, name_of, namespace_of, uid_of
+from hamgr.kube.parked import Clearing, Disks
 from hamgr.kube.volumes import Volume, attach_required, in_use, resolve_claim, resolve_pv, volume_of
 
 if TYPE_CHECKING:
@@ -118,6 +119,18 @@ def why_not_gone(ctx: ActionContext, pod: Obj, volumes: Sequence[str]) -> str:
     if said is False:
         return f"processes or mounts of UID {uid_of(pod)} are still there, says the hamgrd on {ctx.node}"
     return f"only the hamgrd on {ctx.node} can say that nothing runs of UID {uid_of(pod)}, which wrote to {volumes[0]}"
+
+
+def clearing(ctx: ActionContext, disks: Disks, resource: str = "") -> Callable[[], str]:
+    """A step of a stop that comes before anything is released: it says which parked pod still has to go; empty: none.
+
+    Of ``resource``, or of any that waits for one of these disks.
+    """
+    stay = ctx.parked_may_stay
+    if stay is None:
+        return lambda: ""
+    under_way = Clearing(access(ctx).kube, ctx.cluster, ctx.clock)
+    return lambda: under_way.step(disks, resource, stay)
 
 
 @dataclass(frozen=True, slots=True)

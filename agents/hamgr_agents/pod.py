@@ -18,6 +18,9 @@ from hamgr.executor.ocf import Ocf
 from hamgr.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from hamgr.kube.objects import (
     ANNOTATION_PARKED,
+    LABEL_CLUSTER,
+    LABEL_NODE,
+    LABEL_RESOURCE,
     NODE,
     POD,
     PVC,
@@ -27,6 +30,7 @@ from hamgr.kube.objects import (
     annotations_of,
     is_terminating,
     name_of,
+    namespace_of,
     revision_of,
     uid_of,
 )
@@ -55,10 +59,11 @@ from hamgr.kube.volumes import (
     users_of_claim,
     written_sources,
 )
-from hamgr_agents.observation import access, look_up, settle, volume_behind, why_held, why_not_gone
+from hamgr_agents.observation import access, clearing, look_up, settle, volume_behind, why_held, why_not_gone
 from hamgr_agents.pod_template import (
     ANNOTATION_TEMPLATE,
     TemplateError,
+    essence,
     parked,
     parse_source,
     parse_template,
@@ -70,6 +75,7 @@ from hamgr_agents.pod_template import (
 )
 
 _UNCONFIRMED = "removed without its kubelet's confirmation"
+_SOURCES = ("template", "template_from", "image")  # what a pod is made from: one of them
 _SINGLE_WRITER = {"ReadWriteOnce", "ReadWriteOncePod"}
 
 PARAMETERS = (
@@ -147,6 +153,11 @@ class PodAgent(Agent):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._unready: dict[tuple[str, str], tuple[str, float]] = {}  # (resource, node): pod UID, since (monotonic)
+
+    def to_record(self, params: Mapping[str, str]) -> dict[str, str]:
+        """The template without what does not matter for the end of its pod."""
+        kept = super().to_record(params)
+        return kept | {"template": essence(kept["template"])} if kept.get("template") else kept
 
     def other_actions(self) -> Mapping[str, Callable[[ActionContext], ActionResult]]:
         """``park`` and ``unpark``, by which the controller keeps a standby pod where it would need one."""
@@ -335,9 +346,18 @@ class PodAgent(Agent):
     def stop(self, ctx: ActionContext) -> ActionResult:
         """OK once the kubelet has confirmed the end, or the node is proved to have let go of the pod's volumes."""
         name = pod_name(ctx.resource, ctx.node)
+        if not any(ctx.text(source) for source in _SOURCES):
+            namespace = self._namespace_by_labels(ctx)
+            if namespace is None:
+                return ActionResult(Ocf.OK, f"no pod of {ctx.resource} exists on {ctx.node}, in whatever namespace")
+            ctx = replace(ctx, params={**ctx.params, "namespace": namespace})
+
+        in_the_way = clearing(ctx, (), ctx.resource)
 
         def step() -> ActionResult | str:
             pod = find(access(ctx).kube, name, ctx.text("namespace"))
+            if rival := in_the_way():
+                return rival
             if pod is not None and is_ours(pod, ctx.cluster, ctx.resource):
                 if not is_terminating(pod):
                     delete_gracefully(access(ctx).kube, pod)
@@ -348,6 +368,12 @@ class PodAgent(Agent):
 
         self._forget_trouble(ctx)
         return settle(ctx, step, self._pod_watch(ctx))
+
+    def _namespace_by_labels(self, ctx: ActionContext) -> str | None:
+        """Where the pod is of a resource whose definition is neither configured nor on record; None: nowhere."""
+        selector = f"{LABEL_CLUSTER}={ctx.cluster},{LABEL_RESOURCE}={ctx.resource},{LABEL_NODE}={ctx.node}"
+        found = access(ctx).kube.list(POD.collection(), label_selector=selector).items
+        return next((namespace_of(pod) for pod in found if name_of(pod) == pod_name(ctx.resource, ctx.node)), None)
 
     def _why_not_departed(self, ctx: ActionContext, pod: Obj | None, never_bound: str = "") -> str:
         """Why a former pod of that name may still run, now that its object is gone; empty: it does not.

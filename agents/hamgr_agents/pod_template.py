@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -66,6 +67,37 @@ def parse_template(text: str) -> Obj:
         raise TemplateError("the template is not a mapping")
     template = {"spec": parsed} if "containers" in parsed else parsed
     return _checked(template, "the template")
+
+
+@lru_cache(maxsize=1024)
+def essence(text: str) -> str:
+    """Of a pod template in text what its pod's end depends on, as JSON: the volumes, and who writes to them.
+
+    Neither commands nor environment, where passwords may stand; of Secrets the names. Empty for a template that nobody
+    can read: no pod was ever made of it.
+    """
+    try:
+        spec = parse_template(text)["spec"]
+    except TemplateError:
+        return ""
+    kept: Obj = {"volumes": [_without_attributes(volume) for volume in spec.get("volumes") or []]}
+    for key in ("containers", "initContainers"):
+        if spec.get(key):
+            kept[key] = [
+                {name: container[name] for name in ("name", "image", "volumeMounts") if name in container}
+                for container in spec[key]
+            ]
+    return json.dumps({"spec": kept}, sort_keys=True)
+
+
+def _without_attributes(volume: Obj) -> Obj:
+    """A volume without what only its driver understands, and may hold a key."""
+    return {
+        kind: {k: v for k, v in source.items() if k not in ("volumeAttributes", "options")}
+        if isinstance(source, dict)
+        else source
+        for kind, source in volume.items()
+    }
 
 
 def simple_template(image: str, port: int | None, claim: str, mount_path: str) -> Obj:

@@ -14,7 +14,7 @@ from hamgr.executor.agent import ActionContext, ActionResult, Agent
 from hamgr.executor.metadata import Action, Metadata, Parameter
 from hamgr.executor.ocf import Ocf
 from hamgr.kube.errors import AlreadyExists, NotFound
-from hamgr.kube.objects import NODE, POD, VOLUME_ATTACHMENT, Obj, is_terminating, name_of
+from hamgr.kube.objects import NODE, POD, PV, VOLUME_ATTACHMENT, Obj, is_terminating, name_of
 from hamgr.kube.pods import delete_gracefully, is_parked, node_of
 from hamgr.kube.volumes import (
     Attachment,
@@ -28,8 +28,9 @@ from hamgr.kube.volumes import (
     name_settles_s,
     remove_from_in_use,
     users_of_claim,
+    volume_of,
 )
-from hamgr_agents.observation import Due, access, look_up, settle, volume_behind, volume_named, why_held
+from hamgr_agents.observation import Due, access, clearing, look_up, settle, volume_behind, volume_named, why_held
 
 _SEE_END_S = 0.1  # until our watch tells of an attachment's end that the API server has told already
 _ASK_NODE_S = 0.1  # how often a node is asked for its unmount: its answer causes no event here
@@ -96,15 +97,18 @@ class VolumeAgent(Agent):
     def stop(self, ctx: ActionContext) -> ActionResult:
         """OK once no pod there uses the claim, the node is proved to have unmounted it, and it is detached."""
 
+        in_the_way = clearing(ctx, [(ctx.text("namespace"), ctx.text("claim"))])
+
         def step() -> ActionResult | str:
-            try:
-                volume = _volume(ctx)
-            except (NotFound, UnusableVolume) as error:
+            if rival := in_the_way():
+                return rival
+            disks, why_none = _disks(ctx)
+            if not disks:
                 # A claim that a pod uses is protected from deletion, and stays bound while it exists.
-                return ActionResult(Ocf.OK, f"{error.message}, so nothing is attached for it")
-            waiting_for = self._step_towards_detach(ctx, volume)
-            if waiting_for:
-                return f"{volume.pv} is not proved to be off {ctx.node}: {waiting_for}"
+                return ActionResult(Ocf.OK, f"{why_none}, so nothing is attached for it")
+            for volume in disks:
+                if waiting_for := self._step_towards_detach(ctx, volume):
+                    return f"{volume.pv} is not proved to be off {ctx.node}: {waiting_for}"
             return ActionResult(Ocf.OK)
 
         cache = access(ctx).cache
@@ -216,6 +220,26 @@ def _volume(ctx: ActionContext) -> Volume:
     if ctx.text("pv"):
         return volume_named(ctx, ctx.text("pv"))
     return volume_behind(ctx, ctx.text("namespace"), ctx.text("claim"))
+
+
+def _disks(ctx: ActionContext) -> tuple[list[Volume], str]:
+    """The disk, and those that the claim had before it was deleted and made anew; why there is none."""
+    namespace, claim = ctx.text("namespace"), ctx.text("claim")
+    found: dict[str, Volume] = {}
+    why_none = ""
+    try:
+        volume = _volume(ctx)
+        found[volume.pv] = volume
+    except (NotFound, UnusableVolume) as error:
+        why_none = error.message
+    for pv in access(ctx).cache.list(PV):
+        held_for = (pv.get("spec") or {}).get("claimRef") or {}
+        if (held_for.get("namespace"), held_for.get("name")) == (namespace, claim):
+            try:
+                found.setdefault(name_of(pv), volume_of(pv))
+            except UnusableVolume as error:
+                why_none = why_none or error.message
+    return list(found.values()), why_none
 
 
 def _said(error: str) -> str:

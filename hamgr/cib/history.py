@@ -7,13 +7,13 @@ so the controller and the simulator both record through here.
 from __future__ import annotations
 
 from hamgr.cib import scores
-from hamgr.cib.model import Agent, Cib, NodeState, OpRecord, ResourceHistory
+from hamgr.cib.model import Agent, Cib, NodeState, OpRecord, ResourceHistory, Started
 from hamgr.cib.records import dataclass, replace
 from hamgr.cib.scores import INFINITY
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 # Execution statuses (Pacemaker's PCMK_EXEC_*).
@@ -211,13 +211,74 @@ def forget_recurring_of(state: NodeState, resource: str) -> NodeState:
     return replace(state, resources=tuple(ours if ours and h.id == resource else h for h in state.resources))
 
 
-def forget_pending(state: NodeState) -> tuple[NodeState, tuple[str, ...]]:
-    """A node's state without resources that have an operation in flight, and their ids.
+def forget_pending(
+    state: NodeState, findable: Callable[[ResourceHistory], bool] = lambda _history: True
+) -> tuple[NodeState, tuple[str, ...], tuple[str, ...]]:
+    """A node's state without what is in flight there; the ids of what is to be probed, and of what counts as running.
 
-    A new leader does not know how they ended: without history the scheduler probes them.
+    How it ended is not known. Without history the scheduler probes a resource. One that a probe would not find (not
+    findable: its definition went, or is another one by now) has to count as running, so that it is stopped: as often as
+    not it is, and a stop of what is stopped already does no harm.
     """
-    unsure = tuple(h.id for h in state.resources if any(op.op_status == PENDING for op in h.ops))
-    return replace(state, resources=tuple(h for h in state.resources if h.id not in unsure)), unsure
+    unsure = [h for h in state.resources if any(op.op_status == PENDING for op in h.ops)]
+    probed = tuple(h.id for h in unsure if findable(h))
+    assumed = tuple(h.id for h in unsure if h.id not in probed)
+    kept = tuple(h for h in state.resources if h.id not in probed)
+    return _map_histories(replace(state, resources=kept), assumed, _assumed_running), probed, assumed
+
+
+def doubt(state: NodeState, resource: str, *, findable: bool) -> NodeState:
+    """A node's state when what is recorded of a resource is not to be believed any more; findable: as above."""
+    if findable:
+        return forget_resource(state, resource)
+    return _map_histories(state, (resource,), lambda h: _assumed_running(h) if _may_run(h) else h)
+
+
+def _may_run(entry: ResourceHistory) -> bool:
+    return not any(_says_down(op) for op in entry.ops)
+
+
+def _assumed_running(entry: ResourceHistory) -> ResourceHistory:
+    """The history of a resource of which nothing is known but that it was started once."""
+    last = max(entry.ops, key=lambda op: op.call_id, default=OpRecord("start"))
+    key = last.transition_key or "-1:-1:0:hamgr"
+    action, transition, _, controller = [*key.split(":", 3), "", "", "", ""][:4]
+    key = f"{action}:{transition}:0:{controller}"
+    started = OpRecord(
+        "start",
+        id=f"{entry.id}_last_0",
+        operation_key=op_key(entry.id, "start", 0),
+        call_id=last.call_id,
+        transition_key=key,
+        transition_magic=f"{DONE}:0;{key}",
+        last_rc_change=last.last_rc_change,
+        op_digest="" if entry.started is None else entry.started.digest,
+        on_node=last.on_node,
+        crm_feature_set=CRM_FEATURE_SET,
+    )
+    return replace(entry, ops=(started,))
+
+
+def note_started(state: NodeState, resource: str, started: Started) -> NodeState:
+    """A node's state with what a resource is started with there, from now on."""
+    if not any(h.id == resource for h in state.resources):
+        state = _with_entries(state, resource, started.agent, [])
+    return _map_histories(state, (resource,), lambda h: replace(h, started=started))
+
+
+def assume_running(state: NodeState, resource: str, started: Started) -> NodeState:
+    """A node's state with a resource on record that was found to run there, without our having started it."""
+    return _map_histories(note_started(state, resource, started), (resource,), _assumed_running)
+
+
+def last_start(state: NodeState, resource: str) -> Started | None:
+    """With what a resource was last started on the node; None: that is not on record."""
+    return next((h.started for h in state.resources if h.id == resource), None)
+
+
+def is_active(entry: ResourceHistory) -> bool:
+    """Whether a resource may run, by what is recorded of it: it was started, or found, and not stopped since."""
+    return bool(entry.ops) and _may_run(entry)
 
 
 def not_running(state: NodeState, resource: str) -> tuple[str, ...]:
@@ -248,7 +309,11 @@ def set_attributes(state: NodeState, values: Mapping[str, str | None]) -> NodeSt
 
 
 def _map_history(state: NodeState, resource: str, change: Any) -> NodeState:
-    return replace(state, resources=tuple(change(h) if h.id == resource else h for h in state.resources))
+    return _map_histories(state, (resource,), change)
+
+
+def _map_histories(state: NodeState, chosen: tuple[str, ...], change: Any) -> NodeState:
+    return replace(state, resources=tuple(change(h) if h.id in chosen else h for h in state.resources))
 
 
 def next_call_id(state: NodeState) -> int:
@@ -328,11 +393,40 @@ def history_to_json(history: ResourceHistory) -> dict[str, Any]:
         "agent": {name: getattr(history.agent, name) for name in Agent.__match_args__},
         "container": history.container,
         "shutdown_lock": history.shutdown_lock,
+        **({} if history.started is None else {"started": _started_to_json(history.started)}),
         "ops": [
             {name: v for name in OpRecord.__match_args__ if (v := getattr(op, name)) != getattr(default, name)}
             for op in history.ops
         ],
     }
+
+
+def _started_to_json(started: Started) -> dict[str, Any]:
+    return {
+        "agent": {name: getattr(started.agent, name) for name in Agent.__match_args__},
+        "params": dict(started.params),
+        "timeouts": dict(started.timeouts),
+        "digest": started.digest,
+        "group": started.group,
+    }
+
+
+def _started_from_json(document: Any) -> Started | None:
+    """None for what nobody can read: then it counts as not recorded."""
+    try:
+        return Started(
+            _agent_from_json(document["agent"]),
+            {str(name): str(value) for name, value in document["params"].items()},
+            {str(task): int(ms) for task, ms in document["timeouts"].items()},
+            str(document["digest"]),
+            str(document["group"]),
+        )
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return None
+
+
+def _agent_from_json(document: Mapping[str, Any]) -> Agent:
+    return Agent(document.get("standard", ""), document.get("type", ""), document.get("provider", ""))
 
 
 def from_json(document: Mapping[str, Any]) -> NodeState:
@@ -350,10 +444,10 @@ def from_json(document: Mapping[str, Any]) -> NodeState:
 def history_from_json(document: Mapping[str, Any]) -> ResourceHistory:
     """The inverse of `history_to_json`."""
     names = set(OpRecord.__match_args__)
-    agent = document.get("agent", {})
     return ResourceHistory(
         id=document["id"],
-        agent=Agent(agent.get("standard", ""), agent.get("type", ""), agent.get("provider", "")),
+        agent=_agent_from_json(document.get("agent", {})),
+        started=_started_from_json(document.get("started")),
         ops=tuple(OpRecord(**{k: v for k, v in op.items() if k in names}) for op in document.get("ops", ())),
         container=document.get("container", ""),
         shutdown_lock=document.get("shutdown_lock", 0),

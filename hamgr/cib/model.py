@@ -348,6 +348,19 @@ class OpRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """With what an instance was last started, so that this very instance can be stopped whatever the configuration
+    says by then. Pacemaker's controller keeps the parameters in memory (stop_params); here the next leader needs them.
+    """
+
+    agent: Agent
+    params: Mapping[str, str] = field(default_factory=dict)  # never a secret's value
+    timeouts: Mapping[str, int] = field(default_factory=dict)  # as configured then: task, milliseconds
+    digest: str = ""  # op_digest of that start
+    group: str = ""  # the group that it was a member of
+
+
+@dataclass(frozen=True, slots=True)
 class ResourceHistory:
     """What is recorded about one resource on one node: Pacemaker's ``lrm_resource``."""
 
@@ -356,6 +369,7 @@ class ResourceHistory:
     ops: tuple[OpRecord, ...] = ()
     container: str = ""
     shutdown_lock: int = 0  # seconds since the epoch; 0: none
+    started: Started | None = None  # None: it was not started yet, or by a version that did not write this down
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,6 +203,7 @@ class StatusDoc:
     tickets: tuple[TicketStatus, ...] = _many(TicketStatus)
     transition: TransitionStatus | None = field(default=None, metadata={"item": TransitionStatus})
     warnings: tuple[str, ...] = ()
+    dangers: tuple[str, ...] = ()  # those of them that are critical
 
     def to_json(self) -> str:
         """One line of JSON; what is at its default is left out, so the document stays small."""

@@ -69,7 +69,7 @@ def render_oneline(
     well = {node.name for node in doc.nodes if node.online and not node.unclean}
     failing = dict.fromkeys(fence.target for fence in _failing(doc.fencing) if fence.target not in well)
     trouble += [f"fencing of {target} failed" for target in failing]
-    trouble = [*(_alarm(name) for name in alarms), *_age(doc, now), *trouble]
+    trouble = [*(_alarm(name) for name in alarms), *_age(doc, now), *trouble, *doc.dangers]
     if not led or not doc.quorum or trouble:
         reason = ", ".join(trouble) or ("no leader" if not led else "no quorum")
         return f"CLUSTER CRIT: {reason}", 2

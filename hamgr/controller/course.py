@@ -46,6 +46,10 @@ class Course:
             return self.walk.finished
         return all(self.actions[i].interval_ms for i in self.walk.in_flight)
 
+    def pods_to_start(self) -> tuple[str, ...]:
+        """The names that the pods have, or would have, of all that it starts."""
+        return pods_to_start(self.transition)
+
     def key_of(self, action: Action) -> str:
         """Pacemaker's transition key, by which a result finds its action again."""
         return f"{action.id}:{self.number}:{action.target_rc}:{self.leader_id}"
@@ -54,6 +58,26 @@ class Course:
         """The actions in flight that wait for a fence of that node as a whole."""
         chosen = ((i, self.actions[i]) for i in self.walk.in_flight)
         return tuple(i for i, action in chosen if action.task == "stonith" and action.node == node)
+
+    def resources_to_move(self) -> frozenset[str]:
+        """What it starts or stops."""
+        chosen = (action for action in self.transition.actions if action.task in ("start", "stop"))
+        return frozenset(action.resource.partition(":")[0] for action in chosen)
+
+    def being_started(self) -> frozenset[tuple[str, str]]:
+        """(resource, node) of what it starts, or has started, unless that has failed or will not come any more."""
+        open_ids = self.walk.waiting if self.walk.abort_reason is None else frozenset[int]()
+        chosen = (a for a in self.transition.actions if a.task == "start" and a.id not in self.walk.failed)
+        return frozenset(
+            (action.resource.partition(":")[0], action.node)
+            for action in chosen
+            if action.id in open_ids or action.id not in self.walk.waiting
+        )
+
+    def orders_fence_of(self, node: str) -> bool:
+        """Whether a fence of that node is part of it, and has not failed."""
+        chosen = (action for action in self.transition.actions if action.task == "stonith" and action.node == node)
+        return any(action.id not in self.walk.failed for action in chosen) and self.walk.abort_reason is None
 
     def give_up(self, node: str, resources: Collection[str] | None = None) -> None:
         """No result will come of what is in flight for a node, or for some resources there: it has failed."""
@@ -93,6 +117,14 @@ class Course:
             notify_type=action.meta.get("notify_key_type", ""),
             notify_operation=action.meta.get("notify_key_operation", ""),
         )
+
+
+def pods_to_start(transition: Transition) -> tuple[str, ...]:
+    """As `Course.pods_to_start`."""
+    starts = (
+        (action.resource.partition(":")[0], action.node) for action in transition.actions if action.task == "start"
+    )
+    return tuple(sorted({f"{resource}-{node}" for resource, node in starts}))
 
 
 def concluded(begun: Result, result: OpResult) -> Result:

@@ -19,6 +19,7 @@ import structlog
 from hamgr.cib.config import ConfigError, load_yaml
 from hamgr.clock import boottime
 from hamgr.controller.chronicle import Chronicle
+from hamgr.controller.endings import Endings
 from hamgr.controller.events import (
     Event,
     FenceChanged,
@@ -61,8 +62,6 @@ from hamgr.kube.objects import (
     Kind,
     Obj,
     labels_of,
-    name_of,
-    namespace_of,
 )
 from hamgr.store.errors import Deposed, StoreError, StoreUnavailable
 from hamgr.store.eventlog import EventLog
@@ -79,6 +78,8 @@ _TICK_S = 0.2
 _CAMPAIGN_S = 0.5
 _BATCH = 200
 _CLOSE_S = 2.0
+_AUDIT_S = 1.0
+_AUDIT_AT_MOST_EVERY_S = 0.2
 _GIVES_WAY_S = 3.0  # in which the others, who hear of a vacancy at once, have long been elected
 # Which agents' monitors have to look when an object of a kind has changed that names no resource.
 _WATCHERS = {VOLUME_ATTACHMENT: ("volume",), ENDPOINT_SLICE: ("service",)}
@@ -135,9 +136,12 @@ class _Office:
     operator: Operator
     parking: Parking
     reporter: Reporter
+    endings: Endings
     inquiries: ThreadPoolExecutor
     resets: int  # of the store, when all was read
     watches: list[Watch] = field(default_factory=list)
+    audited_at: float = float("-inf")  # monotonic seconds
+    audited: int = -1  # how many changes of pods there were then
 
 
 class Controller:
@@ -206,6 +210,7 @@ class Controller:
         for event in events:
             self._dispatch(office, event)
         if office.stamping.done:
+            self._audit(office)
             office.term.advance()
         if self._gives_way(office.term.fences.running):
             self._step_down(hand_over=True)
@@ -222,6 +227,23 @@ class Controller:
             raise
         except Exception:
             log.exception("courtesy_failed")
+
+    def _audit(self, office: _Office) -> None:
+        """Whenever pods have changed, and every so often, since the records change as well."""
+        cache = self._means.cache
+        if cache is None:
+            return
+        try:
+            now, changes = self._means.clock(), cache.changes(POD)
+            waited_s = now - office.audited_at
+            if waited_s >= _AUDIT_S or (changes != office.audited and waited_s >= _AUDIT_AT_MOST_EVERY_S):
+                office.audited_at, office.audited = now, changes
+                cluster = self._means.surroundings.cluster
+                office.term.audit(cache.list(POD, labels={LABEL_CLUSTER: cluster}), cluster)
+        except StoreError:
+            raise
+        except Exception:  # one odd pod must not cost the leadership
+            log.exception("audit_failed")
 
     def _take_events(self) -> list[Event]:
         """Wait a moment for an event, then take all that are there (bounded, so that renewal is never starved)."""
@@ -309,6 +331,7 @@ class Controller:
         office.stamping.close()
         office.leftovers.close()
         office.returns.close()
+        office.endings.close()
         office.inquiries.shutdown(wait=False, cancel_futures=True)
         office.executor.close(_CLOSE_S)
         for watch in office.watches:
@@ -369,16 +392,29 @@ class Controller:
         )
         term = Term(settings, recorded, chronicle, views, executor, fences, leadership.id,
                     clock=means.clock, now=means.now, settled=self._settled,
-                    force_restart=means.registry.force_restart)  # fmt: skip
+                    agents=means.registry)  # fmt: skip
         requests = RequestQueue(store, leadership)
         reporter = Reporter(term, leadership, means.cache, clock=means.clock, now=means.now)
         parking = Parking(term, means.registry, executor, means.cache, means.surroundings.cluster,
                           clock=means.clock, now=means.now)  # fmt: skip
         term.takeover.standby_of = parking.standby_of
+        endings = Endings(kube, leadership.valid)
+        term.auditor.end_pod = endings.end
         operator = Operator(term, kube, means.cache, means.now)
         inquiries = ThreadPoolExecutor(2, thread_name_prefix="inquiry")
         self._office = office = _Office(
-            term, executor, stamping, returns, leftovers, requests, operator, parking, reporter, inquiries, resets
+            term,
+            executor,
+            stamping,
+            returns,
+            leftovers,
+            requests,
+            operator,
+            parking,
+            reporter,
+            endings,
+            inquiries,
+            resets,
         )
         chronicle.tell("leader", f"{settings.node} leads", node=settings.node)
         unusable = {key: "no JSON that can be used" for read in snapshots.values() for key in read.malformed}
@@ -392,8 +428,6 @@ class Controller:
         self._configure(office, snapshots[CONFIG])
         disks = () if term.configuration is None else claims(term.configuration)
         stamping.begin(disks, 0 if leadership.token is None else leadership.token.revision)
-        for pod in means.cache.list(POD) if means.cache is not None else ():
-            self._look_for_stray(office, namespace_of(pod), name_of(pod))
         for request in requests.take(snapshots[REQUESTS]):
             self._carry_out(office, request)
         for prefix in (MEMBERS, PROMISES, CONFIG, REQUESTS):
@@ -460,7 +494,6 @@ class Controller:
     def _kube_changed(self, office: _Office, kind: Kind, obj: Obj, old: Obj | None) -> None:
         """A watch has seen something: let the monitors of what it concerns look at once."""
         if kind is POD:
-            self._look_for_stray(office, namespace_of(obj), name_of(obj))
             resource = labels_of(obj).get(LABEL_RESOURCE) or (labels_of(old).get(LABEL_RESOURCE) if old else None)
             if resource:
                 for name in office.term.companions(resource):
@@ -469,12 +502,6 @@ class Controller:
             for op in office.executor.recurring():
                 if op.agent in _WATCHERS[kind]:
                     office.executor.poke(op.resource)
-
-    def _look_for_stray(self, office: _Office, namespace: str, name: str) -> None:
-        """An event may be older than what came of it: what counts is the pod as it is known now."""
-        pod = None if self._means.cache is None else self._means.cache.get(POD, name, namespace)
-        if pod is not None and labels_of(pod).get(LABEL_CLUSTER) == self._means.surroundings.cluster:
-            office.term.pod_seen(pod)
 
     # --- posts from other threads ------------------------------------------------------------------------------------
 

@@ -14,8 +14,9 @@ import structlog
 from hamgr.cib import history
 from hamgr.cib.model import Primitive
 from hamgr.controller.membership import TEXTS, Standing
-from hamgr.controller.targets import PodTarget, find_pod, tree
+from hamgr.controller.targets import PodTarget, find_pod
 from hamgr.controller.term import Term
+from hamgr.controller.tree import tree
 from hamgr.fencer.plan import Plan
 from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import Confirmation
@@ -230,9 +231,8 @@ class Operator:
             failed = {h.id for h in state.resources if any(op.id.endswith("_last_failure_0") for op in h.ops)}
             for resource in sorted(failed | history.fail_counts(state).keys()):
                 if wanted is None or resource.split(":")[0] in wanted:
-                    state = history.forget_resource(history.clear_failures(state, resource), resource)
+                    self._term.forget(node, resource)
                     cleaned.append(f"{resource} on {node}")
-            self._term.recorded.set_state(state)
         self._term.fences.note_change(self._now())
         self._term.touch(f"{request.by} cleaned up")
         return {"cleaned": cleaned}

@@ -22,13 +22,25 @@ import structlog
 
 from hamgr.cib import history
 from hamgr.cib.model import Agent, Cib, Primitive
-from hamgr.controller.targets import primitives
 from hamgr.controller.term import PARK, Term
+from hamgr.controller.tree import primitives
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import Op
 from hamgr.executor.registry import Registry, UnknownAgent
 from hamgr.kube.cache import Cache
-from hamgr.kube.objects import LABEL_CLUSTER, LABEL_RESOURCE, NODE, POD, PV, PVC, is_terminating, namespace_of
+from hamgr.kube.objects import (
+    LABEL_CLUSTER,
+    LABEL_RESOURCE,
+    NODE,
+    POD,
+    PV,
+    PVC,
+    Obj,
+    is_terminating,
+    labels_of,
+    name_of,
+    namespace_of,
+)
 from hamgr.kube.pods import is_parked, is_ready, node_of
 from hamgr.kube.volumes import UnusableVolume, Volume, claims_of, in_use, volume_of
 from hamgr.scheduler import schedule
@@ -37,6 +49,7 @@ from hamgr.scheduler.transition import Action
 _AGAIN_S = 10.0
 _SLICE_S = 0.3  # of a round, at most, and one question to the scheduler
 _TIMEOUT_MS = 20_000
+_PODS = Agent("ocf", "pod", "hamgr")  # whose `unpark` knows what to do with any pod of ours
 
 log = structlog.get_logger(__name__)
 
@@ -109,18 +122,27 @@ class Parking:
         return next((node_of(pod) for pod in pods if is_parked(pod) and is_warm(pod, cache)), "")
 
     def clear_the_way(self) -> None:
-        """When a transition begins: send away parked pods that would win a disk which is meant for another node."""
+        """When a transition begins: send away parked pods that would win a disk which is not meant for them.
+
+        Early, no more: what releases a disk (a stop, a fence) looks itself, and waits until they are gone.
+        """
         course = self._term.course
         if course is None or course.number == self._cleared or self._cache is None:
             return
         self._cleared = course.number
-        for action in course.transition.actions:
-            if action.task != "start" or action.agent is None:
-                continue
-            labels = {LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: action.resource}
-            for pod in self._cache.list(POD, labels=labels):
-                if is_parked(pod) and node_of(pod) != action.node:
-                    self._order("unpark", node_of(pod), action.resource, action.agent, action.params)
+        stay, moved = course.pods_to_start(), course.resources_to_move()
+        for pod in self._parked():
+            if name_of(pod) not in stay and labels_of(pod).get(LABEL_RESOURCE) in moved:
+                self._send_away(pod)
+
+    def _parked(self) -> list[Obj]:
+        pods = [] if self._cache is None else self._cache.list(POD, labels={LABEL_CLUSTER: self._cluster})
+        return [pod for pod in pods if is_parked(pod) and not is_terminating(pod)]
+
+    def _send_away(self, pod: Mapping[str, Any]) -> None:
+        """By the pod itself: what it is of may not be configured any more, or otherwise."""
+        where = {"namespace": namespace_of(pod)}
+        self._order("unpark", node_of(pod), labels_of(pod).get(LABEL_RESOURCE, ""), _PODS, where)
 
     def advance(self) -> None:
         """Once things are quiet, and again every ten seconds: see that each parked pod is where it should be."""
@@ -130,11 +152,21 @@ class Parking:
         began = self._clock()
         if situation != self._looked_when or (not self._left and began - self._looked_at >= _AGAIN_S):
             self._looked_when, self._looked_at = situation, began
-            self._left = deque(filter(self._parkable, primitives(self._term.configuration)))
+            wanted = [p for p in primitives(self._term.configuration) if self._parkable(p) and self._is_active(p.id)]
+            self._left = deque(wanted)
+            looked_after = {primitive.id for primitive in wanted}
+            for pod in self._parked():
+                if labels_of(pod).get(LABEL_RESOURCE) not in looked_after:
+                    self._send_away(pod)  # there is nothing that it could take over: it would just start
         while self._left:  # the scheduler is asked for each: the rest waits for the next rounds, which renew the lease
             self._look_after(self._left.popleft(), self._cache)
             if self._clock() - began >= _SLICE_S:
                 break
+
+    def _is_active(self, resource: str) -> bool:
+        states = (self._term.recorded.state(node) for node in self._term.recorded.standings)
+        entries = (entry for state in states for entry in state.resources)
+        return any(history.is_active(entry) for entry in entries if entry.id.partition(":")[0] == resource)
 
     def _parkable(self, primitive: Primitive) -> bool:
         if primitive.agent.standard != "ocf" or primitive.agent.provider != "hamgr":

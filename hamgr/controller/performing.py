@@ -13,10 +13,14 @@ from hamgr.cib.history import Result
 from hamgr.cib.model import Agent, Cib
 from hamgr.controller.course import Course, concluded
 from hamgr.controller.fences import Fences
+from hamgr.controller.last_start import STARTS, as_started, started_with, timeout_ms
 from hamgr.controller.priority_delay import priority_delay_s
 from hamgr.controller.recorded import Recorded
+from hamgr.controller.tree import Configured
+from hamgr.executor.agent import PARKED_MAY_STAY
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import Op, OpResult
+from hamgr.executor.registry import Registry
 from hamgr.fencer.reasons import reason
 from hamgr.scheduler.transition import Action
 
@@ -35,17 +39,18 @@ class Performer:
         *,
         cib: Callable[[], Cib],
         now: Callable[[], float],
-        force_restart: Callable[[str], str | None],
+        agents: Registry,
+        configured: Callable[[], Configured],
     ) -> None:
-        """me: this node's name. cib: configuration and recorded state. now: seconds since the epoch. force_restart: as
-        in `Term`."""
+        """me: this node's name. cib: configuration and recorded state. now: seconds since the epoch."""
         self._me = me
         self._recorded = recorded
         self._executor = executor
         self._fences = fences
         self._cib = cib
         self._now = now
-        self._force_restart = force_restart
+        self._agents = agents
+        self._configured = configured
         self._recurring: dict[tuple[str, str, int, str], Result] = {}  # operation's identity: its record when it began
 
     def record_intent(self, course: Course, action: Action) -> None:
@@ -56,6 +61,13 @@ class Performer:
             return
         pending = self._record_of(course, action)
         self._recorded.update(action.node, lambda state: history.record_result(state, pending))
+        if action.task in STARTS:
+            self.note_started(action)
+
+    def note_started(self, action: Action) -> None:
+        """Put on record with what an instance is started now, or was found or reloaded just now."""
+        started = started_with(self._configured(), action, self._agents)
+        self._recorded.update(action.node, lambda state: history.note_started(state, _entry(action), started))
 
     def carry_out(self, course: Course, action: Action) -> None:
         """Begin an action; one that is done at once is confirmed at once."""
@@ -101,6 +113,12 @@ class Performer:
         course.walk.confirm(action.id)
 
     def _start_operation(self, course: Course, action: Action) -> None:
+        """Have the executor do it: what ends an instance by what is on record of its start."""
+        started = history.last_start(self._recorded.state(action.node), _entry(action))
+        key = course.key_of(action)
+        timeout = timeout_ms(self._configured(), action, started, self._agents)
+        record = self._record_of(course, action) if action.interval_ms else None
+        action = as_started(action, started, self._agents)
         assert action.agent is not None
         op = Op(
             resource=action.resource.split(":")[0],
@@ -109,13 +127,13 @@ class Performer:
             node=action.node,
             instance=action.resource,
             interval_ms=action.interval_ms,
-            timeout_ms=action.timeout_ms or 20_000,
+            timeout_ms=timeout,
             params=action.params,
-            meta={**action.meta, "history_id": action.history_id or action.resource},
-            key=course.key_of(action),
+            meta={**action.meta, "history_id": _entry(action), **_release(course, action)},
+            key=key,
         )
-        if action.interval_ms:
-            self._recurring[op.identity] = self._record_of(course, action)
+        if record is not None:
+            self._recurring[op.identity] = record
             self._executor.schedule_recurring(op)
         else:
             self._executor.run(op)
@@ -123,8 +141,18 @@ class Performer:
     def _record_of(self, course: Course, action: Action) -> Result:
         """An action's record while it is under way."""
         ours = action.agent is not None and _is_ours(action.agent)
-        force_restart = self._force_restart(action.agent.type) if action.agent is not None and ours else None
+        force_restart = self._agents.force_restart(action.agent.type) if action.agent is not None and ours else None
         return course.record_of(action, self._recorded.next_call_id(), int(self._now()), force_restart)
+
+
+def _release(course: Course, action: Action) -> dict[str, str]:
+    """For a stop: which parked pods may have what it releases."""
+    return {PARKED_MAY_STAY: " ".join(course.pods_to_start())} if action.task == "stop" else {}
+
+
+def _entry(action: Action) -> str:
+    """Under which an action is on record."""
+    return action.history_id or action.resource
 
 
 def _is_ours(agent: Agent) -> bool:

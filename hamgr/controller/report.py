@@ -126,6 +126,7 @@ class Reporter:
             fencing=tuple(as_status(record) for record in term.fences.records[:_FENCES_SHOWN]),
             transition=self._transition(),
             warnings=self._warnings(),
+            dangers=tuple(finding.text for finding in term.auditor.findings if finding.critical),
         )
         if term.configuration is None:
             return base
@@ -242,7 +243,8 @@ class Reporter:
         )
 
     def _warnings(self) -> tuple[str, ...]:
-        found = list(self._held_fencing())
+        found = [finding.text for finding in self._term.auditor.findings]
+        found.extend(self._held_fencing())
         if self._term.configuration is None:
             found.append("no cluster file was applied yet: begin with `hamgr apply -f FILE`")
         if self.trouble:

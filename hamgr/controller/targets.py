@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from hamgr.cib.model import Bundle, Cib, Clone, Group, Primitive, Resource
+from hamgr.cib import history
+from hamgr.cib.model import Cib, Group, Primitive
+from hamgr.controller.disk_order import disks_of
 from hamgr.controller.leaving import running_on
+from hamgr.controller.tree import primitives, tree
 from hamgr.controller.views import Views
 from hamgr.fencer.records import Pattern, Target
 from hamgr.kube.cache import Cache
@@ -30,26 +33,6 @@ class PodTarget:
     node: str
 
 
-def tree(resource: Resource) -> Iterator[Resource]:
-    """A resource and all below it."""
-    yield resource
-    match resource:
-        case Group():
-            yield from resource.members
-        case Clone():
-            yield from tree(resource.member)
-        case Bundle() if resource.primitive is not None:
-            yield resource.primitive
-
-
-def primitives(cib: Cib) -> Iterator[Primitive]:
-    """All primitives of a configuration."""
-    for top in cib.resources:
-        for resource in tree(top):
-            if isinstance(resource, Primitive):
-                yield resource
-
-
 def companions(cib: Cib, resource: str) -> tuple[str, ...]:
     """The primitives that live and move with one: those of its outermost group, itself included."""
     for top in cib.resources:
@@ -61,8 +44,16 @@ def companions(cib: Cib, resource: str) -> tuple[str, ...]:
 
 
 def claims(cib: Cib, only: tuple[str, ...] | None = None) -> tuple[tuple[str, str], ...]:
-    """(namespace, claim) of the disks that `volume` resources hold; of some resources only, if given."""
-    found = []
+    """(namespace, claim) of the disks that `volume` resources hold, also those that were started by an earlier
+    definition; of some resources only, if given."""
+    found = [
+        disk
+        for state in cib.node_states
+        for entry in state.resources
+        if entry.started is not None and entry.started.agent.type == "volume" and history.is_active(entry)
+        if only is None or _base(entry.id) in only
+        for disk in disks_of(entry.started.params)
+    ]
     for primitive in primitives(cib):
         if primitive.agent.type != "volume" or (only is not None and primitive.id not in only):
             continue
@@ -84,12 +75,28 @@ def patterns(cib: Cib, node: str, now: int, only: tuple[str, ...] | None = None)
         values = {} if absent or (only is not None and primitive.id not in only) else _params(primitive)
         if not values.keys() & _MAKE_PODS:
             continue
-        listed = _volumes_in(values.get("template", ""))
-        if values.get("image") and values.get("claim"):
-            listed.append({"name": "data", "persistentVolumeClaim": {"claimName": values["claim"]}})
         namespace, pod = values.get("namespace") or "default", f"{primitive.id}-{node}"
-        found.append(Pattern(namespace, pod, json.dumps(listed), values.get("template_from", "")))
-    return tuple(found)
+        found.append(Pattern(namespace, pod, json.dumps(_listed(values)), values.get("template_from", "")))
+    found += [
+        Pattern(
+            entry.started.params.get("namespace") or "default",
+            f"{_base(entry.id)}-{node}",
+            json.dumps(_listed(entry.started.params)),
+            entry.started.params.get("template_from", ""),
+        )
+        for entry in recorded
+        if entry.started is not None and entry.started.params.keys() & _MAKE_PODS
+        if _base(entry.id) in active and (only is None or _base(entry.id) in only)
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _listed(values: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The volumes of the pod that an instance with these parameters is."""
+    listed = _volumes_in(values.get("template", ""))
+    if values.get("image") and values.get("claim"):
+        listed.append({"name": "data", "persistentVolumeClaim": {"claimName": values["claim"]}})
+    return listed
 
 
 def _base(instance: str) -> str:

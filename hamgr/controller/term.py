@@ -7,7 +7,7 @@ act later, because every effect goes through the executor, the fencer and the jo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,13 +16,17 @@ import structlog
 
 from hamgr.cib import history
 from hamgr.cib.config import ClusterFile
-from hamgr.cib.model import Cib, Node
+from hamgr.cib.history import Result
+from hamgr.cib.model import Cib, Node, NodeState
 from hamgr.controller.aftermath import Aftermath
+from hamgr.controller.auditor import Auditor
 from hamgr.controller.chronicle import Chronicle
-from hamgr.controller.course import Course, has_failed
+from hamgr.controller.course import Course, has_failed, pods_to_start
 from hamgr.controller.decisions import describe
+from hamgr.controller.disk_order import extra_edges, holder
 from hamgr.controller.doubts import Doubts
 from hamgr.controller.fences import Ended, Fences
+from hamgr.controller.last_start import completed, found, is_findable
 from hamgr.controller.leaving import running_on, why_kept
 from hamgr.controller.membership import BECAME, TEXTS, Standing
 from hamgr.controller.performing import Performer
@@ -32,13 +36,15 @@ from hamgr.controller.settings import ControllerSettings
 from hamgr.controller.stamping import Stamped
 from hamgr.controller.takeover import Takeover
 from hamgr.controller.targets import PodTarget, claims, companions, node_target, patterns
+from hamgr.controller.tree import Configured
 from hamgr.controller.views import Views
 from hamgr.executor.executor import Executor
+from hamgr.executor.ocf import Ocf
 from hamgr.executor.operations import OpResult
+from hamgr.executor.registry import Registry
 from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.topology import Level, LevelConfig
-from hamgr.kube.objects import name_of
 from hamgr.scheduler import schedule
 from hamgr.scheduler.state.work import Options
 from hamgr.scheduler.status import read_options
@@ -66,12 +72,11 @@ class Term:
         clock: Callable[[], float],
         now: Callable[[], float],
         settled: Callable[[], bool],
-        force_restart: Callable[[str], str | None],
+        agents: Registry,
     ) -> None:
         """Begin a term with what earlier leaders recorded.
 
         clock: monotonic seconds; now: seconds since the epoch.
-        force_restart: of an agent, by its name: the parameters whose change needs a restart, None when each does.
         settled: whether our own view of etcd has been whole for long enough to believe that a missing member is silent.
         """
         self._settings = settings
@@ -85,8 +90,16 @@ class Term:
         self._leader_id = leader_id
         self._clock = clock
         self._now = now
+        self._agents = agents
         self._performer = Performer(
-            settings.node, recorded, executor, fences, cib=self.cib, now=now, force_restart=force_restart
+            settings.node,
+            recorded,
+            executor,
+            fences,
+            cib=self.cib,
+            now=now,
+            agents=agents,
+            configured=lambda: self.configured,
         )
         self._began = clock()
         self._course: Course | None = None
@@ -97,20 +110,30 @@ class Term:
         self.last: Transition | None = None
         self.changes = 0  # how often something happened that the scheduler had to see
         self.takeover = Takeover(recorded, self.cib, now)
-        self._doubts = Doubts(recorded, chronicle)
+        self._doubts = Doubts(recorded, chronicle, lambda entry: is_findable(self.configured, entry, agents))
+        self.auditor = Auditor(
+            recorded, chronicle, fences, settings.node, shows_life=self.roster.shows_life, clock=clock
+        )
         self._aftermath = Aftermath(recorded, fences, leader_id, now)
         self._is_first = not recorded.transitions  # nobody has led this cluster to anything yet
         self.cluster: ClusterFile | None = None
         self.configuration: Cib | None = None
-        self._doubts.forget_what_the_last_leader_ran()
+        self.configured = Configured.of(Cib())
         self.fences.note_change(now())
 
     # --- inputs ------------------------------------------------------------------------------------------------------
 
     def configure(self, cluster: ClusterFile) -> None:
         """Take over an applied cluster file."""
+        first = self.configuration is None
+        if not first:
+            self._complete_starts()
         self.cluster = cluster
         self.configuration = cluster.to_live_cib()
+        self.configured = Configured.of(self.configuration)
+        if first:  # what was in flight is looked for by the configuration
+            self._complete_starts()
+            self._doubts.forget_what_the_last_leader_ran()
         attributes: dict[str, Mapping[str, str]] = {n.name: _attributes(n) for n in self.configuration.nodes}
         for node, values in attributes.items():
             self.recorded.set_configured(node, values)
@@ -121,6 +144,18 @@ class Term:
             text = f"node {node} is not in the cluster file any more: it is emptied, then forgotten"
             self._chronicle.tell("node_leaving", text, node=node)
         self._settle_fences()
+
+    def _complete_starts(self) -> None:
+        """While the configuration is the one that it was started by: have on record with what each instance was."""
+        for node in self.recorded.standings:
+            self.recorded.update(node, lambda state: completed(self.configured, state, self._agents))
+
+    def forget(self, node: str, resource: str) -> None:
+        """Do not believe what is on record of a resource any more; its failures are forgotten with it."""
+        entry = next((h for h in self.recorded.state(node).resources if h.id == resource), None)
+        findable = entry is None or is_findable(self.configured, entry, self._agents)
+        cleared = history.clear_failures(self.recorded.state(node), resource)
+        self.recorded.set_state(history.doubt(cleared, resource, findable=findable))
 
     @property
     def views(self) -> Views:
@@ -160,10 +195,10 @@ class Term:
         if self._course is not None:
             self._course.walk.abort(why)
 
-    def pod_seen(self, pod: Mapping[str, Any]) -> None:
-        """Compare a pod of this cluster's, as it is now, with the records."""
-        if self._doubts.note_pod(pod):
-            self.touch(f"pod {name_of(pod)} runs where nobody has started it")
+    def audit(self, pods: Iterable[Mapping[str, Any]], cluster: str) -> None:
+        """Hold all pods of ours against the records; what should not run is ended, or adopted."""
+        if self.configuration is not None and (why := self.auditor.look(pods, self.configured, cluster, self._course)):
+            self.touch(why)
 
     def operation_ended(self, result: OpResult) -> None:
         """Record an action's result and go on with the graph, or leave it."""
@@ -175,9 +210,13 @@ class Term:
             if result.op.key != PARK:
                 log.info("late_result_dropped", resource=result.op.name, task=result.op.task, node=result.op.node)
             return
+        if action is not None and found(action, int(result.rc)):
+            result = self._whose(action, result)
         executed = self._performer.executed(course, action, result)
         fatal = self.options().start_failure_is_fatal
         self.recorded.update(result.op.node, lambda s: history.record_result(s, executed, start_failure_is_fatal=fatal))
+        if action is not None and (found(action, executed.rc) or _has_reloaded(action, executed)):
+            self._performer.note_started(action)
         if result.attributes:
             self.recorded.update(result.op.node, lambda s: history.set_attributes(s, result.attributes))
             self.touch(f"{result.op.name} has new attributes on {result.op.node}")
@@ -195,9 +234,20 @@ class Term:
         elif action is not None and in_flight and executed.rc != action.target_rc:
             self.touch(f"{result.op.name} was found on {result.op.node}")
 
+    def _whose(self, action: Action, result: OpResult) -> OpResult:
+        """A probe's find, or none where what was found is another resource's: the one that it was before it was
+        renamed, say. Taken for its own it would be used, while the other one is still to be stopped."""
+        if action.agent is None or action.agent.type != "volume":
+            return result
+        other = holder(self.recorded.state(action.node), action.resource, action.params)
+        if not other:
+            return result
+        return replace(result, rc=Ocf.NOT_RUNNING, reason=f"what is there is {other}")
+
     def fence_node(self, node: str, why: Reason, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
         """Fence a node because somebody asked for it. What runs for it is given up: it would work against the fence."""
         self._give_up(node)
+        self._end_parking()
         self.touch(f"{by} has node {node} fenced")
         return self.fences.fence_node(node, why, by, levels)
 
@@ -207,6 +257,7 @@ class Term:
         together = companions(self.configuration, pod.resource)
         self._aftermath.ban(pod.resource, pod.node)
         self._give_up(pod.node, together)
+        self._end_parking()
         self.touch(f"{by} has pod {pod.name} fenced")
         return self.fences.fence_pod(self.pod_target(pod), why, by, levels)
 
@@ -222,18 +273,36 @@ class Term:
         assert self.configuration is not None
         together = companions(self.configuration, pod.resource)
         return replace(
-            self.target(pod.node),
+            self._target(pod.node),
+            parked_may_stay=self._parked_may_stay(pod.node, together),
             pods=((pod.namespace, pod.name),),
-            claims=claims(self.configuration, together),
+            claims=claims(self.cib(), together),
             patterns=patterns(self.cib(), pod.node, int(self._now()), together),
             alive=self.recorded.standing(pod.node) in (Standing.MEMBER, Standing.KUBELET),
         )
 
     def target(self, node: str) -> Target:
         """A node as a target: all of our disks, since what is recorded of it may be behind."""
-        assert self.configuration is not None
-        may_run = patterns(self.cib(), node, int(self._now()))
-        return node_target(node, claims(self.configuration), may_run, self.views)
+        return replace(self._target(node), parked_may_stay=self._parked_may_stay(node))
+
+    def _target(self, node: str) -> Target:
+        cib = self.cib()
+        return node_target(node, claims(cib), patterns(cib, node, int(self._now())), self.views)
+
+    def _parked_may_stay(self, node: str, only: tuple[str, ...] | None = None) -> tuple[str, ...] | None:
+        """The parked pods that may have what a fence of the node (of some resources there) releases: where the
+        transition that orders it starts something, or else the one that will follow. None: the scheduler has failed."""
+        course = self._course
+        if course is not None and only is None and course.orders_fence_of(node):
+            return course.pods_to_start()
+        cib = self.cib()
+        states = [_without(state, only) if state.name == node else state for state in cib.node_states]
+        try:
+            following = schedule(replace(cib, node_states=tuple(states)), datetime.fromtimestamp(self._now(), UTC))
+        except Exception:
+            log.exception("scheduler_failed")
+            return None
+        return pods_to_start(following)
 
     def fence_changed(self, record: FenceRecord) -> None:
         """Take a fence's progress; a node that was fenced is down with nothing on it."""
@@ -406,8 +475,20 @@ class Term:
         for line in transition.summary:
             self._chronicle.tell("decision", describe(line), resource=line.resource, node=line.node or line.dest)
         self._held.clear()
-        self._course = Course.of(number, transition, self._clock(), why, self._leader_id)
+        self._end_parking()
+        self._course = Course.of(number, self._ordered(transition), self._clock(), why, self._leader_id)
         self._go_on(self._course)
+
+    def _end_parking(self) -> None:
+        """Before anything is released: no parked pod appears any more after it was looked for them."""
+        for op in self._executor.busy():
+            if op.key == PARK and op.task == "park":
+                self._executor.abandon(op.node, (op.name,))
+
+    def _ordered(self, transition: Transition) -> Transition:
+        """The transition with what else has to wait in it."""
+        states = [self.recorded.state(node) for node in self.recorded.standings]
+        return replace(transition, edges=(*transition.edges, *extra_edges(transition, states, self.configured)))
 
     def _forget_emptied_nodes(self) -> None:
         """Once nothing is under way or left to be done: drop the leaving nodes that nothing runs on."""
@@ -486,6 +567,18 @@ class Term:
         if kept is not self.recorded.overrides:
             self.recorded.set_overrides(kept)
             self.touch("a move or ban has run out")
+
+
+def _without(state: NodeState, only: tuple[str, ...] | None) -> NodeState:
+    """A node's state once it is fenced, as a whole or some of its resources."""
+    if only is None:
+        return history.member_fenced(state)
+    kept = tuple(entry for entry in state.resources if entry.id.partition(":")[0] not in only)
+    return replace(state, resources=kept)
+
+
+def _has_reloaded(action: Action, executed: Result) -> bool:
+    return action.task == "reload-agent" and not executed.failed
 
 
 def _attributes(node: Node) -> dict[str, str]:

@@ -38,6 +38,9 @@ class ActionResult:
     heard: bool = False
 
 
+PARKED_MAY_STAY = "parked_may_stay"  # in a stop's meta: names of pods, separated by spaces
+
+
 class ActionTimeout(Exception):
     """Raised by an action whose deadline has passed; the message says what it was still waiting for."""
 
@@ -82,6 +85,13 @@ class ActionContext:
     unmounted: Callable[[str, Volume], bool | None] = _unknown_mounts
     departed: Callable[[str, str], bool | None] = _unknown_pods
     clock: Callable[[], float] = time.monotonic
+
+    @property
+    def parked_may_stay(self) -> frozenset[str] | None:
+        """Of a stop: the names of the parked pods that may have what it releases, all others have to go before that.
+        None: whoever asks for this stop does not say."""
+        names = self.meta.get(PARKED_MAY_STAY)
+        return None if names is None else frozenset(names.split())
 
     def left_s(self) -> float:
         """Seconds to the deadline, never negative."""
@@ -176,6 +186,18 @@ class Agent:
                 problems.append(f"exactly one of {', '.join(group)} must be given, not {' and '.join(found) or 'none'}")
         return problems
 
+    def to_record(self, params: Mapping[str, str]) -> dict[str, str]:
+        """Of the parameters of a start those that are recorded with it: all that is needed to find, and to stop, this
+        very instance later on. References to Secrets belong to them, what is secret itself never does.
+        """
+        private = {parameter.name for parameter in self.metadata.parameters if parameter.private}
+        return {name: value for name, value in without_passwords(params).items() if name not in private}
+
+    def why_lost(self, params: Mapping[str, str]) -> str:
+        """Why a stop with these parameters would not know its object; empty: it knows it."""
+        missing = [p.name for p in self.metadata.parameters if p.required and not params.get(p.name)]
+        return f"{' and '.join(missing)} is not known" if missing else ""
+
     def other_actions(self) -> Mapping[str, Callable[[ActionContext], ActionResult]]:
         """Actions beyond OCF's that hamgr itself asks for, by name."""
         return {}
@@ -198,12 +220,24 @@ class Agent:
         method = methods.get(action) or self.other_actions().get(action)
         if method is None:
             return self._unimplemented(action, ctx)
+        if action in ("stop", "demote") and (lost := self.why_lost(ctx.params)):
+            return ActionResult(
+                Ocf.ERR_ARGS,
+                f"nothing says what to {action}: {lost}, and nothing is on record of the start of {ctx.resource} on "
+                f"{ctx.node}; put the resource back into the cluster file as it was, or {action} it by hand and "
+                f"`hamgr cleanup {ctx.resource}`",
+            )
         return method(replace(ctx, params=self.metadata.with_defaults(ctx.params)))
 
     def _unimplemented(self, action: str, ctx: ActionContext) -> ActionResult:
         return ActionResult(
             Ocf.ERR_UNIMPLEMENTED, f"agent {self.metadata.name} of resource {ctx.resource} has no action {action!r}"
         )
+
+
+def without_passwords(params: Mapping[str, str]) -> dict[str, str]:
+    """The parameters without those that are private in every agent, whether or not it says so, as in Pacemaker."""
+    return {name: value for name, value in params.items() if name not in ("passwd", "password")}
 
 
 def _malformed(parameter: Parameter, value: str) -> str:

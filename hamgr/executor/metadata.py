@@ -17,7 +17,8 @@ class Parameter:
     """One parameter. ``type`` is string, integer, boolean, duration, select (of ``choices``) or object (JSON text).
 
     ``default`` is what counts when it is not given, None: nothing does. A ``unique`` parameter may have a value once
-    a cluster; a ``reloadable`` one may change while the resource runs.
+    a cluster; a ``reloadable`` one may change while the resource runs; the value of a ``private`` one is a secret, and
+    is put on no record.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Parameter:
     required: bool = False
     unique: bool = False
     reloadable: bool = False
+    private: bool = False
     choices: tuple[str, ...] = ()
 
 

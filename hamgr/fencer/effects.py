@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from hamgr.fencer.machine import Act, Effect, NodeSeen, Seen
 from hamgr.fencer.observe import OWN_TAINT, OWNER_ANNOTATION, node_seen
 from hamgr.fencer.records import FenceRecord, PodRef, VolumeRef
-from hamgr.kube import nodes, pods, services, volumes
+from hamgr.kube import nodes, parked, pods, services, volumes
 from hamgr.kube.errors import Conflict, Invalid, NotFound
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import NODE, POD, name_of
@@ -47,6 +47,12 @@ def _cut_clients(kube: Kube, act: Act, seen: Seen) -> None:
     for pod in act.pods:
         with suppress(NotFound, Conflict):
             services.deactivate(kube, pod.name, pod.namespace, pod.uid, seen.pods[pod.uid].revision)
+
+
+def _unpark(kube: Kube, act: Act, seen: Seen) -> None:
+    del seen
+    for pod in act.pods:
+        parked.send_away(kube, pod.name, pod.namespace, pod.uid, by_force=act.effect is Effect.UNPARK_BY_FORCE)
 
 
 def _stop_pods(kube: Kube, act: Act, seen: Seen) -> None:
@@ -154,6 +160,8 @@ def _untaint(kube: Kube, record: FenceRecord, act: Act, node: NodeSeen) -> tuple
 
 _EFFECTS: Mapping[Effect, Callable[[Kube, Act, Seen], None]] = {
     Effect.CUT_CLIENTS: _cut_clients,
+    Effect.UNPARK: _unpark,
+    Effect.UNPARK_BY_FORCE: _unpark,
     Effect.STOP_POD: _stop_pods,
     Effect.DELETE_POD: _delete_pods,
     Effect.DELETE_ATTACHMENT: _delete_attachments,

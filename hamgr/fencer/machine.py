@@ -28,8 +28,10 @@ from hamgr.fencer.records import (
     VolumeRef,
 )
 from hamgr.fencer.topology import Level
+from hamgr.kube.parked import PATIENCE_S
 
 RELEASE_PATIENCE_S = 30.0
+UNPARK_PATIENCE_S = PATIENCE_S
 UNMOUNT_PATIENCE_S = 12.0
 """A living kubelet reports each 10 s. One that mounts the volume for longer is stuck on a disk that it has lost."""
 
@@ -38,6 +40,8 @@ class Effect(StrEnum):
     """What can be done to the world; each is safe to repeat and does nothing to objects with another UID."""
 
     CUT_CLIENTS = "cut-clients"
+    UNPARK = "unpark"  # parked pods elsewhere that would take what the fence releases
+    UNPARK_BY_FORCE = "unpark-by-force"
     STOP_POD = "stop-pod"
     DELETE_POD = "delete-pod"
     DELETE_ATTACHMENT = "delete-attachment"
@@ -85,6 +89,17 @@ class PodSeen:
     replaced_by: PodRef | None = None
     foreign: bool = False
     revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RivalSeen:
+    """A parked pod elsewhere that would take what the fence releases, and is not to. silent: its kubelet cannot confirm
+    that it is gone. attached: a disk of it is attached to its node already."""
+
+    pod: PodRef
+    terminating: bool = False
+    silent: bool = False
+    attached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +157,7 @@ class Seen:
     unmounted: frozenset[str] = frozenset()
     kubelet_lives: bool = False
     unfit: Reason | None = None
+    rivals: tuple[RivalSeen, ...] = ()
     level_s: float = 0.0
     phase_s: float = 0.0
 
@@ -265,7 +281,22 @@ def _intent(record: FenceRecord, seen: Seen) -> Step:
 
 def _cut(record: FenceRecord, seen: Seen) -> Step:
     reachable = tuple(pod for pod in record.pods if _pod(seen, pod).active)
-    return Act(Effect.CUT_CLIENTS, pods=reachable) if reachable else _advance(record)
+    if reachable:
+        return Act(Effect.CUT_CLIENTS, pods=reachable)
+    return _unpark(seen) or _advance(record)
+
+
+def _unpark(seen: Seen) -> Step | None:
+    """Before anything is released: no parked pod is left that would take it, and was not meant to. By force goes what
+    its kubelet does not confirm, as long as no attachment names its node."""
+    waiting = [rival for rival in seen.rivals if not rival.attached]
+    to_tell = tuple(rival.pod for rival in waiting if not rival.terminating)
+    if to_tell:
+        return Act(Effect.UNPARK, pods=to_tell)
+    unconfirmed = tuple(rival.pod for rival in waiting if rival.silent or seen.phase_s >= UNPARK_PATIENCE_S)
+    if unconfirmed:
+        return Act(Effect.UNPARK_BY_FORCE, pods=unconfirmed)
+    return Wait(reason("waiting-unpark", pod=str(waiting[0].pod))) if waiting else None
 
 
 def _stop(record: FenceRecord, seen: Seen) -> Step:

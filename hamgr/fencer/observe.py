@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hamgr.fencer.machine import AttachmentSeen, NodeSeen, PodSeen
+from hamgr.fencer.machine import AttachmentSeen, NodeSeen, PodSeen, RivalSeen
 from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import FenceRecord, Pattern, PodRef, Target, VolumeRef
-from hamgr.kube import nodes, pods, volumes
+from hamgr.kube import nodes, parked, pods, volumes
 from hamgr.kube.errors import NotFound
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import (
@@ -152,6 +152,21 @@ def see_pods(kube: Kube, record: FenceRecord, cluster: str) -> tuple[dict[str, P
         else:
             seen[pod.uid] = PodSeen()
     return seen, raw
+
+
+def see_rivals(kube: Kube, record: FenceRecord, cluster: str) -> tuple[RivalSeen, ...]:
+    """The parked pods on other nodes that would take what the fence releases, and are not meant to."""
+    stay = record.target.parked_may_stay
+    if stay is None:
+        return ()
+    attached = [volume for volume in record.volumes if volume.claim and volume.attachment_uid]
+    disks = {(volume.namespace, volume.claim) for volume in attached}
+    found = parked.see_rivals(kube, cluster, disks, "", stay) if disks else []
+    return tuple(
+        RivalSeen(pod_ref(rival.pod), rival.terminating, rival.silent, rival.attached)
+        for rival in found
+        if pods.node_of(rival.pod) != record.target.node
+    )
 
 
 def see_attachments(kube: Kube, record: FenceRecord) -> dict[str, AttachmentSeen]:

@@ -12,6 +12,7 @@ _TEXTS = {
     "stop-failed": "{resource} could not be stopped on {node}",
     "operator": "asked for by {user}",
     "operator-anyway": "asked for by {user}, who was told that {doubt}",
+    "late-pod": "pod {pod} has appeared on node {node} after that was fenced",
     "scheduler": "the scheduler asked for it: {why}",
     # why a level cannot prove anything here
     "driver-not-listed": "CSI driver {driver} of volume {pv} is not known to detach at the storage: if it does, add "
@@ -46,6 +47,7 @@ _TEXTS = {
     "internal": "unexpected error: {error}",
     # what is being waited for
     "waiting-pod-gone": "pod {pod} is still there{why}",
+    "waiting-unpark": "parked pod {pod} has to go first, or it would get the disk",
     "waiting-detach": "the CSI driver has not confirmed the detach of {pv} from {node}{why}",
     "waiting-unmount": "the kubelet of {node} still reports {pv} in use",
     "waiting-device": "fence device {device} is at work",

@@ -100,6 +100,8 @@ class Target:
     kubelet is known to work (a fence of a healthy pod), so its own report of the unmount is waited for. self_fence_s
     and member_ttl_s: what the node's member entry said when last seen. boot_id: the node's when it was last well.
     outdated_boot_id: what its kubelet still reported then of an earlier boot, having just been restarted; else empty.
+    parked_may_stay: names of the parked pods elsewhere that may have what the fence releases, all others go before
+    that; None: nobody said.
     """
 
     node: str
@@ -111,6 +113,7 @@ class Target:
     boot_id: str = ""
     outdated_boot_id: str = ""
     patterns: tuple[Pattern, ...] = ()
+    parked_may_stay: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +327,8 @@ def _target(value: Mapping[str, Any]) -> Target:
     plain["pods"] = None if pods is None else tuple((str(ns), str(name)) for ns, name in pods)
     plain["claims"] = tuple((str(ns), str(name)) for ns, name in plain.get("claims") or ())
     plain["patterns"] = _many(Pattern, plain.get("patterns"))
+    stay = plain.get("parked_may_stay")
+    plain["parked_may_stay"] = None if stay is None else tuple(str(name) for name in stay)
     return Target(**plain)
 
 

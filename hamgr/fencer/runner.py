@@ -205,6 +205,8 @@ class Run:
         )
         if record.phase in _LOOKS_AT_PODS:
             seen = replace(seen, pods=self._look_at_pods(record))
+        if record.phase is Phase.CUT:
+            seen = replace(seen, rivals=observe.see_rivals(kube, record, self._around.cluster))
         if record.phase is Phase.DETACH:
             seen = replace(seen, attachments=observe.see_attachments(kube, record))
         if record.phase in _LOOKS_AT_NODE or (record.phase in _LOOKS_AT_PODS and record.level.level in POWER_LEVELS):

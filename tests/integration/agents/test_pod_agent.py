@@ -11,6 +11,7 @@ from fixtures.scripted_cluster import ScriptedCluster
 from fixtures.waiting import wait_until
 from hamgr_agents.observation import access
 from hamgr_agents.pod import PodAgent
+from hamgr_agents.volume import VolumeAgent
 
 from hamgr.executor.agent import ActionContext, ActionTimeout
 from hamgr.executor.ocf import Ocf
@@ -560,3 +561,79 @@ def test_a_stop_survives_an_outage_of_the_api_server(
     monkeypatch.setattr(Kube, "get", flaky)
     assert agent.perform("stop", context("db", "n1", template=PLAIN)).rc is Ocf.OK
     assert next(answers, None) is None
+
+
+def test_what_nothing_is_known_of_is_stopped_where_its_labels_are_found(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    world.kube.post("/api/v1/namespaces", {"metadata": {"name": "shop"}})
+    assert agent.perform("start", context("db", "n1", template=PLAIN, namespace="shop")).rc is Ocf.OK
+    assert agent.perform("stop", context("db", "n1")).rc is Ocf.OK
+    assert find(world.kube, "db-n1", "shop") is None
+    assert agent.perform("stop", context("db", "n1")).rc is Ocf.OK
+
+
+def test_what_is_on_record_of_a_start_is_enough_to_stop_it(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    world.add_volume("data")
+    ctx = context("db", "n1", template=WITH_DISK, namespace="default")
+    assert agent.perform("start", ctx).rc is Ocf.OK
+    ctx = replace(ctx, params=agent.to_record(ctx.params))
+    world.script.silent.add("n1")
+    world.kube.delete(POD.path("db-n1", "default"), uid=uid_of(pod(world.kube, "db-n1")), grace=0)
+    with pytest.raises(ActionTimeout, match=r"status\.volumesInUse"):
+        agent.perform("stop", replace(ctx, deadline=ctx.clock() + 1))
+
+
+def parked_beside(world: ScriptedCluster, context: Context, agent: PodAgent) -> ActionContext:
+    """The database on n1, a parked pod on n2; the stop that is meant to leave nothing."""
+    world.add_volume("data")
+    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    assert agent.perform("park", context("db", "n2", template=WITH_DISK)).rc is Ocf.OK
+    wait_until(lambda: pod(world.kube, "db-n2")["status"].get("phase") == "Pending")
+    return replace(context("db", "n1", template=WITH_DISK), meta={"parked_may_stay": ""})
+
+
+def test_a_stop_ends_the_parked_pod_before_it_lets_go_of_the_disk(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    stop = parked_beside(world, context, agent)
+    ran: list[str] = []
+
+    def look(_kind: object, _change: str, obj: Obj, _old: object) -> None:
+        statuses = (obj.get("status") or {}).get("containerStatuses") or []
+        if any("running" in entry["state"] for entry in statuses):
+            ran.append(obj["metadata"]["name"])
+
+    world.cache.subscribe(look)
+    assert agent.perform("stop", stop).rc is Ocf.OK
+    assert gone(world.kube, "db-n2")
+    assert "db-n2" not in ran
+
+
+def test_a_stop_leaves_the_parked_pod_that_is_to_take_over(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    stop = parked_beside(world, context, agent)
+    assert agent.perform("stop", replace(stop, meta={"parked_may_stay": "db-n2 web-n3"})).rc is Ocf.OK
+    assert not gone(world.kube, "db-n2")
+
+
+def test_a_parked_pod_on_a_silent_node_is_removed_by_force_before_the_disk_is_released(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    stop = parked_beside(world, context, agent)
+    world.script.dead.add("n2")
+    world.script.stubborn.add("db-n1")
+    with pytest.raises(ActionTimeout, match="db-n1 has been told to stop"):
+        agent.perform("stop", replace(stop, deadline=stop.clock() + 6))
+    assert gone(world.kube, "db-n2")
+
+
+def test_a_volumes_stop_ends_the_parked_pod_as_well(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    stop = parked_beside(world, context, agent)
+    assert agent.perform("stop", replace(stop, meta={"parked_may_stay": "db-n2"})).rc is Ocf.OK
+    disk = replace(context("disk", "n1", claim="data"), meta=stop.meta)
+    assert VolumeAgent().perform("stop", disk).rc is Ocf.OK
+    assert gone(world.kube, "db-n2")

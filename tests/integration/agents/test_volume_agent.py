@@ -15,7 +15,7 @@ from hamgr_agents.volume import VolumeAgent
 from hamgr.executor.agent import ActionContext, ActionTimeout
 from hamgr.executor.ocf import Ocf
 from hamgr.kube.gateway import Kube
-from hamgr.kube.objects import CSI_DRIVER, NODE, POD, VOLUME_ATTACHMENT, Obj, uid_of
+from hamgr.kube.objects import CSI_DRIVER, NODE, POD, PV, PVC, VOLUME_ATTACHMENT, Obj, uid_of
 from hamgr.kube.volumes import attachments, in_use
 
 Context = Callable[..., ActionContext]
@@ -338,3 +338,23 @@ def test_a_disk_that_may_still_be_mounted_where_no_pod_uses_it_is_waited_for(
     with pytest.raises(ActionTimeout, match="is still attached"):
         AGENT.perform("start", context("disk", "n2", timeout_s=0.7, claim="data"))
     assert where(world.kube, volume) == [("n1", True)]
+
+
+def test_a_stop_that_does_not_know_its_claim_fails(world: ScriptedCluster, context: Context) -> None:
+    stopped = AGENT.perform("stop", context("disk", "n1"))
+    assert stopped.rc is Ocf.ERR_ARGS
+    assert "claim is not known" in stopped.reason
+    assert "hamgr cleanup disk" in stopped.reason
+
+
+def test_the_disk_of_a_claim_that_was_deleted_is_detached(world: ScriptedCluster, context: Context) -> None:
+    volume = world.add_volume("data")
+    world.kube.patch_merge(PV.path(volume.pv), {"spec": {"claimRef": {"namespace": "default", "name": "data"}}})
+    assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
+    claim = world.kube.get(PVC.path("data", "default"))
+    world.kube.patch_merge(PVC.path("data", "default"), {"metadata": {"finalizers": None}})
+    world.kube.delete(PVC.path("data", "default"), uid=uid_of(claim), grace=0)
+    ctx = context("disk", "n1", claim="data")
+    wait_until(lambda: ctx.cache is not None and ctx.cache.get(PVC, "data", "default") is None)
+    assert AGENT.perform("stop", ctx).rc is Ocf.OK
+    assert where(world.kube, volume) == []

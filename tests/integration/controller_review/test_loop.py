@@ -22,6 +22,9 @@ pytestmark = pytest.mark.etcd
 class BlindCache:
     """A watch cache that has not heard of the API server for a long time."""
 
+    def changes(self, *kinds: object) -> int:
+        return 0
+
     def staleness_s(self, _kind: object = None) -> float:
         return 99.0
 

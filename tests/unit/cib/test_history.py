@@ -66,8 +66,8 @@ def test_a_timeout_is_a_failure_whatever_the_exit_code() -> None:
 def test_a_pending_operation_is_no_failure_and_is_what_a_new_leader_forgets() -> None:
     state = record(N1, executed("start", status=history.PENDING))
     state = record(state, replace(executed("start"), resource="other"))
-    after, unsure = history.forget_pending(state)
-    assert unsure == ("db",)
+    after, probed, assumed = history.forget_pending(state)
+    assert (probed, assumed) == (("db",), ())
     assert [resource.id for resource in after.resources] == ["other"]
 
 
@@ -108,3 +108,14 @@ def test_state_survives_the_way_through_json() -> None:
 def test_a_state_without_a_name_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="name"):
         history.from_json({"attributes": {}})
+
+
+def test_what_no_probe_would_find_counts_as_running_when_its_stop_is_pending() -> None:
+    state = record(N1, executed("start"))
+    state = record(state, executed("stop", status=history.PENDING))
+    after, probed, assumed = history.forget_pending(state, lambda _entry: False)
+    assert (probed, assumed) == ((), ("db",))
+    (entry,) = after.resources
+    assert [(op.operation, op.op_status, op.rc, op.transition_magic[:4]) for op in entry.ops] == [
+        ("start", history.DONE, 0, "0:0;")
+    ]

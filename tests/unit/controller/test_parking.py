@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from fixtures.term_world import REGISTRY, World
+from fixtures.term_world import REGISTRY, World, cluster_file
 
 from hamgr.controller.membership import Standing
 from hamgr.controller.parking import Parking
+from hamgr.controller.targets import PodTarget
 from hamgr.controller.term import PARK
+from hamgr.fencer.reasons import reason
 from hamgr.kube.objects import NODE, POD, PV, PVC
 
 FILE = """\
@@ -21,6 +24,10 @@ resources:
 constraints:
   - location: {resource: db, node: n1, score: 50}
 """
+
+
+MONITORED = "mount_path: /data}, operations: {monitor: {interval: 10s, on-fail: stop}}"
+LABELS = {"hamgr.io/cluster": "test", "hamgr.io/resource": "db"}
 
 
 class Pods:
@@ -50,7 +57,7 @@ class Pods:
 
     def list(self, kind: object, namespace: object = None, labels: Mapping[str, str] | None = None) -> list[Any]:
         del namespace
-        ours = kind is POD and labels == {"hamgr.io/cluster": "test", "hamgr.io/resource": "db"}
+        ours = kind is POD and (labels or {}).items() <= LABELS.items()
         pods = [_pod(node, parked) for node, parked in self.nodes.items()] if ours else []
         for pod in pods:
             for claim in self.more_disks:
@@ -64,7 +71,7 @@ def _pod(node: str, parked: bool) -> dict[str, Any]:
     marks = {"hamgr.io/parked": "true"} if parked else {}
     ready = [] if parked else [{"type": "Ready", "status": "True"}]
     return {
-        "metadata": {"name": f"db-{node}", "namespace": "default", "uid": node, "annotations": marks},
+        "metadata": {"name": f"db-{node}", "namespace": "default", "uid": node, "annotations": marks, "labels": LABELS},
         "spec": {
             "nodeName": node,
             "containers": [{"name": "c"}],
@@ -250,3 +257,116 @@ def test_many_databases_are_looked_after_a_slice_a_round(monkeypatch: pytest.Mon
     assert sorted(asked) == [f"db{n}" for n in range(10)]
     parking.advance()
     assert len(asked) == 10  # and then not again for a while
+
+
+def test_what_is_stopped_leaves_no_parked_pod_behind() -> None:
+    world = at_rest("n3")
+    world.apply(FILE.replace("agent: pod,", "agent: pod, meta: {target-role: Stopped},"))
+    world.until(lambda: bool(world.ops("stop", "db")))
+    parking = parking_of(world, Pods(n1=False, n2=True))
+    parking.clear_the_way()
+    assert [(op.node, dict(op.params)) for op in world.ops("unpark")] == [("n2", {"namespace": "default"})]
+    (stop,) = world.ops("stop", "db")
+    assert stop.meta["parked_may_stay"] == ""  # what the stop itself waits for
+
+
+def test_the_parked_pod_may_stay_where_the_resource_moves_to() -> None:
+    world = at_rest("n3")
+    world.term.recorded.set_overrides(world.term.recorded.overrides.ban("db", "n1", "", None))
+    world.term.touch("test")
+    world.until(lambda: bool(world.ops("stop", "db")))
+    parking_of(world, Pods(n1=False, n2=True)).clear_the_way()
+    assert world.ops("unpark") == []
+    assert world.ops("stop", "db")[0].meta["parked_may_stay"] == "db-n2"
+
+
+@pytest.mark.parametrize("text", [FILE.replace("id: db", "id: other").replace("resource: db", "resource: other"), FILE])
+def test_a_parked_pod_without_anything_to_take_over_goes(text: str) -> None:
+    """Of what is not configured any more, or stopped: as soon as its disk is free it would run."""
+    world = at_rest("n3")
+    for node in ("n1", "n2", "n3"):
+        world.term.recorded.update(node, lambda state: replace(state, resources=()))
+    world.term.configure(cluster_file(text))
+    assert orders(world, Pods(n2=True)) == [("unpark", "n2")]
+
+
+def test_nothing_is_parked_once_something_is_decided() -> None:
+    """A parked pod that came after it was looked for would get the disk that is being released."""
+    world = at_rest("n3")
+    orders(world, Pods(n1=False))
+    assert [op.task for op in world.executor.in_flight] == ["park"]
+    world.apply(FILE.replace("agent: pod,", "agent: pod, meta: {target-role: Stopped},"))
+    world.until(lambda: bool(world.ops("stop", "db")))
+    assert world.ops("park") == []
+
+
+def test_a_fence_says_which_parked_pod_may_stay() -> None:
+    world = at_rest("n3")
+    world.lose("n1")
+    world.until(lambda: bool(world.fencer.running))
+    (record,) = world.fencer.running.values()
+    assert "db-n2" in (record.target.parked_may_stay or ())
+    assert "db-n3" not in (record.target.parked_may_stay or ())
+
+
+def test_a_fence_that_an_operator_orders_says_so_as_well() -> None:
+    world = at_rest("n3")
+    pod = PodTarget("default", "db-n1", "db", "n1")
+    record = world.term.fence_pod(pod, reason("operator", user="me"), "me")
+    assert "db-n2" in (record.target.parked_may_stay or ())
+    assert "db-n3" not in (record.target.parked_may_stay or ())
+    assert world.term.target("n2").parked_may_stay == ()  # nothing starts elsewhere because of that
+
+
+def _taken_out(world: World) -> None:
+    world.apply("cluster: test\nnodes: [n1, n2, n3]\nresources: [{id: web, agent: dummy}]\n")
+
+
+def _all_in_standby(world: World) -> None:
+    overrides = world.term.recorded.overrides
+    for node in ("n1", "n2", "n3"):
+        overrides = overrides.node_attribute(node, "standby", "on")
+    world.term.recorded.set_overrides(overrides)
+    world.term.touch("test")
+
+
+def _banned_everywhere(world: World) -> None:
+    overrides = world.term.recorded.overrides
+    for node in ("n1", "n2", "n3"):
+        overrides = overrides.ban("db", node, "", None)
+    world.term.recorded.set_overrides(overrides)
+    world.term.touch("test")
+
+
+def _disabled_by_an_operator(world: World) -> None:
+    world.term.recorded.set_overrides(world.term.recorded.overrides.resource_meta("db", "target-role", "Stopped"))
+    world.term.touch("test")
+
+
+def _failed_with_on_fail_stop(world: World) -> None:
+    (monitor,) = [op for op in world.executor.monitors.values() if op.name == "db"]
+    world.report(monitor, 1)
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [_taken_out, _all_in_standby, _banned_everywhere, _disabled_by_an_operator, _failed_with_on_fail_stop],
+)
+def test_however_it_ends_no_parked_pod_may_have_the_disk(ended: Callable[[World], None]) -> None:
+    world = at_rest(text=FILE.replace("mount_path: /data}", MONITORED))
+    ended(world)
+    world.until(lambda: bool(world.ops("stop", "db")))
+    assert "db-" not in world.ops("stop", "db")[0].meta["parked_may_stay"]
+
+
+def test_when_it_starts_nowhere_no_parked_pod_may_have_the_disk_in_the_end() -> None:
+    world = World(FILE)
+    stays = []
+    for _ in range(100):
+        world.advance()
+        for op in list(world.executor.in_flight):
+            if op in world.executor.in_flight:
+                world.end(op, rc=1 if (op.task, op.name) == ("start", "db") else None)
+                stays += [op.meta["parked_may_stay"]] if (op.task, op.name) == ("stop", "db") else []
+    assert len(stays) == 3
+    assert stays[-1] == ""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fixtures.term_world import ModelEtcd, ModelExecutor, ModelLeadership, World
+from fixtures.term_world import REGISTRY, ModelEtcd, ModelExecutor, ModelLeadership, World
 
 from hamgr.cib import history
 from hamgr.cib.history import Result
@@ -41,7 +41,8 @@ class Stage:
             self.world.term.fences,
             cib=self.world.term.cib,
             now=lambda: 1000.9,
-            force_restart=lambda _agent: "image",
+            agents=REGISTRY,
+            configured=lambda: self.world.term.configured,
         )
 
     def carry_out(self, action: Action) -> Course:
@@ -144,7 +145,7 @@ def test_what_needs_a_restart_is_recorded_of_our_own_agents_alone(stage: Stage) 
     course = stage.carry_out(START)
     (op,) = stage.executor.in_flight
     result = OpResult(op, Ocf.OK, ExecStatus.DONE, started_at=2000.0, finished_at=2001.0)
-    assert stage.performer.executed(course, START, result).op_force_restart == "image"
+    assert stage.performer.executed(course, START, result).op_force_restart == REGISTRY.force_restart("pod")
     foreign = replace(START, agent=Agent("ocf", "pod", "acme"))
     assert stage.performer.executed(course, foreign, result).op_force_restart is None
 

@@ -23,6 +23,10 @@ def pod(node: str, **metadata: Any) -> dict[str, Any]:
     }
 
 
+def seen(world: World, pod: dict[str, Any]) -> None:
+    world.term.audit([pod], "test")
+
+
 def at_rest() -> tuple[World, str, str]:
     """A cluster at rest, where the database runs, and where it does not."""
     world = World(FILE)
@@ -35,7 +39,7 @@ def test_a_pod_that_belies_the_records_is_found_and_one_instance_is_left() -> No
     world, _, elsewhere = at_rest()
     world.truth.add(("db", elsewhere))
     world.violations.clear()
-    world.term.pod_seen(pod(elsewhere))
+    seen(world, pod(elsewhere))
     world.settle()
     assert len(world.where("db")) == 1
     assert "stray_instance" in {code for code, _ in world.told}
@@ -44,7 +48,7 @@ def test_a_pod_that_belies_the_records_is_found_and_one_instance_is_left() -> No
 def test_each_pod_is_looked_for_once() -> None:
     world, _, elsewhere = at_rest()
     for _ in range(2):
-        world.term.pod_seen(pod(elsewhere))
+        seen(world, pod(elsewhere))
         world.settle()
     assert [code for code, _ in world.told].count("stray_instance") == 1
 
@@ -52,11 +56,10 @@ def test_each_pod_is_looked_for_once() -> None:
 def test_what_is_where_it_should_be_or_on_its_way_out_is_left_alone() -> None:
     world, node, elsewhere = at_rest()
     changes = world.term.changes
-    world.term.pod_seen(pod(node))
-    world.term.pod_seen(pod(elsewhere, deletionTimestamp="t"))
-    world.term.pod_seen(pod(elsewhere, annotations={"hamgr.io/parked": "true"}))
-    world.term.pod_seen(pod(elsewhere, name="db-by-hand"))
-    world.term.pod_seen(pod(elsewhere) | {"status": {"phase": "Succeeded"}})
+    seen(world, pod(node))
+    seen(world, pod(elsewhere, deletionTimestamp="t"))
+    seen(world, pod(elsewhere, annotations={"hamgr.io/parked": "true"}))
+    seen(world, pod(elsewhere) | {"status": {"phase": "Succeeded"}})
     assert world.term.changes == changes
 
 
@@ -64,5 +67,5 @@ def test_what_is_being_started_is_left_alone() -> None:
     world = World(FILE)
     world.until(lambda: bool(world.ops("start", "db")))
     changes = world.term.changes
-    world.term.pod_seen(pod(world.ops("start", "db")[0].node))
+    seen(world, pod(world.ops("start", "db")[0].node))
     assert world.term.changes == changes

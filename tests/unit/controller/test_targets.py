@@ -11,7 +11,8 @@ import pytest
 from fixtures.term_world import World, cluster_file
 
 from hamgr.cib.model import Agent, Bundle, Primitive
-from hamgr.controller.targets import PodTarget, claims, companions, find_pod, node_target, patterns, primitives
+from hamgr.controller.targets import PodTarget, claims, companions, find_pod, node_target, patterns
+from hamgr.controller.tree import primitives
 from hamgr.controller.views import Views
 from hamgr.fencer.records import Target
 from hamgr.store.values import Change, Entry, Snapshot

@@ -69,9 +69,21 @@ def test_defaults_are_filled_in() -> None:
 
 def test_an_action_that_an_agent_lacks_is_unimplemented() -> None:
     for action in ("stop", "promote", "migrate_to", "notify", "reload-agent", "dance"):
-        result = Example().perform(action, ActionContext("r", "n1"))
+        result = Example().perform(action, ActionContext("r", "n1", GOOD))
         assert result.rc is Ocf.ERR_UNIMPLEMENTED
         assert repr(action) in result.reason
+
+
+class Stopping(Example):
+    def stop(self, ctx: ActionContext) -> ActionResult:
+        return ActionResult(Ocf.OK, f"stopped {ctx.text('size')}")
+
+
+def test_a_stop_without_what_it_cannot_do_without_fails_whatever_the_agent() -> None:
+    result = Stopping().perform("stop", ActionContext("r", "n1"))
+    assert result.rc is Ocf.ERR_ARGS
+    assert "size is not known" in result.reason
+    assert Stopping().perform("stop", ActionContext("r", "n1", GOOD)).reason == "stopped 3"
 
 
 def test_metadata_is_ocf_xml() -> None:

@@ -8,6 +8,7 @@ from fixtures.fences import DISK, IN_USE, POD, a_record
 
 from hamgr.fencer import machine
 from hamgr.fencer.machine import (
+    UNPARK_PATIENCE_S,
     Act,
     Adopt,
     Advance,
@@ -17,6 +18,7 @@ from hamgr.fencer.machine import (
     Isolation,
     NodeSeen,
     PodSeen,
+    RivalSeen,
     Seen,
     Wait,
     after_failure,
@@ -424,3 +426,21 @@ def test_a_report_of_an_earlier_boot_is_no_sign_of_a_new_start() -> None:
     node = NodeSeen(uid="node-uid", boot_id="boot-3", ready=True)
     assert isinstance(next_step(record, seen(PRESENT, node=node)), Fail)
     assert not_back(record, node, ()) is None
+
+
+def test_nothing_is_released_before_the_parked_pods_that_would_take_it_are_gone() -> None:
+    record, one = a_record(phase=Phase.CUT), PodRef("default", "db-n3", "u3", "db")
+    assert next_step(record, seen(rivals=(RivalSeen(one),))) == Act(Effect.UNPARK, pods=(one,))
+    going = RivalSeen(one, terminating=True)
+    step = next_step(record, seen(rivals=(going,), phase_s=UNPARK_PATIENCE_S - 0.1))
+    assert isinstance(step, Wait)
+    assert "default/db-n3" in str(step.what)
+    by_force = Act(Effect.UNPARK_BY_FORCE, pods=(one,))
+    assert next_step(record, seen(rivals=(going,), phase_s=UNPARK_PATIENCE_S)) == by_force
+    assert next_step(record, seen(rivals=(replace(going, silent=True),))) == by_force
+
+
+def test_a_parked_pod_whose_disk_is_attached_to_its_node_is_not_taken_by_force() -> None:
+    record, one = a_record(phase=Phase.CUT), PodRef("default", "db-n3", "u3", "db")
+    attached = RivalSeen(one, terminating=True, silent=True, attached=True)
+    assert isinstance(next_step(record, seen(rivals=(attached,), phase_s=99.0)), Advance)
