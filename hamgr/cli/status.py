@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import click
 
-from hamgr.cib.status import StatusDoc, complete
+from hamgr.cib.status import CRITICAL, VERDICTS, Finding, StatusDoc, complete, verdict
 from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
@@ -41,7 +41,7 @@ def status(ctx: click.Context, output: str, full: bool, simple: bool, watch: boo
             _watch(store, full, interval)
         doc, led = fetch(store)
         if simple:
-            line, code = render_oneline(doc, led=led)
+            line, code = render_oneline(doc)
             click.echo(line)
             return code
         click.echo(_as_json(doc, led) if output == "json" else fitted(render_status(doc, led=led, full=full)))
@@ -65,7 +65,7 @@ def fetch(store: Store) -> tuple[StatusDoc, bool]:
 
 
 def _unled(doc: StatusDoc, store: Store) -> StatusDoc:
-    """The last leader's document, with a first warning that says what keeps the cluster without a leader."""
+    """The last leader's document, with a first finding that says what keeps the cluster without a leader."""
     members = sorted(key.removeprefix(MEMBERS) for key in store.read(MEMBERS).entries)
     if members:
         why = (
@@ -74,7 +74,8 @@ def _unled(doc: StatusDoc, store: Store) -> StatusDoc:
         )
     else:
         why = "and no hamgrd runs: `systemctl start hamgrd` on the nodes"
-    return replace(doc, warnings=(f"nobody leads, so nothing is decided, moved or fenced, {why}", *doc.warnings))
+    text = f"nobody leads, so nothing is decided, moved or fenced, {why}"
+    return doc.with_findings((Finding("no-leader", text, CRITICAL), *doc.found))
 
 
 def _nothing_there(cluster: str, led: bool) -> str:
@@ -84,7 +85,8 @@ def _nothing_there(cluster: str, led: bool) -> str:
 
 
 def _as_json(doc: StatusDoc, led: bool) -> str:
-    return json.dumps({**complete(doc), "led": led}, indent=2, ensure_ascii=False)
+    word = VERDICTS[verdict(doc.found)]
+    return json.dumps({**complete(doc), "led": led, "verdict": word}, indent=2, ensure_ascii=False)
 
 
 def _watch(store: Store, full: bool, interval_s: float) -> None:

@@ -341,6 +341,7 @@ class Controller:
         parking = Parking(term, means.registry, executor, means.cache, means.surroundings.cluster,
                           clock=means.clock, now=means.now)  # fmt: skip
         term.takeover.standby_of = parking.standby_of
+        reporter.unwarmed = parking.unwarmed
         operator = Operator(term, means.surroundings.kube, means.cache, means.now)
         inquiries = ThreadPoolExecutor(2, thread_name_prefix="inquiry")
         self._office = office = _Office(

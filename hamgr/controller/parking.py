@@ -95,6 +95,7 @@ class Parking:
         self._now = now
         self._looked_at = float("-inf")
         self._looked_when: object = None
+        self._wanted: dict[str, str] = {}  # resource: the node on which a pod of it should be parked
         self._cleared = 0  # the number of the last transition whose way was cleared
 
     def standby_of(self, resource: str) -> str:
@@ -104,6 +105,10 @@ class Parking:
             return ""
         pods = cache.list(POD, labels={LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: resource})
         return next((node_of(pod) for pod in pods if is_parked(pod) and is_warm(pod, cache)), "")
+
+    def unwarmed(self) -> dict[str, str]:
+        """The resources of which no pod is parked and warm where one should be, and where that is."""
+        return {resource: node for resource, node in self._wanted.items() if self.standby_of(resource) != node}
 
     def clear_the_way(self) -> None:
         """When a transition begins: send away parked pods that would win a disk which is meant for another node."""
@@ -127,6 +132,7 @@ class Parking:
         if situation == self._looked_when and self._clock() - self._looked_at < _AGAIN_S:
             return
         self._looked_when, self._looked_at = situation, self._clock()
+        self._wanted.clear()
         for primitive in primitives(self._term.configuration):
             if self._parkable(primitive):
                 self._look_after(primitive, self._cache)
@@ -150,6 +156,8 @@ class Parking:
         wanted = None
         if all(self._is_safe(pod, cache) for pod in pods):
             wanted = successor(self._term.cib(), primitive.id, active[0], datetime.fromtimestamp(self._now(), UTC))
+        if wanted is not None:
+            self._wanted[primitive.id] = wanted.node
         parked = {node_of(pod) for pod in pods if is_parked(pod)}
         for node in parked - {wanted.node if wanted else ""}:
             self._order("unpark", node, primitive.id, primitive.agent, _plain_params(primitive))

@@ -17,7 +17,7 @@ from hamgr.scheduler.transition import Reason, SummaryLine
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Container, Iterator
 
 # Reasons that are steps of a score, and among them those that a collection shares with all that is in it.
 _BANS = frozenset(
@@ -80,16 +80,24 @@ def accounts(work: Work, name: str) -> tuple[Account, ...]:
     ``work`` is the state after `engine.run`, with ``explain`` for the steps of scores. An instance's name may be given
     with or without its number.
     """
+    return _accounts(work, lambda leaf: name in _names(leaf) and not (leaf.orphan and not leaf.running_on))
+
+
+def accounts_of(work: Work, leaves: Container[str]) -> dict[str, Account]:
+    """An account for each primitive of these names, by name. ``work`` as for `accounts`."""
+    return {account.resource: account for account in _accounts(work, lambda leaf: leaf.id in leaves)}
+
+
+def _accounts(work: Work, wanted: Callable[[Rsc], bool]) -> tuple[Account, ...]:
     graph.build(work)
     changes = summary.lines(work)
-    found = []
-    for top in work.resources:
-        for leaf in top.leaves():
-            names = {leaf.id, leaf.id.partition(":")[0], *(part.id for part in _around(leaf))}
-            names |= {part.id.partition(":")[0] for part in _around(leaf)}
-            if name in names and not (leaf.orphan and not leaf.running_on):
-                found.append(_account(work, leaf, changes))
-    return tuple(found)
+    return tuple(_account(work, leaf, changes) for top in work.resources for leaf in top.leaves() if wanted(leaf))
+
+
+def _names(leaf: Rsc) -> set[str]:
+    """What a primitive answers to: its own name and those of what it is in, with the instance's number or without."""
+    full = {leaf.id, *(part.id for part in _around(leaf))}
+    return full | {name.partition(":")[0] for name in full}
 
 
 def _around(rsc: Rsc) -> Iterator[Rsc]:
