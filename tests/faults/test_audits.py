@@ -18,7 +18,9 @@ from hamgr.sandbox.campaign.audits import (
     FENCE_WITHOUT_PROOF,
     FENCE_WITHOUT_TOKEN,
     LOST_WRITE,
+    PODS_DIFFER,
     PROOF_UNTRUE,
+    SAID_OK,
     SECOND_WRITER,
     STALE_WRITE,
     START_TOO_SOON,
@@ -31,10 +33,12 @@ from hamgr.sandbox.campaign.audits import (
     Moment,
     OnRecord,
     Plugging,
+    Sight,
     Switching,
     Written,
     judge,
 )
+from hamgr.sandbox.campaign.onlooker import Stretch
 from hamgr.sandbox.campaign.schedule import Fault, Kind
 from hamgr.sandbox.campaign.witness import on_record
 
@@ -229,3 +233,55 @@ def test_a_write_of_somebody_who_does_not_lead_is_found(tmp_path: Path) -> None:
     assert rules(evidence) == []
     evidence.writes = [Written(9, "n1-y", "n2-x"), Written(8, "n1-y", ""), Written(7, "n1-y", "n1-y")]
     assert rules(evidence) == [STALE_WRITE, STALE_WRITE]
+
+
+WELL = Sight("in the end", {"kv-n1": "n1"}, {"kv-n1": "n1"}, said_ok=True, serves=True)
+STOPPED = Sight("after disabled", {}, {}, said_ok=False, serves=False, due=False)
+
+
+@pytest.mark.parametrize(
+    ("sight", "broken"),
+    [
+        (WELL, []),
+        (STOPPED, []),
+        (replace(WELL, living={"kv-n1": "n1", "kv-n2": "n2"}), [PODS_DIFFER]),
+        (replace(WELL, on_record={"kv-n2": "n2"}), [PODS_DIFFER, PODS_DIFFER]),
+        (replace(WELL, living={}), [PODS_DIFFER]),
+        (replace(WELL, serves=False), [SAID_OK]),
+        (replace(WELL, serves=False, said_ok=False), []),
+        (replace(STOPPED, living={"kv-n2": "n2"}), [PODS_DIFFER]),
+        (replace(STOPPED, said_ok=True), [SAID_OK]),
+        (replace(STOPPED, serves=True), [PODS_DIFFER]),
+    ],
+    ids=[
+        "well",
+        "stopped",
+        "one more",
+        "elsewhere",
+        "none",
+        "served by nobody",
+        "which it says",
+        "parked and alive",
+        "stopped and OK",
+        "served",
+    ],
+)
+def test_what_lives_is_what_is_on_record(sight: Sight, broken: list[str]) -> None:
+    assert rules(Evidence(CRASH, kvapp.Audit(), sights=[sight])) == broken
+
+
+def test_ok_that_was_said_for_long_while_nobody_was_served_is_found() -> None:
+    assert rules(Evidence(CRASH, kvapp.Audit(), ok_unserved_s=14.0)) == []
+    assert rules(Evidence(CRASH, kvapp.Audit(), ok_unserved_s=16.0)) == [SAID_OK]
+
+
+def test_a_stretch_of_ok_begins_anew_with_each_write_and_each_other_word() -> None:
+    stretch = Stretch()
+    for now, ok, served_at in ((0, True, 0), (5, True, 4), (9, True, 4), (10, False, 4), (11, True, 4), (13, True, 4)):
+        stretch.note(float(now), ok=ok, served_at=float(served_at))
+    assert stretch.longest_s == 5.0
+
+
+def test_a_pod_beside_another_one_on_its_node_is_a_second_writer_though_it_writes_nothing_wrong(tmp_path: Path) -> None:
+    records = [kvapp.Record(1, "a", "n1", "open"), kvapp.Record(2, "b", "n1", "open", value=kvapp.BESIDE)]
+    assert rules(log_of(tmp_path, records)) == [SECOND_WRITER]
