@@ -262,7 +262,7 @@ _HELD = {
 
 def _why_down(leaf: ResourceStatus, account: Account | None, doc: StatusDoc) -> str:
     if account is None:
-        return f"the scheduler has not been asked yet; `hamgr simulate --live --why {leaf.id}` asks it"
+        return f"the scheduler is being asked why; `hamgr simulate --live --why {leaf.id}` asks it, too"
     for code, advice in _HELD.items():
         reason = _circumstance(account, code)
         if reason is not None:

@@ -8,7 +8,9 @@ the number of resources.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
+from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -88,15 +90,33 @@ def _goes_on(work: Work, name: str) -> bool:
     return leaf.assigned_to is not None
 
 
-class Outlook:
-    """Keeps the answers for the present situation. Used by the control thread alone."""
+Submit = Callable[[Callable[[], Any]], "Future[Any]"]
 
-    def __init__(self, term: Term, *, clock: Callable[[], float], now: Callable[[], float]) -> None:
-        """clock: monotonic seconds; now: seconds since the epoch."""
+
+def at_once(question: Callable[[], Any]) -> Future[Any]:
+    """Answer a question here and now: for those who have the time."""
+    answer: Future[Any] = Future()
+    try:
+        answer.set_result(question())
+    except Exception as error:  # noqa: BLE001  as a pool does it
+        answer.set_exception(error)
+    return answer
+
+
+class Outlook:
+    """Keeps the answers for the present situation. Used by the control thread alone; the scheduler runs beside it."""
+
+    def __init__(
+        self, term: Term, *, clock: Callable[[], float], now: Callable[[], float], submit: Submit = at_once
+    ) -> None:
+        """clock: monotonic seconds; now: seconds since the epoch. submit: has a question answered, elsewhere."""
         self._term = term
         self._clock = clock
         self._now = now
-        self._asked: tuple[object, frozenset[str]] | None = None
+        self._submit = submit
+        self._why = _Question()
+        self._what_if = _Question()
+        self._explained: object = None  # the situation and the primitives that `_accounts` is about
         self._accounts: dict[str, Account] = {}
         self._judged: object = None
         self._judged_at = float("-inf")
@@ -104,28 +124,26 @@ class Outlook:
         self._stranded: dict[str, dict[str, Stranded]] = {}  # by node
 
     def accounts(self, down: Iterable[str]) -> dict[str, Account]:
-        """Why these are down. Asked anew when something has happened."""
+        """Why these are down, as far as it is known. Asked anew when something has happened."""
         leaves = frozenset(down)
-        if not leaves:
-            return {}
-        asked = (self._situation(), leaves)
-        if asked != self._asked:
-            self._asked = asked
-            self._accounts = {}
-            try:
-                self._accounts = why_down(self._term.cib(), leaves, int(self._now()))
-            except Exception:  # what is down is told of all the same
-                log.exception("scheduler_failed")
-        return self._accounts
+        wanted = (self._situation(), leaves)
+        if leaves and wanted != self._explained and self._why.is_free:
+            cib, now = self._term.cib(), int(self._now())
+            self._why.ask(wanted, self._submit(lambda: why_down(cib, leaves, now)))
+        if (answer := self._why.take()) is not None:
+            self._explained, self._accounts = answer[0], answer[1] or {}
+        return {name: account for name, account in self._accounts.items() if name in leaves}
 
     def stranded(self) -> dict[str, Stranded]:
         """What could not fail over, as far as it is known."""
         return {name: entry for found in self._stranded.values() for name, entry in found.items()}
 
     def advance(self) -> None:
-        """When things are quiet: look at one node, if something has happened or it is time to look again."""
+        """When things are quiet: have one node looked at, if something has happened or it is time to look again."""
         term = self._term
-        if not term.idle or term.configuration is None:
+        if (answer := self._what_if.take()) is not None:
+            self._stranded[str(answer[0])] = answer[1] or {}
+        if not term.idle or term.configuration is None or not self._what_if.is_free:
             return
         situation = self._situation()
         if situation != self._judged or self._clock() - self._judged_at >= _AGAIN_S:
@@ -134,12 +152,34 @@ class Outlook:
             self._stranded = {node: found for node, found in self._stranded.items() if node in self._to_judge}
         if self._to_judge:
             node = self._to_judge.pop(0)
-            self._stranded.pop(node, None)
-            try:
-                self._stranded[node] = stranded_without(term.cib(), term.configuration, node, int(self._now()))
-            except Exception:
-                log.exception("scheduler_failed")
+            cib, configuration, now = term.cib(), term.configuration, int(self._now())
+            self._what_if.ask(node, self._submit(lambda: stranded_without(cib, configuration, node, now)))
 
     def _situation(self) -> object:
         term = self._term
         return (term.changes, tuple(sorted(term.recorded.standings.items())), id(term.configuration))
+
+
+class _Question:
+    """One question to the scheduler that is being answered, if any, with what it is about."""
+
+    def __init__(self) -> None:
+        self._asked: tuple[object, Future[Any]] | None = None
+
+    @property
+    def is_free(self) -> bool:
+        return self._asked is None
+
+    def ask(self, about: object, answer: Future[Any]) -> None:
+        self._asked = (about, answer)
+
+    def take(self) -> tuple[object, Any] | None:
+        """What was asked about and its answer, once; the answer is None where the scheduler failed."""
+        if self._asked is None or not self._asked[1].done():
+            return None
+        (about, answer), self._asked = self._asked, None
+        try:
+            return about, answer.result()
+        except Exception:  # what is down is told of all the same
+            log.exception("scheduler_failed")
+            return about, None

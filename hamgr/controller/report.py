@@ -25,7 +25,7 @@ from hamgr.cib.status import (
 )
 from hamgr.controller.health import Insight, Patience, assess, needing_reasons
 from hamgr.controller.membership import Standing
-from hamgr.controller.outlook import Outlook
+from hamgr.controller.outlook import Outlook, Submit, at_once
 from hamgr.controller.parking import is_warm
 from hamgr.controller.term import Term
 from hamgr.executor.ocf import ExecStatus, Ocf
@@ -63,13 +63,15 @@ class Reporter:
         *,
         clock: Callable[[], float],
         now: Callable[[], float],
+        submit: Submit = at_once,
     ) -> None:
+        """clock: monotonic seconds; now: seconds since the epoch. submit: has the scheduler asked, elsewhere."""
         self._term = term
         self._leadership = leadership
         self._cache = cache
         self._clock = clock
         self._now = now
-        self._outlook = Outlook(term, clock=clock, now=now)
+        self._outlook = Outlook(term, clock=clock, now=now, submit=submit)
         self._patience = Patience()
         self.unwarmed: Callable[[], Mapping[str, str]] = dict  # as `Parking.unwarmed` has it
         self._published: StatusDoc | None = None

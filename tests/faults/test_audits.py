@@ -267,7 +267,7 @@ STOPPED = Sight("after disabled", {}, {}, said_ok=False, serves=False, due=False
     ],
 )
 def test_what_lives_is_what_is_on_record(sight: Sight, broken: list[str]) -> None:
-    assert rules(Evidence(CRASH, kvapp.Audit(), sights=[sight])) == broken
+    assert rules(Evidence(CRASH, kvapp.Audit(), sights=[sight, sight])) == broken  # and it is told once
 
 
 def test_ok_that_was_said_for_long_while_nobody_was_served_is_found() -> None:

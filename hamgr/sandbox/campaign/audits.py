@@ -157,7 +157,7 @@ class Evidence:
 
 
 def judge(evidence: Evidence) -> list[Finding]:
-    """Every rule that was broken."""
+    """Every rule that was broken, what shows it told once."""
     found = [*_writers(evidence.log), *_lost(evidence.log)]
     for fence in evidence.fences:
         found += _fence(fence, evidence.faults)
@@ -174,7 +174,7 @@ def judge(evidence: Evidence) -> list[Finding]:
     found += [Finding(TAINT_LEFT, f"{node} is still out of service") for node in evidence.tainted]
     if evidence.stuck:
         found.append(Finding(STUCK, evidence.stuck))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _writers(log: kvapp.Audit) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from fixtures.term_world import FILE, World
 
 from hamgr.cib.status import CRITICAL, WARNING, Finding, StatusDoc, verdict
+from hamgr.controller.outlook import at_once
 from hamgr.controller.overrides import Overrides
 from hamgr.controller.report import Reporter
 from hamgr.executor.ocf import ExecStatus
@@ -34,7 +36,16 @@ class Desk:
     def __init__(self, world: World) -> None:
         self.world = world
         leadership: Any = SimpleNamespace(token=SimpleNamespace(revision=7), node="n1", guarded=lambda **_more: 1)
-        self.reporter = Reporter(world.term, leadership, None, clock=lambda: world.time, now=lambda: world.time)
+        self.reporter = Reporter(
+            world.term, leadership, None, clock=lambda: world.time, now=lambda: world.time, submit=self._submit
+        )
+        self.busy: list[tuple[Callable[[], Any], Future[Any]]] | None = None  # questions that nobody has answered yet
+
+    def _submit(self, question: Callable[[], Any]) -> Future[Any]:
+        if self.busy is None:
+            return at_once(question)
+        self.busy.append((question, Future()))
+        return self.busy[-1][1]
 
     def look(self, after_s: float = 0.0) -> StatusDoc:
         """The status now, or after so much longer of the same. The leader's term itself does not go on meanwhile."""
@@ -323,6 +334,19 @@ def test_a_scheduler_that_fails_is_a_finding_too(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("hamgr.controller.outlook.run", fails)
     (finding,) = [f for f in Desk(world).look_ahead().findings if f.resource == "db"]
     assert (finding.code, finding.severity) == ("resource-down", CRITICAL)
+
+
+def test_the_status_does_not_wait_for_the_scheduler() -> None:
+    desk = Desk(overridden(banned))
+    desk.busy = []
+    (finding,) = [f for f in desk.look().findings if f.resource == "db"]
+    assert (finding.code, finding.severity) == ("resource-down", CRITICAL)
+    assert "the scheduler is being asked why" in finding.text
+    ((question, answer),) = desk.busy
+    assert desk.look().findings == desk.look().findings
+    assert len(desk.busy) == 1  # it is asked once
+    answer.set_result(question())
+    assert "`hamgr clear db`" in desk.look().findings[0].text
 
 
 # --- it serves, and could not fail over ------------------------------------------------------------------------------
