@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hamgr.fencer.reasons import reason
-from hamgr.fencer.records import FenceRecord, Outcome, Proof, Target, Tried, VolumeRef
+from hamgr.fencer.records import FenceRecord, Outcome, Proof, StepTime, Target, Tried, VolumeRef
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.sandbox import kvapp
 from hamgr.sandbox.campaign.audits import (
@@ -100,12 +100,30 @@ def test_an_acknowledged_write_that_is_missing_is_found(tmp_path: Path) -> None:
     ("seen", "expected"),
     [
         (replace(SEEN, record=replace(FENCE, tokens=(), proofs=())), [FENCE_WITHOUT_TOKEN, FENCE_WITHOUT_PROOF]),
+        (replace(SEEN, record=replace(FENCE, tokens=(), proofs=(), outcome=Outcome.FAILED)), []),
+        (
+            replace(
+                SEEN,
+                record=replace(
+                    FENCE, tokens=(), proofs=(), outcome=Outcome.FAILED, steps=(StepTime("volume", "intent", 1.0),)
+                ),
+            ),
+            [FENCE_WITHOUT_TOKEN],
+        ),
         (replace(SEEN, tokens=frozenset()), [FENCE_WITHOUT_TOKEN]),
         (replace(SEEN, record=replace(FENCE, proofs=(replace(FENCE.proofs[0], token=4),))), [FENCE_WITHOUT_TOKEN]),
         (replace(SEEN, record=replace(FENCE, proofs=())), [FENCE_WITHOUT_PROOF]),
         (replace(SEEN, standings={**STANDINGS, "n3": "lost"}), [FENCE_IN_DOUBT]),
     ],
-    ids=["no token", "a token that nobody had", "proof under another token", "no proof", "most nodes bad"],
+    ids=[
+        "no token",
+        "refused",
+        "no token and a step",
+        "a token that nobody had",
+        "proof under another token",
+        "no proof",
+        "most nodes bad",
+    ],
 )
 def test_a_fence_that_should_not_have_been_is_found(seen: FenceSeen, expected: list[str]) -> None:
     assert rules(Evidence(CRASH, kvapp.Audit(), fences=[seen])) == expected
