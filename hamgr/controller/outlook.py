@@ -117,6 +117,7 @@ class Outlook:
         self._why = _Question()
         self._what_if = _Question()
         self._explained: object = None  # the situation and the primitives that `_accounts` is about
+        self._explained_at = float("-inf")
         self._accounts: dict[str, Account] = {}
         self._judged: object = None
         self._judged_at = float("-inf")
@@ -124,10 +125,12 @@ class Outlook:
         self._stranded: dict[str, dict[str, Stranded]] = {}  # by node
 
     def accounts(self, down: Iterable[str]) -> dict[str, Account]:
-        """Why these are down, as far as it is known. Asked anew when something has happened."""
+        """Why these are down, as far as it is known. Asked anew when something has happened, or after a while."""
         leaves = frozenset(down)
         wanted = (self._situation(), leaves)
-        if leaves and wanted != self._explained and self._why.is_free:
+        is_old = wanted != self._explained or self._clock() - self._explained_at >= _AGAIN_S
+        if leaves and is_old and self._why.is_free:
+            self._explained_at = self._clock()
             cib, now = self._term.cib(), int(self._now())
             self._why.ask(wanted, self._submit(lambda: why_down(cib, leaves, now)))
         if (answer := self._why.take()) is not None:
@@ -156,8 +159,9 @@ class Outlook:
             self._what_if.ask(node, self._submit(lambda: stranded_without(cib, configuration, node, now)))
 
     def _situation(self) -> object:
+        """What differs when the scheduler might answer otherwise: results of a transition are seen at its end."""
         term = self._term
-        return (term.changes, tuple(sorted(term.recorded.standings.items())), id(term.configuration))
+        return (term.changes, term.idle, tuple(sorted(term.recorded.standings.items())), id(term.configuration))
 
 
 class _Question:

@@ -336,6 +336,30 @@ def test_a_scheduler_that_fails_is_a_finding_too(monkeypatch: pytest.MonkeyPatch
     assert (finding.code, finding.severity) == ("resource-down", CRITICAL)
 
 
+def test_why_it_is_down_is_asked_again_once_what_was_under_way_is_over() -> None:
+    world = World(text=ONE)
+    world.until(lambda: bool(world.ops("start")))
+    override(world, banned)
+    desk = Desk(world)
+    world.advance()
+    assert [f.code for f in desk.look().findings if f.resource == "db"] == ["resource-recovering"]
+    world.settle()
+    assert world.where("db") == []
+    (finding,) = [f for f in desk.look().findings if f.resource == "db"]
+    assert (finding.code, finding.severity) == ("resource-down", CRITICAL)
+    assert "`hamgr clear db`" in finding.text
+
+
+def test_why_it_is_down_is_asked_again_after_a_while() -> None:
+    desk = Desk(overridden(banned))
+    desk.look()
+    desk.busy = []
+    assert desk.look(after_s=9.0).findings == desk.look().findings
+    assert desk.busy == []
+    desk.look(after_s=2.0)
+    assert len(desk.busy) == 1
+
+
 def test_the_status_does_not_wait_for_the_scheduler() -> None:
     desk = Desk(overridden(banned))
     desk.busy = []
