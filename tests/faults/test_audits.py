@@ -56,6 +56,13 @@ FENCE = FenceRecord(
     outcome=Outcome.SUCCEEDED,
 )
 STANDINGS = {"n1": "lost", "n2": "member", "n3": "member"}
+REFUSED = replace(
+    FENCE,
+    tokens=(),
+    proofs=(),
+    outcome=Outcome.FAILED,
+    steps=(StepTime("volume", "intent", 1.0, "volume-unprovable", {"volume": "kv"}),),
+)
 SEEN = FenceSeen(FENCE, STANDINGS, frozenset({5}))
 
 
@@ -100,13 +107,11 @@ def test_an_acknowledged_write_that_is_missing_is_found(tmp_path: Path) -> None:
     ("seen", "expected"),
     [
         (replace(SEEN, record=replace(FENCE, tokens=(), proofs=())), [FENCE_WITHOUT_TOKEN, FENCE_WITHOUT_PROOF]),
-        (replace(SEEN, record=replace(FENCE, tokens=(), proofs=(), outcome=Outcome.FAILED)), []),
+        (replace(SEEN, record=REFUSED), []),
         (
             replace(
                 SEEN,
-                record=replace(
-                    FENCE, tokens=(), proofs=(), outcome=Outcome.FAILED, steps=(StepTime("volume", "intent", 1.0),)
-                ),
+                record=replace(REFUSED, steps=(StepTime("volume", "intent", 1.0),)),
             ),
             [FENCE_WITHOUT_TOKEN],
         ),

@@ -212,7 +212,8 @@ def _lost(log: kvapp.Audit) -> Iterator[Finding]:
 def _fence(fence: FenceSeen, faults: Sequence[Fault]) -> Iterator[Finding]:
     record = fence.record
     name = f"fence {record.id} of {record.target.node}"
-    was_refused = record.outcome is Outcome.FAILED and not record.steps  # before its first step, which has the token
+    # Steps with a code were noticed, the others taken, the first of them under a token.
+    was_refused = record.outcome is Outcome.FAILED and all(step.code for step in record.steps)
     if not record.tokens and not was_refused:
         yield Finding(FENCE_WITHOUT_TOKEN, f"{name} has no token")
     for token in record.tokens:
