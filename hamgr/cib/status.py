@@ -11,8 +11,8 @@ line and leader need not be of the same version.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -174,6 +174,33 @@ class TicketStatus:
     last_granted: str = ""
 
 
+WARNING, CRITICAL = "warning", "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that a person should look at: why the cluster is not as it should be, and what to do about it."""
+
+    code: str  # stable, for programs: "resource-down", "node-unclean", ...
+    text: str  # a sentence for people
+    severity: str = WARNING  # warning, critical
+    resource: str = ""
+    node: str = ""
+
+
+def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Each finding once, what is critical first, else in the order in which they were found."""
+    return tuple(sorted(dict.fromkeys(findings), key=lambda finding: finding.severity != CRITICAL))
+
+
+def verdict(findings: Iterable[Finding]) -> int:
+    """How the cluster is, as monitoring systems count: 0 nothing was found, 1 a warning, 2 something critical."""
+    return max((2 if finding.severity == CRITICAL else 1 for finding in findings), default=0)
+
+
+VERDICTS = ("OK", "WARN", "CRIT")  # in words
+
+
 @dataclass(frozen=True, slots=True)
 class StatusDoc:
     """The whole of what `hamgr status` shows."""
@@ -202,8 +229,18 @@ class StatusDoc:
     bans: tuple[Ban, ...] = _many(Ban)
     tickets: tuple[TicketStatus, ...] = _many(TicketStatus)
     transition: TransitionStatus | None = field(default=None, metadata={"item": TransitionStatus})
-    warnings: tuple[str, ...] = ()
-    dangers: tuple[str, ...] = ()  # those of them that are critical
+    findings: tuple[Finding, ...] = _many(Finding)  # critical ones first
+    warnings: tuple[str, ...] = ()  # the findings' sentences, for readers who know no findings
+
+    @property
+    def found(self) -> tuple[Finding, ...]:
+        """The findings; of a leader that wrote none yet, its warnings."""
+        return self.findings or tuple(Finding("", text) for text in self.warnings)
+
+    def with_findings(self, findings: Iterable[Finding]) -> StatusDoc:
+        """The document with these findings in place of its own."""
+        found = by_severity(findings)
+        return replace(self, findings=found, warnings=tuple(dict.fromkeys(finding.text for finding in found)))
 
     def to_json(self) -> str:
         """One line of JSON; what is at its default is left out, so the document stays small."""
@@ -222,6 +259,18 @@ class StatusDoc:
     def from_value(cls, value: object) -> StatusDoc:
         """Read `to_value`'s answer. Raises ValueError when it is no such document."""
         return _decode(cls, value)
+
+
+def failing(fences: Iterable[FenceStatus]) -> list[FenceStatus]:
+    """Failed fences that no fence of the same target has put right since. fences: newest first, as the answer is."""
+    proved: set[str] = set()
+    found = []
+    for fence in fences:
+        if fence.outcome == "succeeded":
+            proved.add(fence.target)
+        elif fence.outcome == "failed" and fence.target not in proved:
+            found.append(fence)
+    return found
 
 
 def as_dict(document: Any) -> dict[str, Any]:

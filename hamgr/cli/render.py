@@ -6,7 +6,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, tzinfo
 from typing import NamedTuple
 
-from hamgr.cib.status import OLD_S, FailedAction, FenceStatus, NodeStatus, ResourceStatus, StatusDoc
+from hamgr.cib.status import (
+    CRITICAL,
+    VERDICTS,
+    FailedAction,
+    FenceStatus,
+    Finding,
+    NodeStatus,
+    ResourceStatus,
+    StatusDoc,
+    failing,
+    verdict,
+)
 
 
 class Line(NamedTuple):
@@ -27,9 +38,9 @@ def render_status(doc: StatusDoc, *, led: bool = True, full: bool = False, zone:
     led: whether somebody leads right now. full: also node attributes, fail counts and all of the fencing history.
     zone: for times of day; None is the machine's own.
     """
-    failing = _failing(doc.fencing)
+    failed = failing(doc.fencing)
     pending = [fence for fence in doc.fencing if fence.outcome == "pending"]
-    history = [fence for fence in doc.fencing if fence not in failing and fence not in pending]
+    history = [fence for fence in doc.fencing if fence not in failed and fence not in pending]
     most = len(doc.fencing) if full else _FENCES_SHOWN
     sections: list[tuple[str, Iterable[str | Line]]] = [
         ("Cluster Summary:", _summary(doc, led, zone)),
@@ -39,13 +50,13 @@ def render_status(doc: StatusDoc, *, led: bool = True, full: bool = False, zone:
         ("Node Attributes:", _attributes(doc.nodes) if full else ()),
         ("Migration Summary:", _failcounts(doc) if full else ()),
         ("Failed Resource Actions:", (_failed_action(entry, zone) for entry in doc.failed)),
-        ("Failed Fencing Actions:", _fences(failing, most, zone)),
+        ("Failed Fencing Actions:", _fences(failed, most, zone)),
         ("Pending Fencing Actions:", _fences(pending, len(pending), zone)),
         ("Fencing History:", _fences(history, most, zone)),
         ("Negative Location Constraints:", _bans(doc)),
         ("Tickets:", (f"{ticket.id}\t{'granted' if ticket.granted else 'revoked'}" for ticket in doc.tickets)),
         ("Self-Fencing:", _self_fencing(doc.nodes)),
-        ("Warnings:", doc.warnings),
+        ("Warnings:", (_finding(entry) for entry in doc.found)),
     ]
     blocks = [(title, [_laid_out(line) for line in lines]) for title, lines in sections]
     return "\n\n".join("\n".join([title, *lines]) for title, lines in blocks if lines)
@@ -56,58 +67,18 @@ def _laid_out(line: str | Line) -> str:
     return f"{'  ' * (depth + 1)}* {text}"
 
 
-def render_oneline(
-    doc: StatusDoc, *, led: bool = True, now: datetime | None = None, alarms: Sequence[str] = ()
-) -> tuple[str, int]:
-    """crm_mon -s: a line for a monitoring system, with its exit code (0 fine, 1 warning, 2 critical).
-
-    now: by the clock of this machine; None: the document's age is not looked at. alarms: etcd's own.
-    """
+def render_oneline(doc: StatusDoc) -> tuple[str, int]:
+    """crm_mon -s: a line for a monitoring system, with its exit code (0 fine, 1 warning, 2 critical)."""
+    code = verdict(doc.found)
+    if code:
+        return f"CLUSTER {VERDICTS[code]}: {'; '.join(finding.text for finding in doc.found)}", code
     online = sum(node.online and not (node.standby or node.maintenance) for node in doc.nodes)
     standby = sum(node.online and node.standby for node in doc.nodes)
-    trouble = [f"{node.name} UNCLEAN{_waits(node)}" for node in doc.nodes if node.unclean]
-    well = {node.name for node in doc.nodes if node.online and not node.unclean}
-    failing = dict.fromkeys(fence.target for fence in _failing(doc.fencing) if fence.target not in well)
-    trouble += [f"fencing of {target} failed" for target in failing]
-    trouble = [*(_alarm(name) for name in alarms), *_age(doc, now), *trouble, *doc.dangers]
-    if not led or not doc.quorum or trouble:
-        reason = ", ".join(trouble) or ("no leader" if not led else "no quorum")
-        return f"CLUSTER CRIT: {reason}", 2
-    parts = [
-        f"offline node: {node.name}{' (fenced)' if _fenced(node) else ''}" for node in doc.nodes if not node.online
-    ]
-    parts += [f"{entry.resource} {entry.task} failed on {entry.node}" for entry in doc.failed]
-    parts += doc.warnings
-    if parts:
-        return "CLUSTER WARN: " + ", ".join(parts), 1
     spare = f"{standby} standby node{_plural(standby)}, " if standby else ""
     instances = f"{doc.instances} resource instance{_plural(doc.instances)}"
     bare = ", ".join(node.name for node in doc.nodes if not node.hamgrd)
     who = f"{online} node{_plural(online)} online" + (f" ({bare} without hamgrd)" if bare else "")
     return f"CLUSTER OK: {who}, {spare}{instances} configured", 0
-
-
-def _alarm(name: str) -> str:
-    if name == "NOSPACE":
-        return (
-            "etcd is out of space and takes no writes, so nothing can be fenced or moved: `etcdctl compact REVISION`, "
-            "`etcdctl defrag`, `etcdctl alarm disarm`"
-        )
-    return f"etcd has raised the alarm {name}: `etcdctl alarm list`"
-
-
-def _age(doc: StatusDoc, now: datetime | None) -> Iterator[str]:
-    """Says that the document is old; a leader that works writes it anew all the time."""
-    try:
-        written = datetime.fromisoformat(doc.updated_at.replace("Z", "+00:00"))
-        age_s = 0.0 if now is None else (now - written).total_seconds()
-    except (ValueError, TypeError):
-        return
-    if age_s > OLD_S:
-        yield (
-            f"this status is {age_s:.0f} s old: {doc.leader or 'the leader'} cannot write to etcd or hangs "
-            "(`journalctl -u hamgrd` there), or the clocks differ"
-        )
 
 
 def render_time(text: str, zone: tzinfo | None) -> str:
@@ -145,10 +116,6 @@ def _summary(doc: StatusDoc, led: bool, zone: tzinfo | None) -> Iterator[str]:
 
 def _plural(count: int) -> str:
     return "" if count == 1 else "s"
-
-
-def _waits(node: NodeStatus) -> str:
-    return f" (its fencing waits: {node.held})" if node.held else ""
 
 
 def _fenced(node: NodeStatus) -> bool:
@@ -353,18 +320,6 @@ def _failed_action(entry: FailedAction, zone: tzinfo | None) -> str:
     return f"{entry.resource} {interval}{entry.task} on {entry.node} returned '{result}'{status}{reason}{at}{took}"
 
 
-def _failing(fences: Sequence[FenceStatus]) -> list[FenceStatus]:
-    """Failed fences that still matter: none of the same target has succeeded since. Newest first, as `fences`."""
-    proved: set[str] = set()
-    failing = []
-    for fence in fences:
-        if fence.outcome == "succeeded":
-            proved.add(fence.target)
-        elif fence.outcome == "failed" and fence.target not in proved:
-            failing.append(fence)
-    return failing
-
-
 def _fences(fences: Sequence[FenceStatus], most: int, zone: tzinfo | None) -> Iterator[str]:
     for fence in fences[:most]:
         yield "\n".join(_fence(fence, zone))
@@ -407,6 +362,10 @@ def render_step(at_s: float, step: str, detail: str) -> str:
     """One step of a fence: its level and what begins, or was noticed, in it; without a sentence its name."""
     level = step.partition(":")[0]
     return f"{at_s:6.2f} s  {level}: {detail}" if detail else f"{at_s:6.2f} s  {step}"
+
+
+def _finding(finding: Finding) -> str:
+    return f"CRITICAL: {finding.text}" if finding.severity == CRITICAL else finding.text
 
 
 def _bans(doc: StatusDoc) -> Iterator[str]:

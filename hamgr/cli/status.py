@@ -6,12 +6,13 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import click
 
-from hamgr.cib.status import StatusDoc, complete
+from hamgr.cib.status import CRITICAL, OLD_S, VERDICTS, Finding, StatusDoc, complete, verdict
 from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
@@ -42,7 +43,7 @@ def status(ctx: click.Context, output: str, full: bool, simple: bool, watch: boo
             _watch(store, full, interval)
         doc, led = fetch(store)
         if simple:
-            line, code = render_oneline(doc, led=led, now=datetime.now(UTC), alarms=store.alarms())
+            line, code = render_oneline(doc)
             click.echo(line)
             return code
         click.echo(_as_json(doc, led) if output == "json" else fitted(render_status(doc, led=led, full=full)))
@@ -60,13 +61,14 @@ def fetch(store: Store) -> tuple[StatusDoc, bool]:
     try:
         doc = StatusDoc.from_value(entries["status"].value)
         doc = doc if doc.cluster else replace(doc, cluster=store.config.cluster)
-        return (doc if led else _unled(doc, store)), led
+        doc = doc if led else _unled(doc, store)
+        return doc.with_findings((*of_etcd(store.alarms()), *of_age(doc, datetime.now(UTC)), *doc.found)), led
     except ValueError as error:
         raise CommandError(f"the status in etcd cannot be read: {error}") from None
 
 
 def _unled(doc: StatusDoc, store: Store) -> StatusDoc:
-    """The last leader's document, with a first warning that says what keeps the cluster without a leader."""
+    """The last leader's document, with a first finding that says what keeps the cluster without a leader."""
     members = sorted(key.removeprefix(MEMBERS) for key in store.read(MEMBERS).entries)
     if members:
         why = (
@@ -75,7 +77,34 @@ def _unled(doc: StatusDoc, store: Store) -> StatusDoc:
         )
     else:
         why = "and no hamgrd runs: `systemctl start hamgrd` on the nodes"
-    return replace(doc, warnings=(f"nobody leads, so nothing is decided, moved or fenced, {why}", *doc.warnings))
+    text = f"nobody leads, so nothing is decided, moved or fenced, {why}"
+    return doc.with_findings((Finding("no-leader", text, CRITICAL), *doc.found))
+
+
+def of_etcd(alarms: Iterable[str]) -> Iterator[Finding]:
+    """What etcd itself complains of: leases renew, so somebody leads, though nothing may be written."""
+    for name in alarms:
+        text = f"etcd has raised the alarm {name}: `etcdctl alarm list`"
+        if name == "NOSPACE":
+            text = (
+                "etcd is out of space and takes no writes, so nothing can be fenced or moved: `etcdctl compact "
+                "REVISION`, `etcdctl defrag`, `etcdctl alarm disarm`"
+            )
+        yield Finding("etcd-alarm", text, CRITICAL)
+
+
+def of_age(doc: StatusDoc, now: datetime) -> Iterator[Finding]:
+    """That the document is old; a leader that works writes it anew all the time. now: by the clock of this machine."""
+    try:
+        age_s = (now - datetime.fromisoformat(doc.updated_at.replace("Z", "+00:00"))).total_seconds()
+    except (ValueError, TypeError):
+        return
+    if age_s > OLD_S:
+        text = (
+            f"this status is {age_s:.0f} s old: {doc.leader or 'the leader'} cannot write to etcd or hangs "
+            "(`journalctl -u hamgrd` there), or the clocks differ"
+        )
+        yield Finding("status-old", text, CRITICAL)
 
 
 def _nothing_there(cluster: str, led: bool) -> str:
@@ -85,7 +114,8 @@ def _nothing_there(cluster: str, led: bool) -> str:
 
 
 def _as_json(doc: StatusDoc, led: bool) -> str:
-    return json.dumps({**complete(doc), "led": led}, indent=2, ensure_ascii=False)
+    word = VERDICTS[verdict(doc.found)]
+    return json.dumps({**complete(doc), "led": led, "verdict": word}, indent=2, ensure_ascii=False)
 
 
 def _watch(store: Store, full: bool, interval_s: float) -> None:

@@ -1,4 +1,4 @@
-"""What a person can do about a node that is lost and not proved gone. Pure: parts of the status document in."""
+"""What a person is told about a node that has to be fenced. Pure: parts of the status document in, a sentence out."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from collections.abc import Iterator, Sequence
 from hamgr.cib.status import FenceStatus, NodeStatus, ResourceStatus
 
 
-def about_lost_nodes(
-    nodes: Sequence[NodeStatus], resources: Sequence[ResourceStatus], fences: Sequence[FenceStatus]
-) -> Iterator[str]:
-    """A sentence for each node whose fence has failed, be it to try again. fences: newest first."""
-    for node in nodes:
-        if not node.unclean or node.online or _is_proved(node.name, fences) or not _has_failed(node.name, fences):
-            continue
-        waiting = [id_ for resource in resources for id_ in _running_on(resource, node.name)]
-        what = ", ".join(waiting) or "what ran there"
-        yield (
-            f"node {node.name} is lost and not proved gone: {what} will not start elsewhere until it is. hamgr goes on "
-            f"trying. To end it by hand: go and see that {node.name} is off, then `hamgr fence --confirm {node.name}`"
+def about_unclean_node(node: NodeStatus, resources: Sequence[ResourceStatus], fences: Sequence[FenceStatus]) -> str:
+    """What waits for a node that is not proved gone, why it is not, and what ends that. fences: newest first."""
+    name = node.name
+    waiting = ", ".join(id_ for resource in resources for id_ in _running_on(resource, name)) or "what ran there"
+    if _is_proved(name, fences):
+        return f"node {name} is proved gone and its disks are being released; then {waiting} can start elsewhere"
+    if not _has_failed(name, fences):
+        return f"node {name} has to be fenced: {waiting} can start elsewhere once it is proved gone"
+    if node.online:
+        return (
+            f"node {name} has to be fenced, and that has failed so far: {waiting} will not start elsewhere until it "
+            f"is. hamgr goes on trying; `hamgr fence history {name}` says what fails"
         )
+    return (
+        f"node {name} is lost and not proved gone: {waiting} will not start elsewhere until it is. hamgr goes on "
+        f"trying. To end it by hand: go and see that {name} is off, then `hamgr fence --confirm {name}`"
+    )
 
 
 def _is_proved(node: str, fences: Sequence[FenceStatus]) -> bool:

@@ -394,14 +394,15 @@ class Controller:
                     clock=means.clock, now=means.now, settled=self._settled,
                     agents=means.registry)  # fmt: skip
         requests = RequestQueue(store, leadership)
-        reporter = Reporter(term, leadership, means.cache, clock=means.clock, now=means.now)
+        inquiries = ThreadPoolExecutor(2, thread_name_prefix="inquiry")
+        reporter = Reporter(term, leadership, means.cache, clock=means.clock, now=means.now, submit=inquiries.submit)
         parking = Parking(term, means.registry, executor, means.cache, means.surroundings.cluster,
                           clock=means.clock, now=means.now)  # fmt: skip
         term.takeover.standby_of = parking.standby_of
         endings = Endings(kube, leadership.valid)
         term.auditor.end_pod = endings.end
+        reporter.unwarmed = parking.unwarmed
         operator = Operator(term, kube, means.cache, means.now)
-        inquiries = ThreadPoolExecutor(2, thread_name_prefix="inquiry")
         self._office = office = _Office(
             term,
             executor,

@@ -111,6 +111,7 @@ class Parking:
         self._looked_at = float("-inf")
         self._looked_when: object = None
         self._left: deque[Primitive] = deque()  # still to be looked after this time
+        self._wanted: dict[str, str] = {}  # resource: the node on which a pod of it should be parked
         self._cleared = 0  # the number of the last transition whose way was cleared
 
     def standby_of(self, resource: str) -> str:
@@ -120,6 +121,10 @@ class Parking:
             return ""
         pods = cache.list(POD, labels={LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: resource})
         return next((node_of(pod) for pod in pods if is_parked(pod) and is_warm(pod, cache)), "")
+
+    def unwarmed(self) -> dict[str, str]:
+        """The resources of which no pod is parked and warm where one should be, and where that is."""
+        return {resource: node for resource, node in self._wanted.items() if self.standby_of(resource) != node}
 
     def clear_the_way(self) -> None:
         """When a transition begins: send away parked pods that would win a disk which is not meant for them.
@@ -155,6 +160,7 @@ class Parking:
             wanted = [p for p in primitives(self._term.configuration) if self._parkable(p) and self._is_active(p.id)]
             self._left = deque(wanted)
             looked_after = {primitive.id for primitive in wanted}
+            self._wanted = {resource: node for resource, node in self._wanted.items() if resource in looked_after}
             for pod in self._parked():
                 if labels_of(pod).get(LABEL_RESOURCE) not in looked_after:
                     self._send_away(pod)  # there is nothing that it could take over: it would just start
@@ -187,6 +193,10 @@ class Parking:
         wanted = None
         if all(self._is_safe(pod, cache) for pod in pods):
             wanted = successor(self._term.cib(), primitive.id, active[0], datetime.fromtimestamp(self._now(), UTC))
+        if wanted is None:
+            self._wanted.pop(primitive.id, None)
+        else:
+            self._wanted[primitive.id] = wanted.node
         parked = {node_of(pod) for pod in pods if is_parked(pod)}
         for node in parked - {wanted.node if wanted else ""}:
             self._order("unpark", node, primitive.id, primitive.agent, _plain_params(primitive))

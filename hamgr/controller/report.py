@@ -14,17 +14,21 @@ from hamgr.cib import history
 from hamgr.cib.model import Cib, Location, OpRecord
 from hamgr.cib.scores import INFINITY
 from hamgr.cib.status import (
+    CRITICAL,
+    WARNING,
     Ban,
     FailCount,
     FailedAction,
+    Finding,
     NodeStatus,
     ResourceStatus,
     StatusDoc,
     TransitionStatus,
     as_dict,
 )
-from hamgr.controller.advice import about_lost_nodes
+from hamgr.controller.health import Insight, Patience, assess, needing_reasons
 from hamgr.controller.membership import Standing
+from hamgr.controller.outlook import Outlook, Submit, at_once
 from hamgr.controller.parking import is_warm
 from hamgr.controller.term import Term
 from hamgr.executor.ocf import ExecStatus, Ocf
@@ -52,6 +56,7 @@ _HEARTBEAT_S = 10.0  # six writes a minute; cib.status says how old a document m
 _MAX_TEXT = 2000  # characters of one text
 _MAX_BYTES = 1_000_000  # etcd takes 1.5 MB in one request
 _FENCES_SHOWN = 20
+_BRINGS = ("start", "promote", "migrate_to", "migrate_from")  # tasks after which something serves
 _DOUBTS = ("etcd-stale", "api-stale")  # what holds back an order, too
 _NOT_HEARD_OF = "nothing was heard of it since: bring it back when it suits you"
 
@@ -67,12 +72,17 @@ class Reporter:
         *,
         clock: Callable[[], float],
         now: Callable[[], float],
+        submit: Submit = at_once,
     ) -> None:
+        """clock: monotonic seconds; now: seconds since the epoch. submit: has the scheduler asked, elsewhere."""
         self._term = term
         self._leadership = leadership
         self._cache = cache
         self._clock = clock
         self._now = now
+        self._outlook = Outlook(term, clock=clock, now=now, submit=submit)
+        self._patience = Patience()
+        self.unwarmed: Callable[[], Mapping[str, str]] = dict  # as `Parking.unwarmed` has it
         self._published: StatusDoc | None = None
         self._at = self._published_at = float("-inf")
         self._news = True
@@ -89,6 +99,7 @@ class Reporter:
 
         news: whether anything has happened in this round; without, it is looked at again from time to time only.
         """
+        self._outlook.advance()
         self._news = self._news or news
         since = self._clock() - self._at
         if since < (_AT_MOST_EVERY_S if self._news else _AT_LEAST_EVERY_S):
@@ -125,22 +136,18 @@ class Reporter:
             changed_by=str(self._applied.get("applied_by", "")),
             fencing=tuple(as_status(record) for record in term.fences.records[:_FENCES_SHOWN]),
             transition=self._transition(),
-            warnings=self._warnings(),
-            dangers=tuple(finding.text for finding in term.auditor.findings if finding.critical),
         )
         if term.configuration is None:
-            return base
+            return base.with_findings(self._noticed())
         cib = term.cib()
         work = unpack(cib, int(self._now()))
         nodes = tuple(self._node(node) for node in work.nodes)
         resources = tuple(self._resource(rsc) for rsc in work.resources if not _hidden_orphan(rsc))
-        advice = about_lost_nodes(nodes, resources, base.fencing)
         leaves = [leaf for rsc in work.resources for leaf in rsc.leaves()]
-        return replace(
+        document = replace(
             base,
             nodes=nodes,
             resources=resources,
-            warnings=(*base.warnings, *advice),
             instances=len(leaves),
             disabled=sum(_disabled(leaf) for leaf in leaves),
             blocked=sum(leaf.blocked for leaf in leaves),
@@ -150,6 +157,20 @@ class Reporter:
             failed=_failed_actions(cib),
             failcounts=_fail_counts(cib, work),
             bans=_bans(cib),
+        )
+        found = self._patience.settle(assess(document, self._insight(document)), self._clock())
+        return document.with_findings((*found, *self._noticed()))
+
+    def _insight(self, document: StatusDoc) -> Insight:
+        course = self._term.course
+        moving = () if course is None else (a.resource for a in course.actions.values() if a.task in _BRINGS)
+        down = [leaf.id for resource in document.resources for leaf in needing_reasons(resource)]
+        return Insight(
+            accounts=self._outlook.accounts(down),
+            under_way=frozenset(moving),
+            deciding=not self._term.idle and course is None,
+            stranded=self._outlook.stranded(),
+            unwarmed=self.unwarmed(),
         )
 
     def _node(self, node: NodeRt) -> NodeStatus:
@@ -242,64 +263,74 @@ class Reporter:
             reason=course.why,
         )
 
-    def _warnings(self) -> tuple[str, ...]:
-        found = [finding.text for finding in self._term.auditor.findings]
-        found.extend(self._held_fencing())
+    def _noticed(self) -> Iterator[Finding]:
+        """Findings that the rest of the document does not show."""
         if self._term.configuration is None:
-            found.append("no cluster file was applied yet: begin with `hamgr apply -f FILE`")
+            yield Finding("no-configuration", "no cluster file was applied yet: begin with `hamgr apply -f FILE`")
         if self.trouble:
-            found.append(f"the applied cluster file cannot be used: {self.trouble}")
-        found.extend(self.unusable)
-        found.extend(self._term.fences.device_troubles())
-        found.extend(self._leftovers())
-        found.extend(self._nodes_that_leave())
-        found.extend(self._nodes_that_do_not_fence_themselves())
-        if self._term.last is not None:
-            found.extend(self._term.last.warnings)
-        return tuple(dict.fromkeys(found))
+            text = f"the applied cluster file cannot be used: {self.trouble}"
+            yield Finding("configuration-unusable", text)
+        for astray in self._term.auditor.findings:
+            severity = CRITICAL if astray.critical else WARNING
+            yield Finding(str(astray.kind), astray.text, severity, astray.resource, astray.node)
+        for text in self.unusable:
+            yield Finding("key-unusable", text)
+        yield from self._held_fencing()
+        for text in self._term.fences.device_troubles():
+            yield Finding("fence-device", text)
+        yield from self._leftovers()
+        yield from self._nodes_that_leave()
+        yield from self._nodes_that_do_not_fence_themselves()
+        for text in self._term.last.warnings if self._term.last is not None else ():
+            yield Finding("scheduler", text)
 
-    def _held_fencing(self) -> Iterator[str]:
+    def _held_fencing(self) -> Iterator[Finding]:
         for node, why in self._term.held.items():
             order = f"`hamgr fence --anyway {node}`" if why.code in _DOUBTS else f"`hamgr fence {node}`"
-            yield f"fencing of {node} has to wait: {why} ({order} does not wait)"
+            text = f"fencing of {node} has to wait: {why} ({order} does not wait)"
+            yield Finding("fencing-held", text, CRITICAL, node=node)
 
-    def _leftovers(self) -> Iterator[str]:
+    def _leftovers(self) -> Iterator[Finding]:
         for node in self._term.nodes:
             left = self._term.fences.leftover(node)
             if left and self._term.recorded.standing(node) is Standing.FENCED:
-                yield (
+                text = (
                     f"the fence of {node} has not released everything: {left}. hamgr goes on with it; what needs that "
                     "disk can start elsewhere once it is done (`hamgr cleanup`, if its start has failed meanwhile)"
                 )
+                yield Finding("fence-leftover", text, node=node)
 
-    def _nodes_that_leave(self) -> Iterator[str]:
+    def _nodes_that_leave(self) -> Iterator[Finding]:
         for node in self._term.leaving:
             why = self._term.why_kept(node) or "it is about to be forgotten"
-            yield f"node {node} is not in the cluster file any more and is kept in standby: {why}"
+            text = f"node {node} is not in the cluster file any more and is kept in standby: {why}"
+            yield Finding("node-leaving", text, node=node)
 
-    def _nodes_that_do_not_fence_themselves(self) -> Iterator[str]:
+    def _nodes_that_do_not_fence_themselves(self) -> Iterator[Finding]:
         """Members for which level `watchdog` is configured and would be refused."""
         for node in sorted(self._term.views.members):
             levels = self._term.fences.config.levels_for(node)
             if any(level.level is Level.WATCHDOG for level in levels) and self._term.views.promise(node) is None:
-                yield (
+                text = (
                     f"level watchdog is configured for {node}, whose hamgrd does not promise to fence the node: "
                     "set self-fencing there (docs/fencing.md)"
                 )
+                yield Finding("no-self-fence", text, node=node)
 
 
 def bounded(value: Any, max_bytes: int = _MAX_BYTES) -> Any:
     """The document as etcd takes it: long texts are cut; if that is not enough, long lists, history first."""
     value = _cut(value)
-    for field in ("fencing", "failed", "failcounts", "bans", "warnings", "resources", "nodes"):
+    for field in ("fencing", "failed", "failcounts", "bans", "findings", "warnings", "resources", "nodes"):
         if len(encode(value)) <= max_bytes:
             return value
         if field in value:
-            kept = value[field][: 5 if field in ("fencing", "failed", "warnings") else 0]
+            kept = value[field][: 5 if field in ("fencing", "failed", "findings", "warnings") else 0]
             note = (
                 f"the status is too large for etcd: of {len(value[field])} entries under {field} {len(kept)} are shown"
             )
             value = {**value, field: kept}
+            value["findings"] = [{"code": "status-too-large", "text": note}, *value.get("findings", ())]
             value["warnings"] = [note, *value.get("warnings", ())]
     return value
 

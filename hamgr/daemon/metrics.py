@@ -5,6 +5,7 @@ What concerns the cluster is read from the status document at each scrape, so th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from hamgr.cib.status import ResourceStatus, StatusDoc
+from hamgr.cib.status import ResourceStatus, StatusDoc, verdict
 from hamgr.store.errors import StoreError
 from hamgr.store.store import Store
 
@@ -58,6 +59,12 @@ def cluster_metrics(document: StatusDoc) -> Iterator[Metric]:
     """The status document's figures. Pure."""
     yield _gauge("hamgr_quorum", "Whether the cluster has quorum.", float(document.quorum))
     yield _gauge("hamgr_maintenance", "Whether maintenance-mode is on.", float(document.maintenance))
+    text = "How the cluster is, as `hamgr status -s` exits: 0 OK, 1 WARN, 2 CRIT."
+    yield _gauge("hamgr_verdict", text, float(verdict(document.found)))
+    findings = GaugeMetricFamily("hamgr_findings", "What a person should look at.", labels=["severity", "code"])
+    for (severity, code), count in Counter((found.severity, found.code) for found in document.found).items():
+        findings.add_metric([severity, code], float(count))
+    yield findings
     nodes = GaugeMetricFamily("hamgr_node_online", "Whether the node takes part.", labels=["member"])
     unclean = GaugeMetricFamily("hamgr_node_unclean", "Whether the node must be fenced.", labels=["member"])
     for node in document.nodes:

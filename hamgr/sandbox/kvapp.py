@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -33,7 +34,10 @@ EX_OK, EX_FOUND, EX_USAGE, EX_NOINPUT, EX_STORAGE = 0, 1, 64, 66, 74
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line of the log. ``op`` is ``open`` (a pod took the log over; no key) or ``set``."""
+    """One line of the log. ``op`` is ``open`` (a pod took the log over; no key) or ``set``.
+
+    The value of an ``open`` is BESIDE where another process on the same node had the log open at that moment.
+    """
 
     seq: int
     uid: str
@@ -41,6 +45,9 @@ class Record:
     op: str
     key: str = ""
     value: str = ""
+
+
+BESIDE = "beside"
 
 
 class BadRecord(ValueError):
@@ -89,10 +96,22 @@ class Log:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o660)
         self._seq = self._recover(path.read_bytes())
         self._size = os.fstat(self._file).st_size
-        self.append([("open", "", "")])
+        self.append([("open", "", "" if self._is_alone() else BESIDE)])
         directory_file = os.open(directory, os.O_RDONLY)
         os.fsync(directory_file)
         os.close(directory_file)
+
+    def close(self) -> None:
+        """Let go of the log, as the end of the process does."""
+        os.close(self._file)
+
+    def _is_alone(self) -> bool:
+        """Whether no other process of this node has the log open; the lock ends with the process that has it."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _recover(self, data: bytes) -> int:
         """Read what is there; a torn last line, whose write was never acknowledged, is cut off. The last number."""
@@ -254,13 +273,15 @@ class Audit:
     lost: list[Acknowledged | int] = field(default_factory=list)
     duplicates: list[int] = field(default_factory=list)
     intrusions: list[Intrusion] = field(default_factory=list)
+    beside: list[Record] = field(default_factory=list)
+    """Pods that opened the log while another one on their node had it open, be it without writing any more."""
     damaged: list[int] = field(default_factory=list)
     """Line numbers (from 1) that cannot be read; a torn last line is none of them."""
 
     @property
     def second_writer(self) -> bool:
         """Whether two pods ever wrote to the log at the same time. Two writers on a disk also show as damage."""
-        return bool(self.intrusions or self.duplicates)
+        return bool(self.intrusions or self.duplicates or self.beside)
 
     @property
     def clean(self) -> bool:
@@ -288,6 +309,8 @@ def audit(path: Path, acknowledged: Iterable[Acknowledged] = ()) -> Audit:
         if record.op == "open":
             owner = record.uid
             found.writers.append(owner)
+            if record.value == BESIDE:
+                found.beside.append(record)
         elif record.uid != owner:
             found.intrusions.append(Intrusion(record, owner))
         if record.seq in by_number:
@@ -310,6 +333,8 @@ def _report(path: Path) -> int:
     print(f"{found.records} records, opened by {len(found.writers)} pods")
     for intrusion in found.intrusions:
         print(f"second writer: {intrusion.record} after {intrusion.owner} had opened the log")
+    for record in found.beside:
+        print(f"second writer: {record} while another pod on its node had the log open")
     for title, numbers in (("written twice", found.duplicates), ("lost", found.lost), ("damaged line", found.damaged)):
         for number in numbers:
             print(f"{title}: {number}")

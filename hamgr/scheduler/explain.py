@@ -17,7 +17,7 @@ from hamgr.scheduler.transition import Reason, SummaryLine
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Container, Iterator, Mapping
 
 # Reasons that are steps of a score, and among them those that a collection shares with all that is in it.
 _BANS = frozenset(
@@ -80,16 +80,44 @@ def accounts(work: Work, name: str) -> tuple[Account, ...]:
     ``work`` is the state after `engine.run`, with ``explain`` for the steps of scores. An instance's name may be given
     with or without its number.
     """
+    return _accounts(work, lambda leaf: name in _names(leaf) and not (leaf.orphan and not leaf.running_on))
+
+
+def accounts_of(work: Work, leaves: Container[str]) -> dict[str, Account]:
+    """An account for each primitive of these names, by name. ``work`` as for `accounts`."""
+    return {account.resource: account for account in _accounts(work, lambda leaf: leaf.id in leaves)}
+
+
+def _accounts(work: Work, wanted: Callable[[Rsc], bool]) -> tuple[Account, ...]:
     graph.build(work)
-    changes = summary.lines(work)
-    found = []
-    for top in work.resources:
-        for leaf in top.leaves():
-            names = {leaf.id, leaf.id.partition(":")[0], *(part.id for part in _around(leaf))}
-            names |= {part.id.partition(":")[0] for part in _around(leaf)}
-            if name in names and not (leaf.orphan and not leaf.running_on):
-                found.append(_account(work, leaf, changes))
-    return tuple(found)
+    changes: dict[str, list[SummaryLine]] = {}
+    for line in summary.lines(work):
+        changes.setdefault(line.resource, []).append(line)
+    reasons: dict[str, list[tuple[int, Reason]]] = {}
+    for number, reason in enumerate(work.reasons):
+        reasons.setdefault(reason.resource, []).append((number, reason))
+    return tuple(
+        _account(work, leaf, tuple(changes.get(leaf.id, ())), _about(leaf, reasons))
+        for top in work.resources
+        for leaf in top.leaves()
+        if wanted(leaf)
+    )
+
+
+def _about(leaf: Rsc, reasons: Mapping[str, list[tuple[int, Reason]]]) -> list[Reason]:
+    """The reasons that name a primitive, what it is in, or no resource at all, in the order in which they were left."""
+    names = {"", leaf.id, *(part.id for part in _around(leaf))}
+    return [reason for _, reason in sorted((entry for name in names for entry in reasons.get(name, ())), key=_number)]
+
+
+def _number(entry: tuple[int, Reason]) -> int:
+    return entry[0]
+
+
+def _names(leaf: Rsc) -> set[str]:
+    """What a primitive answers to: its own name and those of what it is in, with the instance's number or without."""
+    full = {leaf.id, *(part.id for part in _around(leaf))}
+    return full | {name.partition(":")[0] for name in full}
 
 
 def _around(rsc: Rsc) -> Iterator[Rsc]:
@@ -98,7 +126,7 @@ def _around(rsc: Rsc) -> Iterator[Rsc]:
         yield rsc
 
 
-def _account(work: Work, rsc: Rsc, changes: tuple[SummaryLine, ...]) -> Account:
+def _account(work: Work, rsc: Rsc, changes: tuple[SummaryLine, ...], reasons: list[Reason]) -> Account:
     role = UNPROMOTED if rsc.role == STARTED and rsc.top().promotable else rsc.role
     around = tuple(_around(rsc))
     promotable = rsc.top().promotable and rsc.assigned_to is not None
@@ -109,9 +137,9 @@ def _account(work: Work, rsc: Rsc, changes: tuple[SummaryLine, ...]) -> Account:
         nodes=tuple(node.name for node in rsc.running_on),
         next_role=ROLE_NAMES[max(rsc.next_role, STOPPED) if rsc.assigned_to else STOPPED],
         next_node=rsc.assigned_to.name if rsc.assigned_to else "",
-        changes=tuple(line for line in changes if line.resource == rsc.id),
-        circumstances=tuple(_circumstances(work, rsc, around)),
-        candidates=tuple(_candidates(work, rsc, around)),
+        changes=changes,
+        circumstances=tuple(_circumstances(work, rsc, around, reasons)),
+        candidates=tuple(_candidates(work, rsc, around, reasons)),
         promotion_score=_instance(rsc).sort_index if promotable else None,
     )
 
@@ -126,7 +154,7 @@ def _instance(rsc: Rsc) -> Rsc:
 # --- what holds for it as a whole -----------------------------------------------------------------------
 
 
-def _circumstances(work: Work, rsc: Rsc, around: tuple[Rsc, ...]) -> Iterator[Reason]:
+def _circumstances(work: Work, rsc: Rsc, around: tuple[Rsc, ...], reasons: list[Reason]) -> Iterator[Reason]:
     options = work.options
     if rsc.orphan:
         yield Reason("unconfigured", rsc.id)
@@ -141,7 +169,7 @@ def _circumstances(work: Work, rsc: Rsc, around: tuple[Rsc, ...]) -> Iterator[Re
     if rsc.pending_task and rsc.pending_node is not None:
         yield Reason("pending", rsc.id, rsc.pending_node.name, {"operation": rsc.pending_task})
     family = {rsc.id, *(part.id for part in around)}
-    for reason in work.reasons:
+    for reason in reasons:
         if reason.resource in family and reason.code in ("failed", "multiply-active", "ticket", "no-quorum-demote"):
             if reason.code != "ticket" or "ticket" in reason.data:
                 yield reason
@@ -168,10 +196,10 @@ def _held(work: Work, rsc: Rsc) -> Iterator[Reason]:
 # --- node by node -----------------------------------------------------------------------------------------
 
 
-def _candidates(work: Work, rsc: Rsc, around: tuple[Rsc, ...]) -> list[Candidate]:
+def _candidates(work: Work, rsc: Rsc, around: tuple[Rsc, ...], reasons: list[Reason]) -> list[Candidate]:
     steps: dict[str, list[Reason]] = {node.name: [] for node in work.nodes}
     shared = {part.id for part in around}
-    for reason in work.reasons:
+    for reason in reasons:
         own = reason.resource == rsc.id and reason.code in _STEPS
         if (own or (reason.resource in shared and reason.code in _BANS)) and "score" in reason.data:
             for name in [reason.node] if reason.node else list(steps):

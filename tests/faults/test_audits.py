@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hamgr.fencer.reasons import reason
-from hamgr.fencer.records import FenceRecord, Outcome, Proof, Target, Tried, VolumeRef
+from hamgr.fencer.records import FenceRecord, Outcome, Proof, StepTime, Target, Tried, VolumeRef
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.sandbox import kvapp
 from hamgr.sandbox.campaign.audits import (
@@ -18,7 +18,9 @@ from hamgr.sandbox.campaign.audits import (
     FENCE_WITHOUT_PROOF,
     FENCE_WITHOUT_TOKEN,
     LOST_WRITE,
+    PODS_DIFFER,
     PROOF_UNTRUE,
+    SAID_OK,
     SECOND_WRITER,
     STALE_WRITE,
     START_TOO_SOON,
@@ -31,10 +33,12 @@ from hamgr.sandbox.campaign.audits import (
     Moment,
     OnRecord,
     Plugging,
+    Sight,
     Switching,
     Written,
     judge,
 )
+from hamgr.sandbox.campaign.onlooker import Stretch
 from hamgr.sandbox.campaign.schedule import Fault, Kind
 from hamgr.sandbox.campaign.witness import on_record
 
@@ -52,6 +56,13 @@ FENCE = FenceRecord(
     outcome=Outcome.SUCCEEDED,
 )
 STANDINGS = {"n1": "lost", "n2": "member", "n3": "member"}
+REFUSED = replace(
+    FENCE,
+    tokens=(),
+    proofs=(),
+    outcome=Outcome.FAILED,
+    steps=(StepTime("volume", "intent", 1.0, "volume-unprovable", {"volume": "kv"}),),
+)
 SEEN = FenceSeen(FENCE, STANDINGS, frozenset({5}))
 
 
@@ -96,12 +107,28 @@ def test_an_acknowledged_write_that_is_missing_is_found(tmp_path: Path) -> None:
     ("seen", "expected"),
     [
         (replace(SEEN, record=replace(FENCE, tokens=(), proofs=())), [FENCE_WITHOUT_TOKEN, FENCE_WITHOUT_PROOF]),
+        (replace(SEEN, record=REFUSED), []),
+        (
+            replace(
+                SEEN,
+                record=replace(REFUSED, steps=(StepTime("volume", "intent", 1.0),)),
+            ),
+            [FENCE_WITHOUT_TOKEN],
+        ),
         (replace(SEEN, tokens=frozenset()), [FENCE_WITHOUT_TOKEN]),
         (replace(SEEN, record=replace(FENCE, proofs=(replace(FENCE.proofs[0], token=4),))), [FENCE_WITHOUT_TOKEN]),
         (replace(SEEN, record=replace(FENCE, proofs=())), [FENCE_WITHOUT_PROOF]),
         (replace(SEEN, standings={**STANDINGS, "n3": "lost"}), [FENCE_IN_DOUBT]),
     ],
-    ids=["no token", "a token that nobody had", "proof under another token", "no proof", "most nodes bad"],
+    ids=[
+        "no token",
+        "refused",
+        "no token and a step",
+        "a token that nobody had",
+        "proof under another token",
+        "no proof",
+        "most nodes bad",
+    ],
 )
 def test_a_fence_that_should_not_have_been_is_found(seen: FenceSeen, expected: list[str]) -> None:
     assert rules(Evidence(CRASH, kvapp.Audit(), fences=[seen])) == expected
@@ -229,3 +256,55 @@ def test_a_write_of_somebody_who_does_not_lead_is_found(tmp_path: Path) -> None:
     assert rules(evidence) == []
     evidence.writes = [Written(9, "n1-y", "n2-x"), Written(8, "n1-y", ""), Written(7, "n1-y", "n1-y")]
     assert rules(evidence) == [STALE_WRITE, STALE_WRITE]
+
+
+WELL = Sight("in the end", {"kv-n1": "n1"}, {"kv-n1": "n1"}, said_ok=True, serves=True)
+STOPPED = Sight("after disabled", {}, {}, said_ok=False, serves=False, due=False)
+
+
+@pytest.mark.parametrize(
+    ("sight", "broken"),
+    [
+        (WELL, []),
+        (STOPPED, []),
+        (replace(WELL, living={"kv-n1": "n1", "kv-n2": "n2"}), [PODS_DIFFER]),
+        (replace(WELL, on_record={"kv-n2": "n2"}), [PODS_DIFFER, PODS_DIFFER]),
+        (replace(WELL, living={}), [PODS_DIFFER]),
+        (replace(WELL, serves=False), [SAID_OK]),
+        (replace(WELL, serves=False, said_ok=False), []),
+        (replace(STOPPED, living={"kv-n2": "n2"}), [PODS_DIFFER]),
+        (replace(STOPPED, said_ok=True), [SAID_OK]),
+        (replace(STOPPED, serves=True), [PODS_DIFFER]),
+    ],
+    ids=[
+        "well",
+        "stopped",
+        "one more",
+        "elsewhere",
+        "none",
+        "served by nobody",
+        "which it says",
+        "parked and alive",
+        "stopped and OK",
+        "served",
+    ],
+)
+def test_what_lives_is_what_is_on_record(sight: Sight, broken: list[str]) -> None:
+    assert rules(Evidence(CRASH, kvapp.Audit(), sights=[sight, sight])) == broken  # and it is told once
+
+
+def test_ok_that_was_said_for_long_while_nobody_was_served_is_found() -> None:
+    assert rules(Evidence(CRASH, kvapp.Audit(), ok_unserved_s=14.0)) == []
+    assert rules(Evidence(CRASH, kvapp.Audit(), ok_unserved_s=16.0)) == [SAID_OK]
+
+
+def test_a_stretch_of_ok_begins_anew_with_each_write_and_each_other_word() -> None:
+    stretch = Stretch()
+    for now, ok, served_at in ((0, True, 0), (5, True, 4), (9, True, 4), (10, False, 4), (11, True, 4), (13, True, 4)):
+        stretch.note(float(now), ok=ok, served_at=float(served_at))
+    assert stretch.longest_s == 5.0
+
+
+def test_a_pod_beside_another_one_on_its_node_is_a_second_writer_though_it_writes_nothing_wrong(tmp_path: Path) -> None:
+    records = [kvapp.Record(1, "a", "n1", "open"), kvapp.Record(2, "b", "n1", "open", value=kvapp.BESIDE)]
+    assert rules(log_of(tmp_path, records)) == [SECOND_WRITER]

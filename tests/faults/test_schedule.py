@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from hamgr.sandbox.campaign.orders import ORDERS
 from hamgr.sandbox.campaign.schedule import (
     ACTIVE,
     LEADER,
@@ -28,6 +29,8 @@ def test_a_seed_always_gives_the_same_schedule() -> None:
         "0.35 s container-killed standby",
         "0.98 s node-crashed active for 3.43 s",
         "1.50 s mid-fence hamgrd-frozen leader for 4.41 s",
+        "3.34 s all-standby for 4.12 s",
+        "3.48 s renamed for 0.53 s",
     ]
     assert [draw(7).levels, *(str(fault) for fault in draw(7).faults)] == told, (
         "recorded seeds would mean something else: was a table of the module changed?"
@@ -40,6 +43,20 @@ def test_all_kinds_come_up_and_are_complete() -> None:
     assert {fault.where for fault in faults} == {"", ACTIVE, LEADER, STANDBY, *NODES}
     for fault in faults:
         assert (fault.kind is Kind.PARTITIONED) == bool(fault.peer) == bool(fault.direction)
+
+
+def test_operators_are_at_work_in_many_schedules_and_end_some_with_nothing_running() -> None:
+    schedules = [draw(seed) for seed in SEEDS]
+    ordered = [each for each in schedules if any(fault.kind in ORDERS for fault in each.faults)]
+    assert len(SEEDS) / 2 < len(ordered) < len(SEEDS) * 3 / 4
+    assert {each.last.kind for each in ordered if each.last} == {
+        Kind.DISABLED,
+        Kind.ALL_STANDBY,
+        Kind.BANNED_EVERYWHERE,
+        Kind.REMOVED,
+    }
+    assert all(each.last is None for each in schedules if each not in ordered)
+    assert draw(7).last == Fault(Kind.BANNED_EVERYWHERE, 0.0)
 
 
 def test_faults_of_a_schedule_come_in_order_and_overlap() -> None:
@@ -76,3 +93,5 @@ def test_only_faults_of_pods_and_orders_are_harmless_to_nodes() -> None:
     assert not may_cost([killed, crashed], "n2")
     assert may_cost([Fault(Kind.ETCD_FROZEN, 1.0, 3.0)], "n2")
     assert not may_cost([Fault(Kind.NODES_RELEASED, 1.0)], "n2")
+    assert not may_cost([Fault(kind, 1.0, 3.0, "n1") for kind in ORDERS if kind is not Kind.FOREIGN_POD], "n1")
+    assert may_cost([Fault(Kind.FOREIGN_POD, 1.0, 3.0, "n1")], "n1")

@@ -18,6 +18,8 @@ SECOND_WRITER, LOST_WRITE, STUCK = "second-writer", "lost-write", "stuck"
 FENCE_WITHOUT_TOKEN, FENCE_WITHOUT_PROOF, FENCE_WITHOUT_CAUSE = "no-token", "no-proof", "no-cause"
 FENCE_IN_DOUBT, START_UNPROVED, TAINT_LEFT = "fence-in-doubt", "start-unproved", "taint-left"
 PROOF_UNTRUE, STALE_WRITE, START_TOO_SOON = "proof-untrue", "stale-write", "start-too-soon"
+PODS_DIFFER, SAID_OK = "pods-differ", "said-ok"
+OK_UNSERVED_S = 15.0  # more than it takes to notice anything, monitors included
 _NOTHING_RUNS, _LOST = ("fenced", "unseen"), "lost"
 _ABSENT = (("stop", 0), ("monitor", 7))
 _OF_DISKS, _OF_POWER = ("detached", "not-attached"), "powered-off"
@@ -114,6 +116,23 @@ class Intent:
     others: Sequence[OnRecord]
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One look at a cluster in which nothing is under way: what runs, by the kubelets, and what hamgr says.
+
+    living: pods of ours with a running container, and their nodes. on_record: the pods that `hamgr status` says to run,
+    likewise. said_ok: `hamgr status -s` said CLUSTER OK, and an application is configured. serves: whether clients
+    are served. due: whether they should be.
+    """
+
+    when: str
+    living: Mapping[str, str]
+    on_record: Mapping[str, str]
+    said_ok: bool
+    serves: bool
+    due: bool = True
+
+
 @dataclass(slots=True)
 class Evidence:
     """All that a schedule has left behind.
@@ -132,11 +151,13 @@ class Evidence:
     intents: Sequence[Intent] = ()
     tainted: Sequence[str] = ()
     stuck: str = ""
+    sights: Sequence[Sight] = ()
+    ok_unserved_s: float = 0.0  # the longest time in which it was always said to be OK, and nobody was served
     holders_before: frozenset[str] = field(default_factory=frozenset)
 
 
 def judge(evidence: Evidence) -> list[Finding]:
-    """Every rule that was broken."""
+    """Every rule that was broken, what shows it told once."""
     found = [*_writers(evidence.log), *_lost(evidence.log)]
     for fence in evidence.fences:
         found += _fence(fence, evidence.faults)
@@ -145,20 +166,42 @@ def judge(evidence: Evidence) -> list[Finding]:
     found += _stale_writes(evidence.writes)
     found += _starts(evidence.moments, evidence.holders_before)
     found += _intents(evidence.intents)
+    for sight in evidence.sights:
+        found += _sight(sight)
+    if evidence.ok_unserved_s > OK_UNSERVED_S:
+        text = f"for {evidence.ok_unserved_s:.1f} s CLUSTER OK was said, and no client was served"
+        found.append(Finding(SAID_OK, text))
     found += [Finding(TAINT_LEFT, f"{node} is still out of service") for node in evidence.tainted]
     if evidence.stuck:
         found.append(Finding(STUCK, evidence.stuck))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _writers(log: kvapp.Audit) -> Iterator[Finding]:
     for intrusion in log.intrusions:
         text = f"pod {intrusion.record.uid} wrote number {intrusion.record.seq} after {intrusion.owner} had the log"
         yield Finding(SECOND_WRITER, text)
+    for record in log.beside:
+        text = f"pod {record.uid} opened the log on {record.node} while another pod there had it open"
+        yield Finding(SECOND_WRITER, text)
     for number in log.duplicates:
         yield Finding(SECOND_WRITER, f"number {number} was written twice")
     for line in log.damaged:
         yield Finding(SECOND_WRITER, f"line {line} of the log is damaged")
+
+
+def _sight(sight: Sight) -> Iterator[Finding]:
+    """Once nothing is under way, every pod of ours that lives is on record, and nothing else is."""
+    for pod, node in sight.living.items():
+        if sight.on_record.get(pod) != node:
+            yield Finding(PODS_DIFFER, f"{sight.when}: pod {pod} lives on {node}, and is on record nowhere")
+    for pod, node in sight.on_record.items():
+        if sight.living.get(pod) != node:
+            yield Finding(PODS_DIFFER, f"{sight.when}: pod {pod} is on record on {node}, and does not live there")
+    if sight.said_ok and not sight.serves:
+        yield Finding(SAID_OK, f"{sight.when}: CLUSTER OK, and nobody is served")
+    if not sight.due and sight.serves:
+        yield Finding(PODS_DIFFER, f"{sight.when}: clients are served by what should not run")
 
 
 def _lost(log: kvapp.Audit) -> Iterator[Finding]:
@@ -169,7 +212,9 @@ def _lost(log: kvapp.Audit) -> Iterator[Finding]:
 def _fence(fence: FenceSeen, faults: Sequence[Fault]) -> Iterator[Finding]:
     record = fence.record
     name = f"fence {record.id} of {record.target.node}"
-    if not record.tokens:
+    # Steps with a code were noticed, the others taken, the first of them under a token.
+    was_refused = record.outcome is Outcome.FAILED and all(step.code for step in record.steps)
+    if not record.tokens and not was_refused:
         yield Finding(FENCE_WITHOUT_TOKEN, f"{name} has no token")
     for token in record.tokens:
         if token not in fence.tokens:

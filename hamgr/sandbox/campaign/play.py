@@ -12,11 +12,13 @@ from typing import Any
 
 from hamgr.cib.status import StatusDoc
 from hamgr.sandbox import kvapp
-from hamgr.sandbox.campaign.audits import STUCK, Evidence, Finding, judge
+from hamgr.sandbox.campaign.audits import STUCK, Evidence, Finding, Sight, judge
 from hamgr.sandbox.campaign.client import KvClient
 from hamgr.sandbox.campaign.insider import Insider
+from hamgr.sandbox.campaign.onlooker import Onlooker, is_configured
+from hamgr.sandbox.campaign.orders import TROUBLE, Undo, orders_in_force, put_right
 from hamgr.sandbox.campaign.schedule import Fault, Levels, Schedule, draw
-from hamgr.sandbox.campaign.strikes import TROUBLE, Struck, Undo, place, strike, undo_all
+from hamgr.sandbox.campaign.strikes import Struck, place, strike, undo_all
 from hamgr.sandbox.campaign.theatre import APPLICATION, PORT, Theatre, leaves
 from hamgr.sandbox.campaign.witness import Witness
 from hamgr.sandbox.client import ApiError
@@ -30,6 +32,8 @@ _READS = 3
 _WHOLE_FOR_S = 1.0  # one look may see what was true before
 _FENCE_PATIENCE_S = 8.0  # for the fence that a fault is to strike in the middle of
 _GLANCE_EVERY_S = 0.03
+_STOPPED_FOR_S = 4.0  # longer than Kubernetes needs to attach a free disk and start a pod that waits for it
+_OF_THE_PAST = ("fence-failed",)  # codes of findings that nothing but another fence would end
 _RECENT_S = 0.5  # a write that was acknowledged so lately shows that clients are served
 
 
@@ -85,14 +89,29 @@ class Play:
         return row
 
     def _strike_and_judge(self, row: Row, schedule: Schedule, client: KvClient) -> None:
-        witness = Witness(self._theatre)
+        witness, onlooker = Witness(self._theatre), Onlooker(self._theatre, client)
+        onlooker.start()
+        try:
+            self._strike(row, schedule, client, witness, onlooker)
+        finally:
+            onlooker.stop()
+
+    def _strike(self, row: Row, schedule: Schedule, client: KvClient, witness: Witness, onlooker: Onlooker) -> None:
         with self._insider(row.seed):
             struck = run(self._theatre, schedule)
         row.faults = [str(each) for each in struck]
         row.missed = sum(bool(each.missed) for each in struck)
         undo_all(self._theatre)
+        put_right(self._theatre)
+        sights: list[Sight] = []
+        stuck = self._end_with(schedule.last, client, sights, row) if schedule.last else ""
+        if stuck:
+            row.findings = [Finding(STUCK, stuck)]
+            return
         undone = time.monotonic()
         stuck, log = self._read_log_when_whole(witness, client)
+        if not stuck:
+            sights.append(self._look("in the end", client, due=True))
         row.whole_after_s = round(max(0.0, self._whole_since - undone), 2)
         row.last_missing = self._last_missing
         row.acknowledged_inside = sum(write.key.startswith(f"{row.seed}-inside-") for write in self._acknowledged)
@@ -108,10 +127,57 @@ class Play:
             intents=witness.intents(write.revision for write in writes),
             tainted=self._theatre.tainted_nodes(),
             stuck=stuck,
+            sights=sights,
+            ok_unserved_s=onlooker.stop(),
             holders_before=witness.holders,
         )
         row.fences = [str(seen) for seen in evidence.fences]
         row.findings = judge(evidence)
+
+    def _end_with(self, last: Fault, client: KvClient, sights: list[Sight], row: Row) -> str:
+        """Give the last order, wait until it is carried out, and look for a while; what hinders it, or empty."""
+        began = time.monotonic()
+        while (struck := _strike(self._theatre, last)[0]).missed or self._under_way():
+            if time.monotonic() - began > WHOLE_TIMEOUT_S:
+                return f"{last.kind} is not carried out: {struck.missed or self._under_way()}"
+            self._tidy_up(orders=False)
+            time.sleep(1.0)
+        row.faults.append(str(struck))
+        ended = time.monotonic()
+        while time.monotonic() - ended < _STOPPED_FOR_S:
+            time.sleep(_LOOK_S)
+            sights.append(self._look(f"after {last.kind}", client, due=False))
+        put_right(self._theatre)
+        return ""
+
+    def _under_way(self) -> str:
+        """What shows that nothing may run, and something does or is on its way; empty: all is stopped."""
+        status = self._theatre.status()
+        if status is None:
+            return "there is no leader"
+        for node in status.nodes:
+            if not (node.online and self._theatre.joined(node.name) and node.ready):
+                return f"node {node.name} is not back: {node}"
+        if status.transition is not None:
+            return f"a transition is under way: {status.transition}"
+        if running := [fence for fence in status.fencing if fence.outcome == "pending"]:
+            return f"a fence is under way: {running[0]}"
+        active = [leaf.id for leaf in leaves(status.resources) if leaf.nodes and not leaf.agent.startswith("stonith:")]
+        return f"{', '.join(active)} still runs" if active else ""
+
+    def _look(self, when: str, client: KvClient, *, due: bool) -> Sight:
+        """What runs and what is said of it. Raises ApiError, ValueError without a status."""
+        living, status = self._theatre.living_pods(), self._theatre.status()
+        if status is None:
+            raise ValueError("the leader has gone once all was over")
+        on_record = {
+            f"{leaf.id}-{node}": node
+            for leaf in leaves(status.resources)
+            for node in leaf.nodes
+            if leaf.agent == "hamgr:pod"
+        }
+        serves = time.monotonic() - client.last_at() <= _RECENT_S
+        return Sight(when, living, on_record, is_configured(status) and not status.found, serves, due)
 
     def _read_log_when_whole(self, witness: Witness, client: KvClient) -> tuple[str, kvapp.Audit]:
         """What keeps the cluster from becoming whole, and the verdict on the log; the disk may move once more."""
@@ -144,12 +210,13 @@ class Play:
         tidied = float("-inf")
         while (now := time.monotonic()) - self._whole_since < _WHOLE_FOR_S:
             if missing := self._missing(client):
-                self._whole_since, self._last_missing = time.monotonic(), missing
+                self._last_missing = missing
                 if now - began > WHOLE_TIMEOUT_S:
                     return missing
                 if now - tidied > _CLEAN_UP_EVERY_S:
                     tidied = now
                     self._tidy_up()
+                self._whole_since = time.monotonic()  # tidying up takes a while
             time.sleep(_LOOK_S)
         return ""
 
@@ -175,29 +242,33 @@ class Play:
                 return "no standby is parked"
         if time.monotonic() - client.last_at() > _RECENT_S:
             return "clients are not served"
+        if found := [finding for finding in status.found if finding.code not in _OF_THE_PAST]:
+            return f"hamgr finds: {found[0].text}"
         return self._missing_in_kubernetes() or ("" if self._theatre.leader_answers() else "the leader does not answer")
 
     def _missing_in_kubernetes(self) -> str:
         try:
             if tainted := self._theatre.tainted_nodes():
                 return f"{tainted[0]} is out of service"
+            if order := orders_in_force(self._theatre):
+                return order
         except ApiError as error:
             return f"the API server does not answer: {error}"
         return ""
 
-    def _tidy_up(self) -> None:
-        """What an operator does after trouble: forget failures, end moves, let in nodes that have fenced themselves.
+    def _tidy_up(self, *, orders: bool = True) -> None:
+        """What an operator does after trouble: forget failures, end orders, let in nodes that have fenced themselves.
 
-        Without a leader nobody can be asked.
+        Without a leader nobody can be asked. orders: whether they end, too.
         """
+        if orders:
+            put_right(self._theatre)
         status = self._theatre.status()
         if status is None:
             return
         try:
             if status.failcounts or status.failed:
                 self._theatre.ask("cleanup", {"resource": "", "node": ""}, timeout_s=2.0)
-            if status.bans:
-                self._theatre.ask("clear", {"resource": "store", "node": ""}, timeout_s=2.0)
             for node in self._fenced_by_themselves(status):
                 self._theatre.ask("unfence", {"node": node}, timeout_s=2.0)
         except StoreError:

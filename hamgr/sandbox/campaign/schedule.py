@@ -50,6 +50,19 @@ class Kind(StrEnum):
     MOVE = "move"
     CONFIG_APPLIED = "config-applied"
     NODES_RELEASED = "nodes-released"  # every partition and every freeze of a node ends: old writers are back at once
+    # What operators and other people do on ordinary days.
+    DISABLED = "disabled"
+    NODE_STANDBY = "node-standby"
+    ALL_STANDBY = "all-standby"
+    BANNED = "banned"
+    BANNED_EVERYWHERE = "banned-everywhere"
+    CLEANED_UP = "cleaned-up"
+    CORDONED = "cordoned"
+    REMOVED = "removed"  # from the cluster file
+    RENAMED = "renamed"
+    NAMESPACE_CHANGED = "namespace-changed"
+    CLAIM_CHANGED = "claim-changed"
+    FOREIGN_POD = "foreign-pod"  # that nobody of hamgr's has made uses the claim
 
 
 # How often each is drawn, relative to the others; and how long it lasts: seconds from, to.
@@ -81,6 +94,26 @@ _WEIGHTS = {
     Kind.CONFIG_APPLIED: 1,
     Kind.NODES_RELEASED: 1,
 }
+# The same for the orders of operators. They come besides, from a chance of their own, so that a seed's faults stay.
+_ORDERS = {
+    Kind.DISABLED: 4,
+    Kind.NODE_STANDBY: 4,
+    Kind.ALL_STANDBY: 2,
+    Kind.BANNED: 3,
+    Kind.BANNED_EVERYWHERE: 2,
+    Kind.CLEANED_UP: 2,
+    Kind.CORDONED: 2,
+    Kind.REMOVED: 3,
+    Kind.RENAMED: 3,
+    Kind.NAMESPACE_CHANGED: 2,
+    Kind.CLAIM_CHANGED: 2,
+    Kind.FOREIGN_POD: 3,
+}
+_LAST_ORDERS = (Kind.DISABLED, Kind.ALL_STANDBY, Kind.BANNED_EVERYWHERE, Kind.REMOVED)
+"""Orders after which nothing may run; one that ends a schedule stands until that was seen."""
+_ORDERED = 0.6  # the share of schedules in which operators are at work
+_LAST = 0.4  # the share of those that end with one of the last orders
+_MOST_ORDERS = 3
 _OPENINGS = {
     Kind.NODE_CRASHED: 3,
     Kind.NODE_FROZEN: 3,
@@ -122,6 +155,17 @@ _LASTS = {
     Kind.DETACH_SLOW: (2.0, 6.0),
     Kind.DETACH_HANGS: (2.0, 6.0),
     Kind.ATTACH_SLOW: (2.0, 6.0),
+    Kind.DISABLED: (0.3, 6.0),
+    Kind.NODE_STANDBY: (0.3, 6.0),
+    Kind.ALL_STANDBY: (0.3, 6.0),
+    Kind.BANNED: (0.3, 6.0),
+    Kind.BANNED_EVERYWHERE: (0.3, 6.0),
+    Kind.CORDONED: (1.0, 6.0),
+    Kind.REMOVED: (0.3, 6.0),
+    Kind.RENAMED: (0.3, 6.0),
+    Kind.NAMESPACE_CHANGED: (1.0, 6.0),
+    Kind.CLAIM_CHANGED: (1.0, 6.0),
+    Kind.FOREIGN_POD: (2.0, 8.0),
 }
 _PLACELESS = {
     Kind.ETCD_FROZEN,
@@ -136,6 +180,14 @@ _PLACELESS = {
     Kind.ATTACH_SLOW,
     Kind.CONFIG_APPLIED,
     Kind.NODES_RELEASED,
+    Kind.DISABLED,
+    Kind.ALL_STANDBY,
+    Kind.BANNED_EVERYWHERE,
+    Kind.CLEANED_UP,
+    Kind.REMOVED,
+    Kind.RENAMED,
+    Kind.NAMESPACE_CHANGED,
+    Kind.CLAIM_CHANGED,
 }
 _PEERS = ("all", "all", "etcd", "api")
 _DIRECTIONS = ("both", "both", "in", "out")
@@ -148,8 +200,9 @@ _HARMLESS_TO_NODES = frozenset(
         Kind.MOVE,
         Kind.CONFIG_APPLIED,
         Kind.NODES_RELEASED,
+        *_ORDERS,
     }
-)
+) - {Kind.FOREIGN_POD}
 """Faults of a pod, orders of an operator, ends of other faults: none of this kind may lead to the fencing of a node."""
 
 
@@ -188,10 +241,14 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """All of one seed: how nodes are fenced, and the faults in order of time."""
+    """All of one seed: how nodes are fenced, and the faults in order of time.
+
+    last: an order that is given when all else is over; then nothing may run, which is looked at before it is undone.
+    """
 
     levels: Levels
     faults: tuple[Fault, ...]
+    last: Fault | None = None
 
 
 def draw(seed: int) -> Schedule:
@@ -202,7 +259,20 @@ def draw(seed: int) -> Schedule:
         faults = _ambush(chance)
     else:
         faults = [_draw_one(chance) for _ in range(chance.randint(_FEWEST, _MOST))]
-    return Schedule(levels, tuple(sorted(faults, key=lambda fault: fault.at_s)))
+    orders, last = _orders(random.Random(f"orders of {seed}"))
+    return Schedule(levels, tuple(sorted([*faults, *orders], key=lambda fault: fault.at_s)), last)
+
+
+def _orders(chance: random.Random) -> tuple[list[Fault], Fault | None]:
+    """What operators do during a schedule, and what they end it with."""
+    if chance.random() >= _ORDERED:
+        return [], None
+    last = Fault(chance.choice(_LAST_ORDERS), 0.0) if chance.random() < _LAST else None
+    kinds = list(_ORDERS)
+    drawn = chance.choices(kinds, [_ORDERS[each] for each in kinds], k=chance.randint(1, _MOST_ORDERS))
+    return [
+        _draw_kind(chance, kind, "" if kind in _PLACELESS else chance.choice(_PLACES), _WINDOW_S) for kind in drawn
+    ], last
 
 
 def self_fencing(seed: int) -> bool:

@@ -5,23 +5,18 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from hamgr.sandbox import plane, processes
+from hamgr.sandbox.campaign.orders import ORDERS, TROUBLE, Undo
 from hamgr.sandbox.campaign.schedule import ACTIVE, LEADER, NODES, STANDBY, Fault, Kind
 from hamgr.sandbox.campaign.theatre import APPLICATION, PODS, Theatre
-from hamgr.sandbox.client import ApiError
 from hamgr.sandbox.errors import SandboxError
 from hamgr.sandbox.network import Direction, Peer
-from hamgr.store.errors import StoreError
 
 _SLOW_S = 3.0
 _MOVE_LIFETIME_S = 10.0
-
-Undo = Callable[[], None]
-TROUBLE = (SandboxError, ApiError, StoreError, OSError, processes.StillAlive)
-"""What a strike may meet because another fault is in force: then it misses, and that is on record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +181,7 @@ def _move(theatre: Theatre, _fault: Fault, node: str) -> None:
 
 
 def _apply(theatre: Theatre, fault: Fault, _node: str) -> None:
-    theatre.apply(monitor_s=2 + round(fault.at_s * 100) % 5)
+    theatre.apply(replace(theatre.shape, monitor_s=2 + round(fault.at_s * 100) % 5))
 
 
 def _release_nodes(theatre: Theatre, _fault: Fault, _node: str) -> None:
@@ -224,4 +219,5 @@ _STRIKES: dict[Kind, Callable[[Theatre, Fault, str], Undo | None]] = {
     Kind.MOVE: _move,
     Kind.CONFIG_APPLIED: _apply,
     Kind.NODES_RELEASED: _release_nodes,
+    **ORDERS,
 }

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ _OBJECTS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 _CLUSTER = """\
 cluster: {cluster}
-namespace: default
+namespace: {namespace}
 nodes: [n1, n2, n3]
 options:
   no-quorum-policy: stop
@@ -96,7 +97,10 @@ fencing:
     - {{id: switch, agent: {switch}, action: reboot}}
   max-fences: 100
   fence-loop-interval: 1s     # one node is fenced again and again here: by different schedules
-resources:
+resources: {resources}
+"""
+
+_RESOURCES = """
   - group: store
     members:
       - id: {disk}
@@ -114,7 +118,7 @@ resources:
           monitor: {{interval: {monitor_s}s, timeout: 10s}}
       - id: {service}
         agent: service
-        params: {{service: {application}, resource: {application}}}
+        params: {{service: {clients}, resource: {application}}}
 """
 
 
@@ -125,18 +129,40 @@ _LEVELS = {
 }
 
 
-def cluster_file(switch: Path, levels: Levels = Levels.VOLUME, monitor_s: int = 5) -> str:
-    """The cluster file. switch: the power switch's agent; the monitor's interval is what a changed one changes."""
-    return _CLUSTER.format(
-        cluster=CLUSTER_NAME,
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a cluster file says; the defaults are as it should be. without: it has no resources at all."""
+
+    monitor_s: int = 5
+    application: str = APPLICATION
+    namespace: str = "default"
+    claim: str = CLAIM
+    without: bool = False
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is what is applied in the end, be it with another interval of the monitor."""
+        return replace(self, monitor_s=5) == Shape()
+
+
+def cluster_file(switch: Path, levels: Levels = Levels.VOLUME, shape: Shape | None = None) -> str:
+    """The cluster file. switch: the power switch's agent."""
+    shape = shape or Shape()
+    resources = _RESOURCES.format(
         disk=DISK,
-        claim=CLAIM,
-        application=APPLICATION,
+        claim=shape.claim,
+        application=shape.application,
         port=PORT,
         service=SERVICE,
-        monitor_s=monitor_s,
+        clients=APPLICATION,
+        monitor_s=shape.monitor_s,
+    )
+    return _CLUSTER.format(
+        cluster=CLUSTER_NAME,
+        namespace=shape.namespace,
         switch=switch,
         levels=_LEVELS[levels],
+        resources="[]" if shape.without else resources,
     )
 
 
@@ -149,6 +175,7 @@ class Theatre:
     def __init__(self, directory: Path, *, self_fencing: bool = False) -> None:
         self.sandbox = Sandbox(directory, options(self_fencing=self_fencing))
         self.levels = Levels.VOLUME
+        self.shape = Shape()
         self._store: Store | None = None
         self._address: tuple[str, int] | None = None
         self._lock = threading.Lock()
@@ -195,6 +222,12 @@ class Theatre:
     def pods(self) -> list[dict[str, Any]]:
         """The application's pods. Raises ApiError."""
         return list(self.request("get", f"{PODS}?labelSelector=hamgr.io/resource%3D{APPLICATION}").get("items") or [])
+
+    def living_pods(self) -> dict[str, str]:
+        """The pods of hamgr's of which a container runs, by their kubelets' word, and where. Raises ApiError."""
+        query = f"labelSelector=hamgr.io/cluster%3D{CLUSTER_NAME}"
+        pods = self.request("get", f"/api/v1/pods?{query}").get("items") or []
+        return {str(pod["metadata"]["name"]): str(pod["spec"].get("nodeName", "")) for pod in pods if _lives(pod)}
 
     def active_pod(self) -> dict[str, Any] | None:
         """The pod that is ready and is not parked; None when there is none or nobody answers."""
@@ -281,9 +314,10 @@ class Theatre:
             self.levels = levels
             self.apply()
 
-    def apply(self, monitor_s: int = 5) -> None:
-        """Make the cluster file, with this interval of the monitor, the configuration. Raises StoreError."""
-        text = cluster_file(self.sandbox.layout.fence_agent, self.levels, monitor_s)
+    def apply(self, shape: Shape | None = None) -> None:
+        """Make the cluster file, in this shape, the configuration. Raises StoreError."""
+        shape = shape or Shape()
+        text = cluster_file(self.sandbox.layout.fence_agent, self.levels, shape)
         load_yaml(text, "the campaign's cluster file", Registry().specs())
         current = self.store.get("config")
         document = {
@@ -293,6 +327,7 @@ class Theatre:
             "applied_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         self.store.compare_and_put("config", document, current.mod_revision if current else 0)
+        self.shape = shape
 
     def fence_under_way(self, since: int) -> bool:
         """Whether a fence that began after that revision of etcd has not ended; False also when etcd is silent."""
@@ -317,6 +352,11 @@ class Theatre:
         kubelet = self.sandbox.layout.node(node) / "kubelet"
         inside = kubelet / "plugins/kubernetes.io/csi" / DRIVER / folder / "globalmount" / LOG_NAME
         return Path(f"/proc/{init}/root{inside}")
+
+
+def _lives(pod: Mapping[str, Any]) -> bool:
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return any("running" in (each.get("state") or {}) for each in statuses)
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

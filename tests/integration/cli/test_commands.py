@@ -89,17 +89,23 @@ def test_status_is_what_the_leader_published(store, leadership, capsys):
     assert main(["status", "--output", "json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["cluster"], shown["led"], shown["nodes"][0]["name"]) == ("sandbox", True, "n1")
+    assert (shown["verdict"], shown["findings"], shown["warnings"]) == ("OK", [], [])
     assert main(["status", "-s"]) == 0
     assert capsys.readouterr().out.startswith("CLUSTER OK")
     leadership.resign()
     assert main(["status"]) == 0
     shown = capsys.readouterr().out
     assert "Current DC: NONE" in shown
-    assert "Warnings:\n  * nobody leads, so nothing is decided, moved or fenced, and no hamgrd runs" in shown
+    assert "Warnings:\n  * CRITICAL: nobody leads, so nothing is decided, moved or fenced, and no hamgrd runs" in shown
     store.transact(puts={"members/n1": {"node": "n1"}})
     assert main(["status"]) == 0
     assert "though hamgrd runs on n1. One of them leads within seconds, unless" in capsys.readouterr().out
     assert main(["status", "-s"]) == 2
+    assert capsys.readouterr().out.startswith("CLUSTER CRIT: nobody leads")
+    assert main(["status", "--output", "json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["verdict"], shown["findings"][0]["code"]) == ("CRIT", "no-leader")
+    assert shown["warnings"] == [shown["findings"][0]["text"]]
 
 
 def test_no_status_yet_says_why(store, capsys):

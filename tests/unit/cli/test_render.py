@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 import pytest
 
 from hamgr.cib.status import (
+    CRITICAL,
     Ban,
     FailCount,
     FailedAction,
     FenceStatus,
     FenceStep,
+    Finding,
     NodeStatus,
     ResourceStatus,
     StatusDoc,
@@ -18,6 +20,7 @@ from hamgr.cib.status import (
     TransitionStatus,
 )
 from hamgr.cli.render import render_oneline, render_status, render_step, render_time
+from hamgr.cli.status import of_age, of_etcd
 
 
 def primitive(name, node="n1", **more):
@@ -335,74 +338,52 @@ def test_everything_else_has_its_section():
         assert f"  * {line}" in text
 
 
-LOST_N2 = replace(
-    DOC, nodes=(DOC.nodes[0], NodeStatus("n2", unclean=True)), fencing=(fence(1, outcome="failed"),), instances=2
-)
+def found(*findings):
+    return replace(DOC, nodes=DOC.nodes[:2]).with_findings(findings)
+
+
+WORD, ALARM = Finding("x", "pdu is dead"), Finding("y", "db is down", CRITICAL)
 
 
 @pytest.mark.parametrize(
-    ("doc", "led", "line", "code"),
+    ("doc", "line", "code"),
     [
-        (replace(DOC, nodes=DOC.nodes[:2]), True, "CLUSTER OK: 2 nodes online, 2 resource instances configured", 0),
-        (DOC, True, "CLUSTER WARN: offline node: n3", 1),
-        (DOC, False, "CLUSTER CRIT: no leader", 2),
-        (replace(DOC, quorum=False), True, "CLUSTER CRIT: no quorum", 2),
-        (replace(DOC, nodes=(NodeStatus("n1", unclean=True),)), True, "CLUSTER CRIT: n1 UNCLEAN", 2),
+        (found(), "CLUSTER OK: 2 nodes online, 2 resource instances configured", 0),
         (
-            replace(DOC, nodes=(DOC.nodes[0], replace(DOC.nodes[1], standby=True)), instances=1),
-            True,
+            replace(found(), nodes=(DOC.nodes[0], replace(DOC.nodes[1], standby=True)), instances=1),
             "CLUSTER OK: 1 node online, 1 standby node, 1 resource instance configured",
             0,
         ),
         (
-            replace(DOC, nodes=(DOC.nodes[0], NodeStatus("n2", online=True))),
-            True,
+            replace(found(), nodes=(DOC.nodes[0], NodeStatus("n2", online=True))),
             "CLUSTER OK: 2 nodes online (n2 without hamgrd), 2 resource instances configured",
             0,
         ),
-        (
-            replace(DOC, nodes=(NodeStatus("n1", unclean=True, held="a storm"),)),
-            True,
-            "CLUSTER CRIT: n1 UNCLEAN (its fencing waits: a storm)",
-            2,
-        ),
-        (replace(DOC, nodes=DOC.nodes[:2], warnings=("pdu is dead", "x")), True, "CLUSTER WARN: pdu is dead, x", 1),
-        (replace(DOC, nodes=(FENCED,)), True, "CLUSTER WARN: offline node: x (fenced)", 1),
-        (LOST_N2, True, "CLUSTER CRIT: n2 UNCLEAN, fencing of n2 failed", 2),
-        (replace(LOST_N2, nodes=(NodeStatus("n1", online=True),)), True, "CLUSTER CRIT: fencing of n2 failed", 2),
-        (  # it is back, and well: what failed then is of no account now
-            replace(LOST_N2, nodes=DOC.nodes[:2]),
-            True,
-            "CLUSTER OK: 2 nodes online, 2 resource instances configured",
-            0,
-        ),
-        (  # tried again, and not settled yet
-            replace(
-                LOST_N2, fencing=tuple(fence(n, outcome=o) for n, o in ((3, "pending"), (2, "failed"), (1, "failed")))
-            ),
-            True,
-            "CLUSTER CRIT: n2 UNCLEAN, fencing of n2 failed",
-            2,
-        ),
+        (found(WORD), "CLUSTER WARN: pdu is dead", 1),
+        (found(WORD, WORD), "CLUSTER WARN: pdu is dead", 1),
+        (found(WORD, ALARM), "CLUSTER CRIT: db is down; pdu is dead", 2),
+        (replace(found(), warnings=("told by an older leader",)), "CLUSTER WARN: told by an older leader", 1),
     ],
 )
-def test_one_line_for_monitoring(doc, led, line, code):
-    assert render_oneline(doc, led=led) == (line, code)
+def test_one_line_for_monitoring(doc, line, code):
+    assert render_oneline(doc) == (line, code)
+
+
+def test_each_finding_is_a_line_below_warnings_what_is_critical_first():
+    assert render_status(found(WORD, ALARM)).endswith("Warnings:\n  * CRITICAL: db is down\n  * pdu is dead")
 
 
 def test_a_status_that_nobody_writes_any_more_is_critical():
     """Its leader hangs, or its writes fail: what it says may be long untrue."""
     doc = replace(DOC, nodes=DOC.nodes[:2], updated_at="2026-11-22T21:00:00Z")
-    assert render_oneline(doc, now=datetime(2026, 11, 22, 21, 1, 0, tzinfo=UTC))[1] == 0
-    line, code = render_oneline(doc, now=datetime(2026, 11, 22, 21, 1, 1, tzinfo=UTC))
-    assert (line.startswith("CLUSTER CRIT: this status is 61 s old: n1 cannot write to etcd or hangs"), code) == (
-        True,
-        2,
-    )
+    assert list(of_age(doc, datetime(2026, 11, 22, 21, 1, 0, tzinfo=UTC))) == []
+    line, code = render_oneline(doc.with_findings(of_age(doc, datetime(2026, 11, 22, 21, 1, 1, tzinfo=UTC))))
+    assert code == 2
+    assert line.startswith("CLUSTER CRIT: this status is 61 s old: n1 cannot write to etcd or hangs")
 
 
 def test_an_alarm_of_etcd_is_critical_and_says_the_way_out():
-    line, code = render_oneline(replace(DOC, nodes=DOC.nodes[:2]), alarms=("NOSPACE",))
+    line, code = render_oneline(replace(DOC, nodes=DOC.nodes[:2]).with_findings(of_etcd(("NOSPACE",))))
     assert code == 2
     assert "takes no writes, so nothing can be fenced" in line
     assert "`etcdctl alarm disarm`" in line

@@ -43,9 +43,16 @@ class ScriptedStore:
 
 def looked(store: ScriptedStore) -> Isolation:
     """What level watchdog finds out about n1, whose member lease the watch saw go long ago."""
-    sight = SimpleNamespace(kube=None, cache=SimpleNamespace())
+    sight = SimpleNamespace(kube=SimpleNamespace(behind=lambda _gate: None), cache=SimpleNamespace())
     factory = _FencerFactory(SimpleNamespace(cluster="t", node="n2"), store, sight, None)  # type: ignore[arg-type]
-    fencer = factory(FencingConfig(), None, lambda _record: None, lambda _node: 99.0, lambda _node, _s: False)  # type: ignore[arg-type]
+    fencer = factory(
+        FencingConfig(),
+        SimpleNamespace(confirmed=lambda: True),  # type: ignore[arg-type]
+        lambda _record: None,
+        lambda _node: 99.0,
+        lambda _node, _s: False,
+        lambda _asked, wanted_s: wanted_s,
+    )
     try:
         means = Run(fencer._around, RECORD)._means
         assert means is not None

@@ -3,7 +3,8 @@
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from hamgr.cib.status import FenceStatus, NodeStatus, ResourceStatus, StatusDoc
+from hamgr.cib.status import CRITICAL, FenceStatus, Finding, NodeStatus, ResourceStatus, StatusDoc
+from hamgr.cli.render import render_oneline
 from hamgr.daemon.metrics import cluster_metrics
 
 
@@ -45,3 +46,14 @@ def test_nodes_resources_and_fences_are_counted():
     ):
         assert line in lines
     assert not any('resource="g"' in line for line in lines)
+
+
+def test_the_verdict_and_what_was_found_are_those_of_the_status_line():
+    found = (Finding("node-offline", "n3"), Finding("node-offline", "n2"), Finding("resource-down", "db", CRITICAL))
+    document = StatusDoc("c").with_findings(found)
+    lines = exposed(document)
+    assert "hamgr_verdict 2.0" in lines
+    assert 'hamgr_findings{code="node-offline",severity="warning"} 2.0' in lines
+    assert 'hamgr_findings{code="resource-down",severity="critical"} 1.0' in lines
+    assert render_oneline(document)[1] == 2
+    assert "hamgr_verdict 0.0" in exposed(StatusDoc("c"))

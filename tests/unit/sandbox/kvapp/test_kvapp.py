@@ -43,6 +43,7 @@ def test_a_record_survives_encoding_and_any_flipped_bit_is_noticed() -> None:
 def test_a_log_is_found_again_by_the_next_pod(tmp_path: Path) -> None:
     first = Log(tmp_path, "a", "n1")
     assert first.append([("set", "x", "1"), ("set", "y", "2")]) == [2, 3]
+    first.close()
     second = Log(tmp_path, "b", "n2")
     assert second.entries == {"x": Entry(2, "1"), "y": Entry(3, "2")}
     assert second.append([("set", "x", "3")]) == [5]
@@ -55,11 +56,23 @@ def test_a_pod_that_lost_its_log_is_stopped_by_its_next_write(tmp_path: Path) ->
     with pytest.raises(SecondWriter):
         old.append([("set", "x", "1")])
     new.append([("set", "x", "2")])
-    assert audit(tmp_path).clean
+    assert not audit(tmp_path).intrusions
+
+
+def test_a_pod_beside_another_one_on_its_node_is_on_record_though_neither_writes(tmp_path: Path) -> None:
+    first = Log(tmp_path, "a", "n1")
+    Log(tmp_path, "b", "n1").close()
+    found = audit(tmp_path)
+    assert (found.second_writer, [record.uid for record in found.beside]) == (True, ["b"])
+    first.close()
+    Log(tmp_path, "c", "n1").close()
+    assert [record.uid for record in audit(tmp_path).beside] == ["b"]
 
 
 def test_a_torn_last_line_is_cut_off_and_damage_elsewhere_is_refused(tmp_path: Path) -> None:
-    Log(tmp_path, "a", "n1").append([("set", "x", "1")])
+    log = Log(tmp_path, "a", "n1")
+    log.append([("set", "x", "1")])
+    log.close()
     whole = (tmp_path / LOG_NAME).read_bytes()
     (tmp_path / LOG_NAME).write_bytes(whole + encoded(Record(3, "a", "n1", "set", "x", "2"))[:-5])
     assert Log(tmp_path, "b", "n1").entries["x"] == Entry(2, "1")
