@@ -1,0 +1,99 @@
+"""An operator's ordinary day: after each order what lives and what is attached is what `hamgr status` says, for good.
+
+A parked pod waits for nothing but a free disk, so each state in which nothing should run is looked at for longer than
+Kubernetes takes to attach one and start a pod.
+"""
+
+from __future__ import annotations
+
+import pytest
+from fixtures.live_cluster import CLUSTER, stays
+from fixtures.waiting import wait_until
+
+pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.timeout(200)]
+_PATIENCE_S = 100.0
+_FOR_4_S = 40
+NODES = ("n1", "n2", "n3")
+WITHOUT = CLUSTER.partition("\nresources:")[0] + "\nresources: []\n"
+
+
+def assert_that_nothing_runs(live):
+    wait_until(lambda: live.agrees() and not live.resource("kv").nodes, _PATIENCE_S)
+    assert stays(lambda: live.agrees() and not live.active_pod(), _FOR_4_S), live.differences()
+
+
+def assert_well(live, fences):
+    """Whole again, no node was fenced or barred for an order of an operator's, and OK is said."""
+    live.await_whole()
+    wait_until(lambda: live.said()[0] == 0, _PATIENCE_S)
+    assert live.status().failcounts == ()
+    assert len(live.fences()) == fences
+
+
+def test_disable_and_enable(live):
+    fences = len(live.fences())
+    assert live.hamgr("disable", "database").returncode == 0
+    assert_that_nothing_runs(live)
+    code, line = live.said()
+    assert code == 1
+    assert "database is disabled; `hamgr enable database`" in line
+    assert live.hamgr("enable", "database").returncode == 0
+    assert_well(live, fences)
+
+
+def test_every_node_in_standby_and_back(live):
+    fences = len(live.fences())
+    for node in NODES:
+        assert live.hamgr("standby", node).returncode == 0
+    assert_that_nothing_runs(live)
+    wait_until(lambda: "n3: it is in standby" in live.said()[1], _PATIENCE_S)
+    code, line = live.said()
+    assert code == 2
+    assert "database (disk, kv, clients) is down and should run" in line
+    for node in NODES:
+        assert live.hamgr("unstandby", node).returncode == 0
+    assert_well(live, fences)
+
+
+def test_banned_everywhere_and_cleared(live):
+    fences = len(live.fences())
+    for node in NODES:
+        assert live.hamgr("ban", "database", node).returncode == 0
+    assert_that_nothing_runs(live)
+    wait_until(lambda: "`hamgr clear" in live.said()[1], _PATIENCE_S)
+    assert live.said()[0] == 2
+    assert live.hamgr("clear", "database").returncode == 0
+    assert_well(live, fences)
+
+
+def test_out_of_the_cluster_file_and_in_again(live):
+    fences = len(live.fences())
+    live.apply(WITHOUT)
+    assert_that_nothing_runs(live)
+    live.apply()
+    assert_well(live, fences)
+
+
+def test_renamed_and_back(live):
+    """The pods' names change with the resource's, and no two of them ever have the disk."""
+    fences = len(live.fences())
+    live.apply(CLUSTER.replace("id: kv\n", "id: kv-two\n").replace("resource: kv}", "resource: kv-two}"))
+    wait_until(lambda: live.resource("kv-two").role == "Started" and live.agrees(), _PATIENCE_S)
+    assert stays(live.agrees), live.differences()
+    live.apply()
+    with live.writing("renamed"):
+        pass
+    assert_well(live, fences)
+
+
+def test_a_container_that_crashes_twice(live):
+    fences, host = len(live.fences()), live.host()
+    with live.writing("crashes") as writer:
+        for _ in range(2):
+            restarts = live.identity()[1]
+            live.sandbox.kill_container(live.active_pod()["metadata"]["name"])
+            wait_until(lambda before=restarts: live.identity()[1] > before or live.moved_from(host), _PATIENCE_S)
+            live.await_more(writer)
+            wait_until(live.agrees, _PATIENCE_S)
+    live.hamgr("cleanup")
+    assert_well(live, fences)
