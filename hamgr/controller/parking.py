@@ -27,7 +27,18 @@ from hamgr.executor.executor import Executor
 from hamgr.executor.operations import Op
 from hamgr.executor.registry import Registry, UnknownAgent
 from hamgr.kube.cache import Cache
-from hamgr.kube.objects import LABEL_CLUSTER, LABEL_RESOURCE, NODE, POD, PV, PVC, is_terminating, namespace_of
+from hamgr.kube.objects import (
+    LABEL_CLUSTER,
+    LABEL_RESOURCE,
+    NODE,
+    POD,
+    PV,
+    PVC,
+    Obj,
+    home_of,
+    is_terminating,
+    namespace_of,
+)
 from hamgr.kube.pods import is_parked, is_ready, node_of
 from hamgr.kube.volumes import UnusableVolume, Volume, claims_of, in_use, volume_of
 from hamgr.scheduler import schedule
@@ -102,8 +113,12 @@ class Parking:
         cache = self._cache
         if cache is None:
             return ""
-        pods = cache.list(POD, labels={LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: resource})
-        return next((node_of(pod) for pod in pods if is_parked(pod) and is_warm(pod, cache)), "")
+        return next((node_of(pod) for pod in self._pods(resource, cache) if is_parked(pod) and is_warm(pod, cache)), "")
+
+    def _pods(self, resource: str, cache: Cache) -> list[Obj]:
+        """The pods of a resource where it is configured to have some; elsewhere anybody may use the labels."""
+        labelled = cache.list(POD, labels={LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: resource})
+        return [pod for pod in labelled if home_of(pod) in self._term.configured_homes]
 
     def clear_the_way(self) -> None:
         """When a transition begins: send away parked pods that would win a disk which is meant for another node."""
@@ -114,8 +129,7 @@ class Parking:
         for action in course.transition.actions:
             if action.task != "start" or action.agent is None:
                 continue
-            labels = {LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: action.resource}
-            for pod in self._cache.list(POD, labels=labels):
+            for pod in self._pods(action.resource, self._cache):
                 if is_parked(pod) and node_of(pod) != action.node:
                     self._order("unpark", node_of(pod), action.resource, action.agent, action.params)
 
@@ -142,8 +156,7 @@ class Parking:
         return "park" in agent.other_actions() and values.get("park") == "true"
 
     def _look_after(self, primitive: Primitive, cache: Cache) -> None:
-        labels = {LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: primitive.id}
-        pods = cache.list(POD, labels=labels)
+        pods = self._pods(primitive.id, cache)
         active = [node_of(pod) for pod in pods if is_ready(pod)]
         if len(active) != 1:
             return

@@ -30,14 +30,14 @@ from hamgr.controller.recorded import Recorded
 from hamgr.controller.roster import Roster
 from hamgr.controller.settings import ControllerSettings
 from hamgr.controller.takeover import Takeover
-from hamgr.controller.targets import PodTarget, claims, companions, node_target, patterns
+from hamgr.controller.targets import PodTarget, claims, companions, homes, node_target, patterns
 from hamgr.controller.views import Views
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import OpResult
 from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.topology import Level, LevelConfig
-from hamgr.kube.objects import name_of
+from hamgr.kube.objects import home_of, name_of
 from hamgr.scheduler import schedule
 from hamgr.scheduler.state.work import Options
 from hamgr.scheduler.status import read_options
@@ -101,6 +101,7 @@ class Term:
         self._is_first = not recorded.transitions  # nobody has led this cluster to anything yet
         self.cluster: ClusterFile | None = None
         self.configuration: Cib | None = None
+        self._homes: frozenset[tuple[str, str]] = frozenset()  # of all configurations of this term
         self._doubts.forget_what_the_last_leader_ran()
 
     # --- inputs ------------------------------------------------------------------------------------------------------
@@ -109,6 +110,7 @@ class Term:
         """Take over an applied cluster file."""
         self.cluster = cluster
         self.configuration = cluster.to_live_cib()
+        self._homes |= homes(self.configuration)
         attributes: dict[str, Mapping[str, str]] = {n.name: _attributes(n) for n in self.configuration.nodes}
         for node, values in attributes.items():
             self.recorded.set_configured(node, values)
@@ -150,7 +152,7 @@ class Term:
 
     def pod_seen(self, pod: Mapping[str, Any]) -> None:
         """Compare a pod of this cluster's, as it is now, with the records."""
-        if self._doubts.note_pod(pod):
+        if home_of(pod) in self.homes and self._doubts.note_pod(pod):
             self.touch(f"pod {name_of(pod)} runs where nobody has started it")
 
     def operation_ended(self, result: OpResult) -> None:
@@ -221,7 +223,22 @@ class Term:
         """A node as a target: all of our disks, since what is recorded of it may be behind."""
         assert self.configuration is not None
         may_run = patterns(self.cib(), node, int(self._now()))
-        return node_target(node, claims(self.configuration), may_run, self.views)
+        return node_target(node, claims(self.configuration), may_run, self.homes, self.views)
+
+    @property
+    def configured_homes(self) -> frozenset[tuple[str, str]]:
+        """(namespace, resource) of the instances of the configurations of this term."""
+        return self._homes
+
+    @property
+    def homes(self) -> frozenset[tuple[str, str]]:
+        """(namespace, resource) of all instances that may be ours: those of the configuration, and of what is on record
+        and not configured any more in each of its namespaces. Other pods may carry our labels: they are others'.
+        """
+        spaces = {namespace for namespace, _ in self._homes}
+        recorded = {entry.id.partition(":")[0] for state in self.cib().node_states for entry in state.resources}
+        orphans = recorded - {resource for _, resource in self._homes}
+        return self._homes | {(namespace, orphan) for namespace in spaces for orphan in orphans}
 
     def fence_changed(self, record: FenceRecord) -> None:
         """Take a fence's progress; a node that was fenced is down with nothing on it."""

@@ -99,6 +99,8 @@ class Target:
     kubelet is known to work (a fence of a healthy pod), so its own report of the unmount is waited for. self_fence_s
     and member_ttl_s: what the node's member entry said when last seen. boot_id: the node's when it was last well.
     outdated_boot_id: what its kubelet still reported then of an earlier boot, having just been restarted; else empty.
+    homes: (namespace, resource) of all instances that hamgr may have made: a label alone anybody can write, in a
+    namespace of his own. None: by the label alone (records of earlier versions).
     """
 
     node: str
@@ -110,6 +112,7 @@ class Target:
     boot_id: str = ""
     outdated_boot_id: str = ""
     patterns: tuple[Pattern, ...] = ()
+    homes: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +322,8 @@ def _target(value: Mapping[str, Any]) -> Target:
     pods = plain.get("pods")
     plain["pods"] = None if pods is None else tuple((str(ns), str(name)) for ns, name in pods)
     plain["claims"] = tuple((str(ns), str(name)) for ns, name in plain.get("claims") or ())
+    homes = plain.get("homes")
+    plain["homes"] = None if homes is None else tuple((str(ns), str(resource)) for ns, resource in homes)
     plain["patterns"] = _many(Pattern, plain.get("patterns"))
     return Target(**plain)
 

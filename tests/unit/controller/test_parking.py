@@ -64,7 +64,13 @@ def _pod(node: str, parked: bool) -> dict[str, Any]:
     marks = {"hamgr.io/parked": "true"} if parked else {}
     ready = [] if parked else [{"type": "Ready", "status": "True"}]
     return {
-        "metadata": {"name": f"db-{node}", "namespace": "default", "uid": node, "annotations": marks},
+        "metadata": {
+            "name": f"db-{node}",
+            "namespace": "default",
+            "uid": node,
+            "annotations": marks,
+            "labels": {"hamgr.io/resource": "db"},
+        },
         "spec": {
             "nodeName": node,
             "containers": [{"name": "c"}],
