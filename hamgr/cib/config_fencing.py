@@ -23,6 +23,7 @@ from hamgr.cib.config_values import (
     require_regex,
     wrong,
 )
+from hamgr.cib.fence_parameters import AGENT, ORDERS, PARAMETER_NAME, is_open_secret, is_powerful
 
 LEVELS = ("volume", "node", "watchdog", "manual")
 
@@ -92,10 +93,23 @@ class FenceDevice(Section):
     operations: Operations = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _params_source(self) -> FenceDevice:
+    def _usable(self) -> FenceDevice:
+        problems: list[Complaint] = []
+        if not AGENT.match(self.agent):
+            allowed = "write fence_NAME, cloud, or the absolute name of a program that hamgrd.yaml lists"
+            problems.append((("agent",), f"'{self.agent}' is no fence agent: {allowed}"))
         source = self.params_from
         if source is not None and not re.match(r"(secret/[-.a-z0-9]+|file:/.+)\Z", source):
-            raise_all("FenceDevice", [(("params-from",), f"'{source}': write secret/NAME or file:/PATH")])
+            problems.append((("params-from",), f"'{source}': write secret/NAME or file:/PATH"))
+        for name in dict.fromkeys(name for values in self.params for name in values.values):
+            if not PARAMETER_NAME.match(name):
+                problems.append((("params",), f"{name!r} is no name of a parameter: letters, digits, - and _"))
+            elif name in ORDERS:
+                problems.append((("params",), f"'{name}' is hamgr's to say; `action: reboot` belongs to the device"))
+            elif is_powerful(name):
+                where = "keep it in a file of root's (params-from: file:/etc/hamgr/NAME)"
+                problems.append((("params",), f"'{name}' names what the agent runs or writes as root: {where}"))
+        raise_all("FenceDevice", problems)
         return self
 
 
@@ -109,6 +123,20 @@ class Fencing(Section):
     max_fences: Annotated[int, Field(ge=1)] = 5  # ... in the time of max-fences-interval, then a person must look
     max_fences_interval: Duration = "10min"
     fence_loop_interval: Duration = "1h"  # a node fenced three times within this time is left alone for a while
+
+
+def open_secrets(fencing: Fencing) -> list[str]:
+    """A warning for each device with a secret in the file, which everybody can read who may read the configuration."""
+    found = {
+        device.id: sorted({name for values in device.params for name in values.values if is_open_secret(name)})
+        for device in fencing.devices
+    }
+    return [
+        f"fence device {device}: {', '.join(names)} in the cluster file can be read by all who may read it: keep "
+        "it in a Secret or a file of root's (params-from: secret/NAME, or file:/etc/hamgr/NAME)"
+        for device, names in found.items()
+        if names
+    ]
 
 
 def levels_for(fencing: Fencing, node: str, attributes: Mapping[str, str]) -> tuple[FenceLevel, ...]:

@@ -8,27 +8,38 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hamgr.cib.config import ClusterFile, ConfigError, load_yaml
 from hamgr.cib.status import StatusDoc
-from hamgr.cli.connection import open_store
+from hamgr.cli.connection import fence_programs, open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
 from hamgr.executor.registry import Registry, UnknownAgent
 from hamgr.store.store import Store
+
+if TYPE_CHECKING:
+    from hamgr.fencer.programs import Programs
 
 CONFIG = "config"
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, readable=False))
+@click.option(
+    "--ask-agents",
+    is_flag=True,
+    help="Also run the fence agents of this machine for their metadata, and check the devices' parameters by it.",
+)
 @click.option("--show", is_flag=True, help="Also list what runs with which operations, defaults filled in.")
-def verify(file: Path, show: bool) -> int:
-    """Check a cluster file without changing anything."""
+@click.pass_context
+def verify(ctx: click.Context, file: Path, ask_agents: bool, show: bool) -> int:
+    """Check a cluster file without changing anything, and without running anything that it names."""
     cluster_file, _ = read_cluster_file(file)
-    for note in (*check_agents(cluster_file, file), *bundle_notes(cluster_file)):
+    asked = check_agents(cluster_file, file, fence_programs(target(ctx))) if ask_agents else ()
+    for note in (*asked, *notes(cluster_file)):
         click.echo(note, err=True)
     count = len(cluster_file.section.resources)
     click.echo(f"{_name(file)}: valid (cluster {cluster_file.cluster}, {count} resource{'' if count == 1 else 's'})")
@@ -71,7 +82,7 @@ def apply(ctx: click.Context, file: Path) -> int:
         store.close()
     by = f"the leader on {leader.value.get('node')} carries it out" if leader else "no hamgrd leads: the next one will"
     click.echo(f"cluster {cluster_file.cluster}: applied as revision {revision}; {by}")
-    for note in bundle_notes(cluster_file):
+    for note in notes(cluster_file):
         click.echo(note, err=True)
     for node in _removed_in_use(cluster_file, None if status is None else status.value):
         click.echo(f"node {node} is not in the file any more and runs something: it is emptied first, as in standby")
@@ -118,8 +129,8 @@ def read_cluster_file(file: Path) -> tuple[ClusterFile, str]:
     return cluster_file, text
 
 
-def check_agents(cluster_file: ClusterFile, file: Path) -> list[str]:
-    """Hold the fence devices' parameters against their agents' metadata, for agents that are on this machine.
+def check_agents(cluster_file: ClusterFile, file: Path, programs: Programs) -> list[str]:
+    """Hold the fence devices' parameters against their agents' metadata, for agents that this machine runs.
 
     Returns what could not be checked, as sentences. Raises CommandError with what is wrong.
     """
@@ -128,12 +139,19 @@ def check_agents(cluster_file: ClusterFile, file: Path) -> list[str]:
 
     wrong, unchecked = [], []
     for device in usable_devices(cluster_file.fencing)[0].values():
-        told, note = check_device(device)
+        told, note = check_device(device, programs)
         wrong += told
         unchecked += [note] if note else []
     if wrong:
         raise CommandError(_problems(file, wrong), Exit.CONFIG)
     return unchecked
+
+
+def notes(cluster_file: ClusterFile) -> list[str]:
+    """What is valid and yet to be known."""
+    from hamgr.cib.config_fencing import open_secrets
+
+    return [*bundle_notes(cluster_file), *open_secrets(cluster_file.fencing)]
 
 
 def bundle_notes(cluster_file: ClusterFile) -> list[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hamgr.cli.exits import CommandError, Exit
 
 if TYPE_CHECKING:
+    from hamgr.fencer.programs import Programs
     from hamgr.store.config import StoreConfig
     from hamgr.store.store import Store
 
@@ -60,6 +61,19 @@ def store_config(target: Target) -> StoreConfig:
         key=_path(secured, "key", base),
         user=_text(secured, "user"),
         password=_password(secured, base),
+    )
+
+
+def fence_programs(target: Target) -> Programs:
+    """Which fence agents this machine runs, by hamgrd's settings. Raises CommandError."""
+    from hamgr.fencer.programs import Programs
+
+    settings, base = _settings(target)
+    section, default = _mapping(settings, "fence-agents"), Programs()
+    return Programs(
+        tuple(map(Path, _texts(section, "directories"))) or default.directories,
+        tuple(map(Path, _texts(section, "programs"))),
+        _path(section, "parameter-files", base) or default.parameter_files,
     )
 
 

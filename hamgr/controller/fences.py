@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from hamgr.cib.config_fencing import Fencing
+from hamgr.cib.config_fencing import Fencing, open_secrets
 from hamgr.controller.devicewatch import DeviceWatch
 from hamgr.controller.leftovers import Leftovers
 from hamgr.controller.levels import fencing_config
@@ -114,6 +114,7 @@ class Fences:
             self._config = config
             self._fencers.append(self._make_fencer(config))  # earlier ones end what they have begun
             self._watch_devices()
+        self._unusable += open_secrets(fencing)
         for trouble in self._unusable:
             log.error("fence_device_unusable", error=trouble)
         superseded = _superseded(self._records.values())

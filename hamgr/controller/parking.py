@@ -36,6 +36,7 @@ from hamgr.kube.objects import (
     PV,
     PVC,
     Obj,
+    home_of,
     is_terminating,
     labels_of,
     name_of,
@@ -119,8 +120,12 @@ class Parking:
         cache = self._cache
         if cache is None:
             return ""
-        pods = cache.list(POD, labels={LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: resource})
-        return next((node_of(pod) for pod in pods if is_parked(pod) and is_warm(pod, cache)), "")
+        return next((node_of(pod) for pod in self._pods(resource, cache) if is_parked(pod) and is_warm(pod, cache)), "")
+
+    def _pods(self, resource: str, cache: Cache) -> list[Obj]:
+        """The pods of a resource where it is configured to have some; elsewhere anybody may use the labels."""
+        labelled = cache.list(POD, labels={LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: resource})
+        return [pod for pod in labelled if home_of(pod) in self._term.configured_homes]
 
     def unwarmed(self) -> dict[str, str]:
         """The resources of which no pod is parked and warm where one should be, and where that is."""
@@ -142,7 +147,8 @@ class Parking:
 
     def _parked(self) -> list[Obj]:
         pods = [] if self._cache is None else self._cache.list(POD, labels={LABEL_CLUSTER: self._cluster})
-        return [pod for pod in pods if is_parked(pod) and not is_terminating(pod)]
+        spaces = self._term.namespaces
+        return [pod for pod in pods if is_parked(pod) and not is_terminating(pod) and namespace_of(pod) in spaces]
 
     def _send_away(self, pod: Mapping[str, Any]) -> None:
         """By the pod itself: what it is of may not be configured any more, or otherwise."""
@@ -185,8 +191,7 @@ class Parking:
         return "park" in agent.other_actions() and values.get("park") == "true"
 
     def _look_after(self, primitive: Primitive, cache: Cache) -> None:
-        labels = {LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: primitive.id}
-        pods = cache.list(POD, labels=labels)
+        pods = self._pods(primitive.id, cache)
         active = [node_of(pod) for pod in pods if is_ready(pod)]
         if len(active) != 1:
             return

@@ -36,7 +36,7 @@ from hamgr.fencer.telling import as_status
 from hamgr.fencer.topology import Level
 from hamgr.kube import nodes as kube_nodes
 from hamgr.kube.cache import Cache
-from hamgr.kube.objects import LABEL_RESOURCE, POD
+from hamgr.kube.objects import LABEL_RESOURCE, POD, Obj, home_of
 from hamgr.kube.pods import is_parked, node_of
 from hamgr.scheduler.state.node import NodeRt
 from hamgr.scheduler.state.resource import Rsc
@@ -239,11 +239,14 @@ class Reporter:
                 return words[action.task]
         return ""
 
+    def _is_parked(self, pod: Obj) -> bool:
+        return is_parked(pod) and home_of(pod) in self._term.configured_homes
+
     def _note(self, rsc: Rsc) -> str:
         if self._cache is None or rsc.children:
             return ""
         cache = self._cache
-        parked = [pod for pod in cache.list(POD, labels={LABEL_RESOURCE: rsc.id}) if is_parked(pod)]
+        parked = [pod for pod in cache.list(POD, labels={LABEL_RESOURCE: rsc.id}) if self._is_parked(pod)]
         warm = [node_of(pod) for pod in parked if is_warm(pod, cache)]
         cold = [node_of(pod) for pod in parked if not is_warm(pod, cache)]
         said = [f"parked on {', '.join(warm)}"] if warm else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from hamgr.controller.tree import primitives, tree
 from hamgr.controller.views import Views
 from hamgr.fencer.records import Pattern, Target
 from hamgr.kube.cache import Cache
-from hamgr.kube.objects import LABEL_RESOURCE, POD, labels_of, name_of, namespace_of
+from hamgr.kube.objects import LABEL_RESOURCE, POD, home_of, labels_of, name_of, namespace_of
 from hamgr.kube.pods import node_of
 
 _MAKE_PODS = {"template", "template_from", "image"}  # of which an agent has one that makes pods
@@ -99,6 +99,14 @@ def _listed(values: Mapping[str, str]) -> list[dict[str, Any]]:
     return listed
 
 
+def homes(cib: Cib) -> frozenset[tuple[str, str]]:
+    """(namespace, resource) of the pods that a configuration can lead to."""
+    made = ((primitive.id, _params(primitive)) for primitive in primitives(cib))
+    return frozenset(
+        (values.get("namespace") or "default", resource) for resource, values in made if values.keys() & _MAKE_PODS
+    )
+
+
 def _base(instance: str) -> str:
     """The configured id of a clone's instance."""
     return instance.partition(":")[0]
@@ -121,11 +129,11 @@ def _volumes_in(template: str) -> list[dict[str, Any]]:
     return [volume for volume in listed or () if isinstance(volume, dict)]
 
 
-def find_pod(cache: Cache | None, name: str) -> PodTarget | None:
-    """A pod of hamgr's by NAME or NAMESPACE/NAME."""
+def find_pod(cache: Cache | None, name: str, known: Collection[tuple[str, str]]) -> PodTarget | None:
+    """A pod of hamgr's by NAME or NAMESPACE/NAME. known: namespaces and resources of its instances."""
     namespace, _, short = name.rpartition("/")
     for pod in [] if cache is None else cache.list(POD, namespace or None):
-        if name_of(pod) == short and LABEL_RESOURCE in labels_of(pod):
+        if name_of(pod) == short and home_of(pod) in known:
             return pod_target(pod)
     return None
 
@@ -135,13 +143,22 @@ def pod_target(pod: Mapping[str, Any]) -> PodTarget:
     return PodTarget(namespace_of(pod), name_of(pod), labels_of(pod)[LABEL_RESOURCE], node_of(pod))
 
 
-def node_target(node: str, disks: tuple[tuple[str, str], ...], may_run: tuple[Pattern, ...], views: Views) -> Target:
-    """A node as a target, by what is seen of it. disks: the claims that may be used there; may_run: the pods."""
+def node_target(
+    node: str,
+    disks: tuple[tuple[str, str], ...],
+    may_run: tuple[Pattern, ...],
+    known: Collection[tuple[str, str]],
+    views: Views,
+) -> Target:
+    """A node as a target, by what is seen of it. disks: the claims that may be used there; may_run: the pods; known:
+    namespaces and resources of hamgr's instances.
+    """
     promise = views.promise(node)
     return Target(
         node,
         claims=disks,
         patterns=may_run,
+        homes=tuple(sorted(known)),
         self_fence_s=None if promise is None else promise.self_fence,
         member_ttl_s=0.0 if promise is None else promise.ttl_s,
         boot_id=views.boot_id(node),

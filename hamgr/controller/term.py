@@ -35,7 +35,7 @@ from hamgr.controller.roster import Roster
 from hamgr.controller.settings import ControllerSettings
 from hamgr.controller.stamping import Stamped
 from hamgr.controller.takeover import Takeover
-from hamgr.controller.targets import PodTarget, claims, companions, node_target, patterns
+from hamgr.controller.targets import PodTarget, claims, companions, homes, node_target, patterns
 from hamgr.controller.tree import Configured
 from hamgr.controller.views import Views
 from hamgr.executor.executor import Executor
@@ -45,6 +45,7 @@ from hamgr.executor.registry import Registry
 from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.topology import Level, LevelConfig
+from hamgr.kube.objects import namespace_of
 from hamgr.scheduler import schedule
 from hamgr.scheduler.state.work import Options
 from hamgr.scheduler.status import read_options
@@ -119,6 +120,7 @@ class Term:
         self.cluster: ClusterFile | None = None
         self.configuration: Cib | None = None
         self.configured = Configured.of(Cib())
+        self._homes: frozenset[tuple[str, str]] = frozenset()  # of all configurations of this term
         self.fences.note_change(now())
 
     # --- inputs ------------------------------------------------------------------------------------------------------
@@ -131,6 +133,7 @@ class Term:
         self.cluster = cluster
         self.configuration = cluster.to_live_cib()
         self.configured = Configured.of(self.configuration)
+        self._homes |= homes(self.configuration)
         if first:  # what was in flight is looked for by the configuration
             self._complete_starts()
             self._doubts.forget_what_the_last_leader_ran()
@@ -197,7 +200,11 @@ class Term:
 
     def audit(self, pods: Iterable[Mapping[str, Any]], cluster: str) -> None:
         """Hold all pods of ours against the records; what should not run is ended, or adopted."""
-        if self.configuration is not None and (why := self.auditor.look(pods, self.configured, cluster, self._course)):
+        if self.configuration is None:
+            return
+        spaces = self.namespaces
+        ours = [pod for pod in pods if namespace_of(pod) in spaces]
+        if why := self.auditor.look(ours, self.configured, cluster, self._course):
             self.touch(why)
 
     def operation_ended(self, result: OpResult) -> None:
@@ -287,7 +294,7 @@ class Term:
 
     def _target(self, node: str) -> Target:
         cib = self.cib()
-        return node_target(node, claims(cib), patterns(cib, node, int(self._now())), self.views)
+        return node_target(node, claims(cib), patterns(cib, node, int(self._now())), self.homes, self.views)
 
     def _parked_may_stay(self, node: str, only: tuple[str, ...] | None = None) -> tuple[str, ...] | None:
         """The parked pods that may have what a fence of the node (of some resources there) releases: where the
@@ -303,6 +310,33 @@ class Term:
             log.exception("scheduler_failed")
             return None
         return pods_to_start(following)
+
+    @property
+    def configured_homes(self) -> frozenset[tuple[str, str]]:
+        """(namespace, resource) of the instances of the configurations of this term."""
+        return self._homes
+
+    @property
+    def homes(self) -> frozenset[tuple[str, str]]:
+        """(namespace, resource) of all instances that may be ours: those of the configuration, those that were started
+        with other parameters, and what is on record and not configured any more in each of these namespaces. Other pods
+        may carry our labels: they are others'.
+        """
+        entries = [entry for state in self.cib().node_states for entry in state.resources]
+        started = {
+            (entry.started.params.get("namespace") or "default", entry.id.partition(":")[0])
+            for entry in entries
+            if entry.started is not None
+        }
+        spaces = {namespace for namespace, _ in self._homes | started}
+        orphans = {entry.id.partition(":")[0] for entry in entries} - {resource for _, resource in self._homes}
+        return self._homes | started | {(namespace, orphan) for namespace in spaces for orphan in orphans}
+
+    @property
+    def namespaces(self) -> frozenset[str]:
+        """The namespaces in which hamgr makes pods: what carries its labels elsewhere is somebody else's."""
+        own = {self.cluster.namespace} if self.cluster is not None else set()
+        return frozenset(own | {namespace for namespace, _ in self.homes})
 
     def fence_changed(self, record: FenceRecord) -> None:
         """Take a fence's progress; a node that was fenced is down with nothing on it."""

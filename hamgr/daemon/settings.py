@@ -12,6 +12,7 @@ from hamgr.cib.config_complaints import validated
 from hamgr.cib.config_options import duration_ms
 from hamgr.cib.config_source import ConfigError, read_yaml
 from hamgr.cib.config_values import DnsLabel, DnsName, Duration, Section, wrong
+from hamgr.fencer.programs import Programs
 from hamgr.kube.connection import KubeConfig
 from hamgr.store.config import StoreConfig
 
@@ -98,6 +99,23 @@ class SelfFenceSection(Section):
     state_dir: Path = Path("/var/lib/hamgr")
 
 
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise wrong(f"'{path}': write an absolute name, as in /usr/sbin")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+class FenceAgentsSection(Section):
+    """What this node runs to switch others off, and from where it reads what for: the cluster file only chooses."""
+
+    directories: tuple[AbsolutePath, ...] = (Path("/usr/sbin"),)
+    programs: tuple[AbsolutePath, ...] = ()
+    parameter_files: AbsolutePath = Path("/etc/hamgr")
+
+
 class MetricsSection(Section):
     """Prometheus metrics over HTTP; off unless there is an address to listen on."""
 
@@ -116,6 +134,7 @@ class Settings(Section):
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     self_fencing: Annotated[Literal["off", "kill", "watchdog"], BeforeValidator(_mode)] = "off"
     self_fence: SelfFenceSection = Field(default_factory=SelfFenceSection)
+    fence_agents: FenceAgentsSection = Field(default_factory=FenceAgentsSection)
     workers: Annotated[int, Field(ge=1, le=256)] = 32
     boot_id_file: Path = BOOT_ID
     mountinfo_file: Path = MOUNTINFO
@@ -158,6 +177,12 @@ def kube_config(settings: Settings, base: Path) -> KubeConfig:
         connect_timeout_s=seconds(kubernetes.connect_timeout),
         read_timeout_s=seconds(kubernetes.read_timeout),
     )
+
+
+def fence_programs(settings: Settings) -> Programs:
+    """The fence agents that this node runs."""
+    section = settings.fence_agents
+    return Programs(section.directories, section.programs, section.parameter_files)
 
 
 def seconds(duration: str) -> float:

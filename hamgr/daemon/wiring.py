@@ -19,7 +19,15 @@ from hamgr.daemon.mounts import MountQuestions, MountReporter
 from hamgr.daemon.notify import Notifier
 from hamgr.daemon.selffence import Bound, bound_of, guard_options, may_live
 from hamgr.daemon.selffence_keeper import SelfFence, Sights, stand_down
-from hamgr.daemon.settings import Settings, SettingsError, kube_config, read_boot_id, seconds, store_config
+from hamgr.daemon.settings import (
+    Settings,
+    SettingsError,
+    fence_programs,
+    kube_config,
+    read_boot_id,
+    seconds,
+    store_config,
+)
 from hamgr.executor.executor import Surroundings
 from hamgr.executor.registry import Registry
 from hamgr.fencer.fencer import Fencer
@@ -260,6 +268,7 @@ class _FencerFactory:
                 unmounted=self._unmounted,
                 kubelet_lives=kubelet_lives,
                 confirmed=records.confirmed,
+                programs=fence_programs(self._settings),
                 clock=time.monotonic,
                 stopping=threading.Event(),
             )

@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
 OVERTIME_S = 1.0
 """How much longer than its time-out an agent can live when its caller is frozen."""
 
+MOST_BYTES = 64 * 1024
+"""What is kept of each of an agent's two streams: the beginning of its output, the end of its complaints. The longest
+metadata of Debian's agents are half of that."""
+
+_CHUNK_BYTES = 16 * 1024
 _LOOK_EVERY_S = 0.1
 _DYING_S = 2.0
 
@@ -38,27 +45,80 @@ def call_agent(program: str, text: str, timeout_s: float, allowed: Callable[[], 
     """
     pipe = subprocess.PIPE
     bounded = ["timeout", "--signal=KILL", f"{timeout_s + OVERTIME_S:.3f}", program]
-    process = subprocess.Popen(
-        bounded, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", start_new_session=True
-    )
+    process = subprocess.Popen(bounded, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
     until = time.monotonic() + timeout_s
-    told: str | None = text
     try:
-        while True:
-            allowed()
-            try:
-                out, err = process.communicate(told, timeout=min(_LOOK_EVERY_S, max(0.0, until - time.monotonic())))
-                return process.returncode, out, err
-            except subprocess.TimeoutExpired:
-                told = None  # communicate() goes on with what it was given first
+        with _Talk(process, text.encode()) as talk:
+            while not talk.is_over():
+                allowed()
                 if time.monotonic() >= until:
-                    raise
+                    raise subprocess.TimeoutExpired(program, timeout_s)
+                talk.go_on(min(_LOOK_EVERY_S, max(0.0, until - time.monotonic())))
+            return process.returncode, talk.out.decode(errors="replace"), talk.err.decode(errors="replace")
     except BaseException:
         _end(process)
         raise
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+class _Talk:
+    """What goes to a process and comes from it, a piece at a time; what is too much of it is read and dropped."""
+
+    def __init__(self, process: subprocess.Popen[bytes], text: bytes) -> None:
+        self.out = self.err = b""
+        self._process = process
+        self._left = text
+        self._selector = selectors.DefaultSelector()
+        for stream, event in (
+            (process.stdin, selectors.EVENT_WRITE),
+            (process.stdout, selectors.EVENT_READ),
+            (process.stderr, selectors.EVENT_READ),
+        ):
+            assert stream is not None
+            os.set_blocking(stream.fileno(), False)
+            self._selector.register(stream, event)
+
+    def __enter__(self) -> _Talk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._selector.close()
+
+    def is_over(self) -> bool:
+        """Whether it has said everything and ended."""
+        return not self._selector.get_map() and self._process.poll() is not None
+
+    def go_on(self, patience_s: float) -> None:
+        """Wait so long for the next piece, or for the end."""
+        if not self._selector.get_map():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience_s)
+            return
+        for key, _ in self._selector.select(patience_s):
+            if key.fileobj is self._process.stdin:
+                self._tell()
+            elif not (piece := os.read(key.fd, _CHUNK_BYTES)):
+                self._close(key.fileobj)
+            elif key.fileobj is self._process.stdout:
+                self.out = (self.out + piece)[:MOST_BYTES]
+            else:
+                self.err = (self.err + piece)[-MOST_BYTES:]
+
+    def _tell(self) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        try:
+            self._left = self._left[os.write(stdin.fileno(), self._left) :] if self._left else b""
+        except BrokenPipeError:  # it does not listen: its exit code will say
+            self._left = b""
+        if not self._left:
+            self._close(stdin)
+
+    def _close(self, stream: Any) -> None:
+        self._selector.unregister(stream)
+        stream.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill it with its children. A program that the kernel does not let die (state D) is left behind."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

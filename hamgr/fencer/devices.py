@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import base64
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import Path
 from typing import TypeAlias
 
+from hamgr.cib.fence_parameters import PARAMETER_NAME, is_powerful, is_secret
 from hamgr.fencer.agentcall import always, call_agent
 from hamgr.fencer.levels.node import Device, DeviceError
 from hamgr.fencer.metadata import (
@@ -27,6 +26,7 @@ from hamgr.fencer.metadata import (
     wrong_target,
 )
 from hamgr.fencer.observe import see_node
+from hamgr.fencer.programs import NotAllowed, Programs
 from hamgr.fencer.topology import DeviceConfig, FencingConfig, FencingConfigError
 from hamgr.kube import nodes
 from hamgr.kube.errors import KubeError, NotFound
@@ -37,7 +37,6 @@ STATUS_OFF = 2
 CLOUD = "cloud"
 ReadMore: TypeAlias = Callable[[str], Mapping[str, str]]
 _TOLD = 300
-_SECRET = re.compile("pass|secret|token|key", re.IGNORECASE)
 
 
 class AgentDevice:
@@ -45,11 +44,14 @@ class AgentDevice:
 
     acts = True
 
-    def __init__(self, config: DeviceConfig, read_more: ReadMore) -> None:
-        """`read_more(params_from)` gives the parameters that are kept elsewhere; it is asked at each call."""
+    def __init__(self, config: DeviceConfig, read_more: ReadMore, programs: Programs) -> None:
+        """`read_more(params_from)` gives the parameters that are kept elsewhere; it is asked at each call. `programs`:
+        those that this node runs.
+        """
         self.config = config
         self.name = config.name
         self._read_more = read_more
+        self._programs = programs
         self._metadata: Metadata | None = None
 
     def off(self, node: str, allowed: Callable[[], None] = always) -> None:
@@ -125,11 +127,14 @@ class AgentDevice:
 
     def _ask(self, action: str, given: Mapping[str, str], allowed: Callable[[], None] = always) -> tuple[int, str]:
         """Exit code and output, or, when it is not 0, the agent's complaint. Raises DeviceError."""
-        program = shutil.which(self.config.agent) or shutil.which(self.config.agent, path="/usr/sbin:/sbin")
-        if program is None:
-            raise DeviceError(f"there is no program {self.config.agent}: install the package fence-agents")
+        try:
+            program = self._programs.find(self.config.agent)
+        except NotAllowed as error:
+            raise DeviceError(str(error)) from None
         for name, value in given.items():
-            if "\n" in value:
+            if not PARAMETER_NAME.match(name):
+                raise DeviceError(f"{name!r} is no name of a parameter: letters, digits, - and _")
+            if "\n" in value or "\0" in value:
                 raise DeviceError(f"parameter {name} holds a line break, which fence agents cannot take")
         text = "".join(f"{name}={value}\n" for name, value in {**given, "action": action}.items())
         try:
@@ -143,7 +148,7 @@ class AgentDevice:
     def _secrets(self, given: Mapping[str, str]) -> set[str]:
         """Values that no log may show: all that are kept elsewhere, and whatever is called a password or a key."""
         known = {*self.config.params, *PLUGS, self.config.plug_param}
-        return {value for name, value in given.items() if name not in known or _SECRET.search(name)}
+        return {value for name, value in given.items() if name not in known or is_secret(name)}
 
 
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [A-Z]+: ")  # of the fence-agents library
@@ -199,15 +204,15 @@ class CloudDevice:
             raise DeviceError(error.message) from None
 
 
-def make_devices(config: FencingConfig, kube: Kube, namespace: str) -> dict[str, Device]:
-    """All configured devices by name; Secrets are looked for in `namespace`."""
+def make_devices(config: FencingConfig, kube: Kube, namespace: str, programs: Programs) -> dict[str, Device]:
+    """All configured devices by name; Secrets are looked for in `namespace`, programs and files by `programs`."""
 
     def read_more(source: str) -> Mapping[str, str]:
         kind, _, name = source.partition("/")
-        return _secret(kube, namespace, name) if kind == "secret" else _file(source.removeprefix("file:"))
+        return _secret(kube, namespace, name) if kind == "secret" else _file(source.removeprefix("file:"), programs)
 
     return {
-        name: CloudDevice(device, kube) if device.agent == CLOUD else AgentDevice(device, read_more)
+        name: CloudDevice(device, kube) if device.agent == CLOUD else AgentDevice(device, read_more, programs)
         for name, device in config.devices.items()
     }
 
@@ -226,14 +231,14 @@ def verify_devices(devices: Iterable[Device]) -> None:
         raise FencingConfigError("; ".join(told))
 
 
-def check_device(config: DeviceConfig) -> tuple[list[str], str]:
+def check_device(config: DeviceConfig, programs: Programs) -> tuple[list[str], str]:
     """What is wrong with a device's parameters by its agent on this machine, and why they were not checked, if so.
 
     What is kept elsewhere is not read: a parameter may be missing then.
     """
     if config.agent == CLOUD:
         return [], ""
-    device = AgentDevice(config, lambda _source: {})
+    device = AgentDevice(config, lambda _source: {}, programs)
     try:
         metadata = device.metadata()
     except DeviceError as error:
@@ -243,10 +248,14 @@ def check_device(config: DeviceConfig) -> tuple[list[str], str]:
     return check_parameters(config, {**(unread if config.params_from else {}), **config.params}, metadata), ""
 
 
-def _file(path: str) -> dict[str, str]:
+def _file(path: str, programs: Programs) -> dict[str, str]:
     """`name=value` lines; empty ones and comments (#) are skipped."""
     try:
-        lines = Path(path).read_text().splitlines()
+        lines = programs.parameter_file(path).read_text().splitlines()
+    except NotAllowed as error:
+        raise DeviceError(str(error)) from None
+    except UnicodeDecodeError:
+        raise DeviceError(f"parameter file {path} is not UTF-8 text") from None
     except OSError as error:
         raise DeviceError(f"parameter file {path}: {error.strerror}") from None
     found = {}
@@ -265,4 +274,10 @@ def _secret(kube: Kube, namespace: str, name: str) -> dict[str, str]:
         data = kube.get(SECRET.path(name, namespace)).get("data") or {}
     except KubeError as error:
         raise DeviceError(f"Secret {namespace}/{name}: {error.message}") from None
-    return {key: base64.b64decode(value).decode().rstrip("\n") for key, value in data.items()}
+    if powerful := sorted(filter(is_powerful, data)):
+        text = f"{', '.join(powerful)} names what the agent runs or writes as root: keep it in a file of root's"
+        raise DeviceError(f"Secret {namespace}/{name}: {text} (params-from: file:/PATH)")
+    try:
+        return {key: base64.b64decode(value).decode().rstrip("\n") for key, value in data.items()}
+    except ValueError:
+        raise DeviceError(f"Secret {namespace}/{name}: a value is not UTF-8 text") from None

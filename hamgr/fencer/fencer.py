@@ -31,7 +31,9 @@ class Fencer:
 
     def __init__(self, around: Surroundings, workers: int = DEFAULT_WORKERS) -> None:
         if not around.devices and around.config.devices:
-            around = replace(around, devices=make_devices(around.config, around.kube, around.config.secrets_namespace))
+            namespace = around.config.secrets_namespace
+            devices = make_devices(around.config, around.kube, namespace, around.programs)
+            around = replace(around, devices=devices)
         self._around = around
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fence")
         self._reports = ThreadPoolExecutor(1, thread_name_prefix="fence events")

@@ -18,7 +18,6 @@ from hamgr.kube.errors import NotFound
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import (
     DEPLOYMENT,
-    LABEL_CLUSTER,
     LABEL_RESOURCE,
     LABEL_ROLE,
     NODE,
@@ -29,6 +28,8 @@ from hamgr.kube.objects import (
     STATEFUL_SET,
     VOLUME_ATTACHMENT,
     Obj,
+    home_of,
+    is_instance,
     is_terminating,
     labels_of,
     name_of,
@@ -75,7 +76,7 @@ def discover(kube: Kube, target: Target, cluster: str) -> Discovery:
             finder.add_pattern(pattern)
     obstacles = list(finder.obstacles)
     for pod in _sharers(on_node, chosen, finder.found):
-        if labels_of(pod).get(LABEL_CLUSTER) == cluster:
+        if _is_ours(pod, target, cluster):
             chosen.append(pod)
             finder.add_pod(pod)
         else:
@@ -147,7 +148,7 @@ def see_pods(kube: Kube, record: FenceRecord, cluster: str) -> tuple[dict[str, P
             if pods.has_ended(found):
                 raw[pod.uid] = found
         elif pods.node_of(found) == record.target.node:
-            foreign = labels_of(found).get(LABEL_CLUSTER) != cluster
+            foreign = not _is_ours(found, record.target, cluster)
             seen[pod.uid] = PodSeen(replaced_by=pod_ref(found), foreign=foreign)
         else:
             seen[pod.uid] = PodSeen()
@@ -216,7 +217,11 @@ def _pod_seen(pod: Obj) -> PodSeen:
 def _is_target(pod: Mapping[str, Any], target: Target, cluster: str) -> bool:
     if target.pods is not None:
         return (namespace_of(pod), name_of(pod)) in target.pods
-    return labels_of(pod).get(LABEL_CLUSTER) == cluster
+    return _is_ours(pod, target, cluster)
+
+
+def _is_ours(pod: Mapping[str, Any], target: Target, cluster: str) -> bool:
+    return is_instance(pod, cluster) and (target.homes is None or home_of(pod) in target.homes)
 
 
 def _sharers(on_node: Iterable[Obj], chosen: list[Obj], found: Iterable[VolumeRef]) -> list[Obj]:

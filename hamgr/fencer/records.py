@@ -102,6 +102,8 @@ class Target:
     outdated_boot_id: what its kubelet still reported then of an earlier boot, having just been restarted; else empty.
     parked_may_stay: names of the parked pods elsewhere that may have what the fence releases, all others go before
     that; None: nobody said.
+    homes: (namespace, resource) of all instances that hamgr may have made: a label alone anybody can write, in a
+    namespace of his own. None: by the label alone (records of earlier versions).
     """
 
     node: str
@@ -114,6 +116,7 @@ class Target:
     outdated_boot_id: str = ""
     patterns: tuple[Pattern, ...] = ()
     parked_may_stay: tuple[str, ...] | None = None
+    homes: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +329,8 @@ def _target(value: Mapping[str, Any]) -> Target:
     pods = plain.get("pods")
     plain["pods"] = None if pods is None else tuple((str(ns), str(name)) for ns, name in pods)
     plain["claims"] = tuple((str(ns), str(name)) for ns, name in plain.get("claims") or ())
+    homes = plain.get("homes")
+    plain["homes"] = None if homes is None else tuple((str(ns), str(resource)) for ns, resource in homes)
     plain["patterns"] = _many(Pattern, plain.get("patterns"))
     stay = plain.get("parked_may_stay")
     plain["parked_may_stay"] = None if stay is None else tuple(str(name) for name in stay)

@@ -21,6 +21,7 @@ from hamgr.fencer.levels.manual import ManualMeans
 from hamgr.fencer.levels.node import Device, DeviceError, NodeMeans
 from hamgr.fencer.levels.watchdog import WatchdogMeans
 from hamgr.fencer.machine import Act, Adopt, Advance, Effect, Fail, Isolation, Seen, Step, Wait
+from hamgr.fencer.programs import Programs
 from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import (
     POWER_LEVELS,
@@ -83,6 +84,7 @@ class Surroundings:
     unmounted(node, pv): whether the hamgrd on that node has proved that the volume is mounted there no more.
     kubelet_lives(node, within_s): whether the node's kubelet has shown life within the last so many seconds; asking
         makes it find out.
+    programs: which fence agents this node runs.
     superseded_by(fence): the fence that has taken the place of that one; empty: none.
     confirmed: whether etcd says now that this process leads: the last look before a device is told, which knows no
         token. Requests to Kubernetes have theirs in `kube` itself (`Kube.behind`).
@@ -101,6 +103,7 @@ class Surroundings:
     promise_stands: Callable[[Target], bool] = lambda _target: True
     unmounted: Callable[[str, str], bool] = lambda _node, _pv: False
     kubelet_lives: Callable[[str, float], bool] = lambda _node, _within_s: False
+    programs: Programs = field(default_factory=Programs)
     superseded_by: Callable[[str], str] = lambda _fence: ""
     confirmed: Callable[[], bool] = lambda: True
     clock: Callable[[], float] = time.monotonic

@@ -74,6 +74,16 @@ def revision_of(obj: Mapping[str, Any]) -> str:
     return str(obj["metadata"].get("resourceVersion") or "")
 
 
+def is_instance(pod: Mapping[str, Any], cluster: str) -> bool:
+    """Whether a pod says that it is an instance of this cluster's. Anybody may say so in a namespace of his own."""
+    return labels_of(pod).get(LABEL_CLUSTER) == cluster
+
+
+def home_of(pod: Mapping[str, Any]) -> tuple[str, str]:
+    """The pod's namespace, and the resource that it says it is an instance of."""
+    return namespace_of(pod), labels_of(pod).get(LABEL_RESOURCE, "")
+
+
 def labels_of(obj: Mapping[str, Any]) -> Mapping[str, str]:
     """metadata.labels"""
     return obj["metadata"].get("labels") or {}

@@ -211,7 +211,7 @@ class Sandbox:
         )
         record.save(self.layout.record)
         self._write_access(record)
-        self.layout.user_settings.write_text(yaml.safe_dump(plane.user_settings(record), sort_keys=False))
+        self.layout.user_settings.write_text(yaml.safe_dump(plane.user_settings(self.layout, record), sort_keys=False))
         self._start_control(record, members, port, report)
         self._start_switch()
         for name in record.node_names:

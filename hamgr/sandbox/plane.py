@@ -124,6 +124,7 @@ def hamgrd_settings(layout: Layout, record: Record, name: str) -> dict[str, obje
         "etcd": {"endpoints": [record.seen_from(name, url) for url in record.etcd]},
         "kubernetes": {"kubeconfig": str(layout.hamgrd_kubeconfig(name))},
         "log": {"format": "json"},
+        "fence-agents": fence_agents(layout),
     }
     if record.loopback:  # no namespaces: what a node sees for itself elsewhere is a file of its own
         settings["boot_id_file"] = str(layout.node(name) / "boot_id")
@@ -131,12 +132,18 @@ def hamgrd_settings(layout: Layout, record: Record, name: str) -> dict[str, obje
     return settings | record.options.hamgrd_settings
 
 
-def user_settings(record: Record) -> dict[str, object]:
+def fence_agents(layout: Layout) -> dict[str, object]:
+    """What the nodes run as fence agents: Debian's, and those in the sandbox's own directory."""
+    return {"directories": ["/usr/sbin", str(layout.root)], "parameter-files": str(layout.root)}
+
+
+def user_settings(layout: Layout, record: Record) -> dict[str, object]:
     """The settings by which the `hamgr` command finds the sandbox ($HAMGR_CONFIG)."""
     return {
         "cluster": CLUSTER_NAME,
         "etcd": {"endpoints": list(record.etcd)},
         "kubernetes": {"kubeconfig": record.kubeconfig},
+        "fence-agents": fence_agents(layout),
     }
 
 

@@ -17,8 +17,8 @@ from hamgr.sandbox.demo.acts import ACTS, Act
 from hamgr.sandbox.demo.judgment import Result
 from hamgr.sandbox.demo.stage import NotInTime, Stage
 from hamgr.sandbox.demo.story import play, prepare
-from hamgr.sandbox.demo.telling import Teller, table, verdict
-from hamgr.sandbox.errors import SandboxError
+from hamgr.sandbox.demo.telling import Teller, left_out, table, verdict
+from hamgr.sandbox.errors import Exit, SandboxError
 from hamgr.sandbox.network import NetworkError
 
 RESULTS = Path("build/demo.json")
@@ -32,9 +32,13 @@ _FAILURES = (SandboxError, NetworkError, NotInTime, ApiError, pymysql.MySQLError
 
 def main() -> int:
     options = _options()
-    acts = [act for act in ACTS if not options.only or act.name in options.only]
+    chosen = [act for act in ACTS if not options.only or act.name in options.only]
+    acts = [act for act in chosen if not act.left_out]
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
     teller = Teller(console)
+    if not acts:
+        print(f"demo: nothing to play: {'; '.join(left_out(chosen))}", file=sys.stderr)
+        return int(Exit.NO_PERMISSION)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way the sandbox is taken down
     baseline = None
     try:
@@ -48,9 +52,11 @@ def main() -> int:
         print("demo: interrupted; the sandbox is down", file=sys.stderr)
         return 130
     console.print()
-    console.print(table(acts, results, baseline))
+    console.print(table(chosen, results, baseline))
     kept, sentences = verdict(acts, results)
     console.print()
+    for sentence in left_out(chosen):
+        console.print(sentence, style="yellow")
     for sentence in sentences:
         console.print(sentence, style="bold green" if kept and sentence is sentences[0] else "" if kept else "bold red")
     console.print(
@@ -83,7 +89,8 @@ def _options() -> argparse.Namespace:
 
 def _hamgr(acts: list[Act], options: argparse.Namespace, teller: Teller, console: Console) -> dict[str, list[Result]]:
     """Play the story with hamgr and write its results down, also those of a story that had to be broken off."""
-    console.print("MariaDB on a ReadWriteOnce disk, three nodes, a client that writes 10 rows a second. Five faults.")
+    faults = "Five faults." if len(acts) == 5 else "1 fault." if len(acts) == 1 else f"{len(acts)} faults."
+    console.print(f"MariaDB on a ReadWriteOnce disk, three nodes, a client that writes 10 rows a second. {faults}")
     results: dict[str, list[Result]] = {act.name: [] for act in acts}
     for run in range(options.runs):
         # A cluster of its own for each run: hamgr lets a node alone that was fenced several times in an hour.

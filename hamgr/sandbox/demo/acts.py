@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ class Act:
     """One fault.
 
     title, deed: for people; the deed names what was hit ({where}). bound_s: the outage that must not be exceeded.
+    needs_root: why an ordinary user cannot play it; empty: he can.
     kubernetes, pacemaker: outages measured on real ones (docs/performance.md says how), in words. strike: makes the
     fault and says what was hit. mend: undoes it.
     """
@@ -28,6 +30,12 @@ class Act:
     mend: Callable[[Stage, str], None] = lambda _stage, _where: None
     cuts_off: bool = False  # the old database runs on, cut off
     needs_hamgr: bool = False  # plain Kubernetes has no such thing
+    needs_root: str = ""
+
+    @property
+    def left_out(self) -> str:
+        """Why this user cannot play it; empty: he can."""
+        return self.needs_root if os.geteuid() != 0 else ""
 
 
 def _delete_pod(stage: Stage) -> str:
@@ -110,5 +118,6 @@ ACTS = (
         strike=_on_active_host(Sandbox.partition),
         mend=lambda stage, node: stage.sandbox.heal(node),
         cuts_off=True,
+        needs_root="without root the nodes have no network of their own to cut: run it as root (sudo make demo)",
     ),
 )

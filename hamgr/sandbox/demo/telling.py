@@ -74,7 +74,7 @@ def outage_of(results: Sequence[Result]) -> str:
 def table(
     acts: Iterable[Act], results: Mapping[str, list[Result]], baseline: Mapping[str, list[Result]] | None
 ) -> Table:
-    """What the client saw of each fault, beside what others make of it."""
+    """What the client saw of each fault, beside what others make of it; also the faults that were left out."""
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), collapse_padding=True)
     made.add_column("fault")
     for column in ("outage", "at most", "acked", "found", "twice", "2nd writer", "Pacemaker", "Kubernetes"):
@@ -82,6 +82,9 @@ def table(
     if baseline is not None:
         made.add_column("Kubernetes here", justify="right")
     for act in acts:
+        if act.left_out:
+            made.add_row(Text(act.title), Text("left out", style="dim"), *_elsewhere(act))
+            continue
         mine = results[act.name]
         late = any(result.outage_s > act.bound_s for result in mine)
         broken = not all(result.kept for result in mine)
@@ -100,6 +103,16 @@ def table(
             row.append(Text(outage_of(baseline[act.name]) if baseline.get(act.name) else "-"))
         made.add_row(*row)
     return made
+
+
+def _elsewhere(act: Act) -> list[Text]:
+    """The rest of the row of an act that was not played: its bound, and what others make of it."""
+    return [Text(f"{act.bound_s:g} s"), *(Text("-") for _ in range(4)), Text(act.pacemaker), Text(act.kubernetes)]
+
+
+def left_out(acts: Iterable[Act]) -> list[str]:
+    """A sentence for each act that this user cannot play."""
+    return [f"{act.title}: left out: {act.left_out}" for act in acts if act.left_out]
 
 
 def verdict(acts: Iterable[Act], results: Mapping[str, list[Result]]) -> tuple[bool, list[str]]:

@@ -62,7 +62,7 @@ def sandbox():
 @pytest.fixture(scope="module")
 def rack(sandbox):
     """A fence agent, its password in the namespace `shop` and nowhere else, and a cluster file with it in force."""
-    agent = sandbox.layout.root.parent / "fence_rack"
+    agent = sandbox.layout.root / "fence_rack"
     agent.write_text(AGENT.format(python=sys.executable))
     agent.chmod(agent.stat().st_mode | stat.S_IXUSR)
     kube = Kube(KubeConfig(kubeconfig=sandbox.kubeconfig))
@@ -178,16 +178,18 @@ def test_a_dry_run_and_the_history(hamgr, sandbox):
     assert len(json.loads(hamgr("fence", "history", "--output", "json")[1])) == 1
 
 
-def test_wrong_devices_are_found_before_they_are_applied(rack, tmp_path, capsys):
+def test_wrong_devices_are_found_before_they_are_applied(sandbox, rack, tmp_path, capsys, monkeypatch):
     """The first by the agent's metadata, the second by hamgr's own."""
+    monkeypatch.setenv("HAMGR_CONFIG", str(sandbox.layout.user_settings))
     text = rack[1].read_text()
     (tmp_path / "a.yaml").write_text(text.replace("ip: 10.0.0.9", "adress: 10.0.0.9"))
-    assert main(["verify", str(tmp_path / "a.yaml")]) == 78
+    assert main(["verify", str(tmp_path / "a.yaml")]) == 0  # nothing is run unasked
+    assert main(["verify", "--ask-agents", str(tmp_path / "a.yaml")]) == 78
     assert "has no parameter 'adress'" in capsys.readouterr().err
     (tmp_path / "b.yaml").write_text(text.replace("n1:7", "n1=7"))
     for command in (["verify"], ["apply", "-f"]):
         assert main([*command, str(tmp_path / "b.yaml")]) == 78
         assert "fence device rack: pcmk_host_map has 'n1=7'" in capsys.readouterr().err
     (tmp_path / "c.yaml").write_text(text.replace("agent: /", "agent: /nowhere/"))
-    assert main(["verify", str(tmp_path / "c.yaml")]) == 0
-    assert "fence device rack was not checked: there is no program" in capsys.readouterr().err
+    assert main(["verify", "--ask-agents", str(tmp_path / "c.yaml")]) == 0
+    assert "fence device rack was not checked: agent /nowhere/" in capsys.readouterr().err

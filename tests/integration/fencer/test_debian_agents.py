@@ -23,6 +23,7 @@ from hamgr.fencer import Fencer, FencingConfig, Level, LevelConfig, Outcome, Sur
 from hamgr.fencer.devices import AgentDevice, make_devices
 from hamgr.fencer.levels.node import DeviceError
 from hamgr.fencer.metadata import Metadata, check_parameters, is_told_the_node, plug_parameter
+from hamgr.fencer.programs import Programs
 from hamgr.fencer.topology import DeviceConfig
 
 FOLDER = Path("/usr/sbin")
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.skipif(
 def ask(agent: Path) -> Metadata | str:
     """An agent's metadata, or why there is none."""
     try:
-        return AgentDevice(DeviceConfig(agent.name, agent.name), lambda _source: {}).metadata()
+        return AgentDevice(DeviceConfig(agent.name, agent.name), lambda _source: {}, Programs()).metadata()
     except DeviceError as error:
         return str(error)
 
@@ -88,7 +89,7 @@ def dummy(tmp_path: Path) -> DeviceConfig:
 
 def agent(config: DeviceConfig, world: World | None = None) -> AgentDevice:
     kube = None if world is None else world.kube
-    made = make_devices(FencingConfig(devices={config.name: config}), kube, "default")[config.name]  # type: ignore[arg-type]
+    made = make_devices(FencingConfig(devices={config.name: config}), kube, "default", Programs())[config.name]  # type: ignore[arg-type]
     assert isinstance(made, AgentDevice)
     return made
 

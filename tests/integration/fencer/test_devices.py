@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fixtures.fence_world import MemoryRecords, World
-from fixtures.pdu import METADATA, agent, calls, device
+from fixtures.pdu import METADATA, agent, calls, device, programs
 from fixtures.waiting import wait_until
 
 from hamgr.fencer import (
@@ -23,9 +23,11 @@ from hamgr.fencer import (
     Target,
     reason,
 )
-from hamgr.fencer.devices import CloudDevice, make_devices, verify_devices
-from hamgr.fencer.levels.node import DeviceError
+from hamgr.fencer.agentcall import MOST_BYTES, call_agent
+from hamgr.fencer.devices import AgentDevice, CloudDevice, make_devices, verify_devices
+from hamgr.fencer.levels.node import Device, DeviceError
 from hamgr.fencer.metadata import parse_metadata
+from hamgr.fencer.programs import Programs
 from hamgr.fencer.topology import DeviceConfig
 from hamgr.kube.objects import NODE
 
@@ -60,7 +62,7 @@ def test_an_agents_complaint_is_told_without_the_secret(pdu: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"agent": "fence_missing"}, "there is no program fence_missing: install the package fence-agents"),
+        ({"agent": "fence_missing"}, "there is no program fence_missing in /"),
         ({"params_from": "file:/nonexistent"}, "parameter file /nonexistent: No such file"),
         ({"params": {"ip": "a\nb"}}, "parameter ip holds a line break"),
     ],
@@ -134,11 +136,11 @@ def test_parameters_from_a_secret(world: World, pdu: Path) -> None:
 def test_devices_are_monitored(world: World, pdu: Path) -> None:
     broken = device(pdu, name="broken", agent="fence_missing")
     config = FencingConfig(devices={"pdu": device(pdu), "broken": broken, "ccm": DeviceConfig("ccm", "cloud")})
-    fencer = Fencer(Surroundings(world.kube, MemoryRecords(), config, "t", "n2", {}))
+    fencer = Fencer(Surroundings(world.kube, MemoryRecords(), config, "t", "n2", {}, programs=programs()))
     found = fencer.monitor_devices()
     fencer.close()
     assert (found["pdu"], found["ccm"]) == ("", "")
-    assert "no program fence_missing" in found["broken"]
+    assert "there is no program fence_missing" in found["broken"]
 
 
 def test_metadata_that_is_none_is_refused() -> None:
@@ -151,7 +153,7 @@ def test_metadata_that_is_none_is_refused() -> None:
 
 def fence(world: World, config: FencingConfig, level: LevelConfig, **around: object) -> tuple[MemoryRecords, str]:
     records = MemoryRecords()
-    fencer = Fencer(Surroundings(world.kube, records, config, "t", "n2", {}, **around))  # type: ignore[arg-type]
+    fencer = Fencer(Surroundings(world.kube, records, config, "t", "n2", {}, programs=programs(), **around))  # type: ignore[arg-type]
     record = fencer.fence(Target("n1"), reason("node-lost", node="n1"), "hamgrd n2", [level])
     wait_until(lambda: record.id in records.saved and not fencer.active())
     fencer.close()
@@ -212,8 +214,15 @@ def test_a_plan_tells_that_a_device_is_for_another_node(world: World) -> None:
     assert str(level.unfit) == "fence device pdu is configured for n2, not for n1"
 
 
+def cloud_device(world: World) -> Device:
+    config = FencingConfig(devices={"ccm": DeviceConfig("ccm", "cloud")})
+    return make_devices(config, world.kube, "default", programs())["ccm"]
+
+
 def test_the_clouds_word(world: World) -> None:
-    cloud = make_devices(FencingConfig(devices={"ccm": DeviceConfig("ccm", "cloud")}), world.kube, "default")["ccm"]
+    cloud = make_devices(
+        FencingConfig(devices={"ccm": DeviceConfig("ccm", "cloud")}), world.kube, "default", programs()
+    )["ccm"]
     assert isinstance(cloud, CloudDevice)
     cloud.monitor()
     assert cloud.state("n1") == "unknown"
@@ -222,9 +231,63 @@ def test_the_clouds_word(world: World) -> None:
 
 def test_the_clouds_taint_counts_only_while_the_node_is_not_ready(world: World) -> None:
     """The cloud controller takes it away some seconds after the instance was started again."""
-    cloud = make_devices(FencingConfig(devices={"ccm": DeviceConfig("ccm", "cloud")}), world.kube, "default")["ccm"]
+    cloud = make_devices(
+        FencingConfig(devices={"ccm": DeviceConfig("ccm", "cloud")}), world.kube, "default", programs()
+    )["ccm"]
     taint = {"key": "node.cloudprovider.kubernetes.io/shutdown", "effect": "NoSchedule"}
     world.kube.patch_merge(NODE.path("n1"), {"spec": {"taints": [taint]}})
     assert cloud.state("n1") == "unknown"
     world.set_node("n1", ready="Unknown")
     assert cloud.state("n1") == "off"
+
+
+def test_only_what_the_node_lists_is_run(pdu: Path, tmp_path: Path) -> None:
+    """Whoever writes the cluster file would be root here otherwise."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    evil = elsewhere / "fence_evil"
+    evil.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    evil.chmod(0o755)
+    lists = Programs((pdu,), named=(elsewhere / "other",), parameter_files=pdu)
+    for name in (str(evil), f"{pdu}/../elsewhere/fence_evil", "../elsewhere/fence_evil", "fence_evil", "sh"):
+        config = device(pdu, agent=name)
+        with pytest.raises(DeviceError, match=r"is not run on this node|there is no program"):
+            AgentDevice(config, lambda _source: {}, lists).monitor()
+    assert not (tmp_path / "ran").exists()
+    for allowed in (Programs((elsewhere,)), Programs((), named=(evil,))):
+        AgentDevice(device(pdu, agent=str(evil)), lambda _source: {}, allowed).monitor()
+        assert (tmp_path / "ran").exists()
+        (tmp_path / "ran").unlink()
+
+
+def test_parameters_are_read_from_files_below_one_directory_alone(pdu: Path, tmp_path: Path) -> None:
+    (tmp_path / "shadow").write_text("passwd=open sesame\n")
+    (pdu / "link").symlink_to(tmp_path / "shadow")
+    lists = Programs((pdu,), parameter_files=pdu)
+    for path in (tmp_path / "shadow", pdu / "../shadow", pdu / "link"):
+        config = device(pdu, params_from=f"file:{path}")
+        made = make_devices(FencingConfig(devices={"pdu": config}), None, "default", lists)["pdu"]  # type: ignore[arg-type]
+        with pytest.raises(DeviceError, match=f"only files below {pdu} are read"):
+            made.monitor()
+    assert not (pdu / "calls.jsonl").exists()
+
+
+def test_no_parameter_smuggles_in_an_order_or_a_program(world: World, pdu: Path) -> None:
+    with pytest.raises(DeviceError, match="is no name of a parameter"):
+        agent(device(pdu, params={"ip=x\naction=off\nport": "n1"})).monitor()
+    data = {"passwd_script": base64.b64encode(b"/tmp/run-me").decode()}
+    world.kube.post("/api/v1/namespaces/default/secrets", {"metadata": {"name": "evil"}, "data": data})
+    with pytest.raises(DeviceError, match="passwd_script names what the agent runs or writes as root"):
+        agent(device(pdu, params_from="secret/evil"), world.kube).monitor()
+    assert not (pdu / "calls.jsonl").exists()
+
+
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_an_agent_that_talks_without_end_is_read_and_not_kept(pdu: Path, stream: str) -> None:
+    """128 MB of it, then its last line: neither hamgrd's memory nor the agent's end suffers."""
+    (pdu / "fence_testpdu").write_text(
+        f"#!/bin/sh\nhead -c 128000000 /dev/zero >&{stream}\necho ' at last' >&2\nexit 1\n"
+    )
+    code, out, err = call_agent(str(pdu / "fence_testpdu"), "action=monitor\n", 60.0)
+    assert (code, len(out) + len(err) <= 2 * MOST_BYTES) == (1, True)
+    assert err.endswith(" at last\n")

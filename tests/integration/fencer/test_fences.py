@@ -116,7 +116,7 @@ def test_the_volume_stays_in_use_until_the_detach_is_proved(
 ) -> None:
     world.attacher.allowed.clear()
     record = make_fencer().fence(Target("n1"), LOST, "x")
-    wait_until(lambda: records.saved[record.id].phase is Phase.DETACH and world.pods() == [])
+    wait_until(lambda: records.saved.get(record.id, record).phase is Phase.DETACH and world.pods() == [])
     wait_until(lambda: world.kube.list(VOLUME_ATTACHMENT.collection()).items[0]["metadata"].get("deletionTimestamp"))
     assert world.volume.unique_name in world.in_use()
     assert records.saved[record.id].proofs == ()
@@ -329,7 +329,7 @@ def test_a_pod_that_comes_back_under_its_name_is_noticed_and_fenced(
 ) -> None:
     world.attacher.allowed.clear()
     record = make_fencer().fence(Target("n1"), LOST, "x")
-    wait_until(lambda: records.saved[record.id].phase is Phase.DETACH and world.pods() == [])
+    wait_until(lambda: records.saved.get(record.id, record).phase is Phase.DETACH and world.pods() == [])
     world.pod()
     wait_until(lambda: len(records.saved[record.id].pods) == 2 and world.pods() == [])
     world.attacher.allowed.set()
@@ -523,3 +523,20 @@ def test_an_ended_fence_is_not_resumed(make_fencer: Callable[..., Fencer], fence
     ended = fence()
     assert not make_fencer().resume(ended)
     assert make_fencer().resume(replace(ended, outcome=Outcome.PENDING))
+
+
+def test_a_pod_of_somebody_elses_with_our_labels_matters_to_no_fence(fence, world):
+    """Labels are free for all in their own namespaces: such a pod must not hold the database back, nor be deleted."""
+    world.set_node("n1", ready="Unknown")
+    world.kube.post("/api/v1/namespaces", {"metadata": {"name": "tenant"}})
+    labels = {"hamgr.io/cluster": "t", "hamgr.io/resource": "db", "hamgr.io/role": "active"}
+    for namespace, name, resource in (("tenant", "db-n1", "db"), ("default", "mine-n1", "mine")):
+        volumes = [{"name": "share", "nfs": {"server": "10.0.0.1", "path": "/x"}}]  # which no detach proves gone
+        spec = {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}], "volumes": volumes}
+        metadata = {"name": name, "labels": labels | {"hamgr.io/resource": resource}}
+        world.kube.post(f"/api/v1/namespaces/{namespace}/pods", {"metadata": metadata, "spec": spec})
+    record = fence(target=Target("n1", claims=(("default", "data"),), homes=(("default", "db"),)))
+    assert record.outcome is Outcome.SUCCEEDED, record.tried
+    assert [(pod.namespace, pod.name) for pod in record.pods] == [("default", "db-n1")]
+    left = world.kube.list("/api/v1/pods").items
+    assert sorted(pod["metadata"]["name"] for pod in left) == ["db-n1", "mine-n1"]

@@ -10,6 +10,7 @@ from fixtures.running_sandbox import running_sandbox
 
 from hamgr.fencer.devices import AgentDevice, check_parameters
 from hamgr.fencer.levels.node import DeviceError
+from hamgr.fencer.programs import Programs
 from hamgr.fencer.topology import DeviceConfig
 from hamgr.sandbox.cluster import Sandbox
 from hamgr.sandbox.layout import Options
@@ -26,7 +27,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def device(sandbox: Sandbox) -> AgentDevice:
     config = DeviceConfig("switch", str(sandbox.layout.fence_agent))
-    return AgentDevice(config, lambda _source: {})
+    return AgentDevice(config, lambda _source: {}, Programs((sandbox.layout.root,)))
 
 
 def test_its_agent_describes_itself_and_works(device: AgentDevice) -> None:
@@ -67,7 +68,10 @@ def test_nodes_reach_it_from_their_own_networks(sandbox: Sandbox) -> None:
     inside = sandbox.host("n1").inside([str(sandbox.layout.fence_agent)])
     program.write_text(f"#!/bin/sh\nexec {' '.join(inside)}\n")
     program.chmod(0o755)
-    assert AgentDevice(DeviceConfig("switch", str(program)), lambda _source: {}).state("n2") == "on"
+    assert (
+        AgentDevice(DeviceConfig("switch", str(program)), lambda _source: {}, Programs(named=(program,))).state("n2")
+        == "on"
+    )
 
 
 def test_a_switch_that_is_gone_is_no_proof(sandbox: Sandbox, device: AgentDevice) -> None:

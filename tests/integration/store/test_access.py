@@ -1,9 +1,11 @@
 """TLS, users and the sentences for what is wrong: against real etcd servers with certificates and users."""
 
 import json
+import os
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -210,3 +212,67 @@ def test_a_user_is_harmless_where_etcd_has_no_users(tls_server: EtcdServer, cert
     store = Store(settings(tls_server, ca=certificates.ca, user="hamgr", password="secret"))
     assert store.read().values == {}
     store.close()
+
+
+def documented_commands() -> list[list[str]]:
+    """The commands of docs/operations.md that make roles and users."""
+    text = (Path(__file__).parents[3] / "docs/operations.md").read_text()
+    block = text.split("### Who may do what in etcd")[1].split("```")[1]
+    return [line.split() for line in block.strip().splitlines()]
+
+
+@pytest.fixture
+def shop(tls_server: EtcdServer, certificates: Certificates) -> Iterator[dict[str, Store]]:
+    """An etcd with the roles and users of the documentation; a store for each user."""
+    endpoint = [f"--endpoints={tls_server.endpoint}", f"--cacert={certificates.ca}"]
+    for program, *words in documented_commands():
+        command = [program, *endpoint, *words]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "ETCDCTL_API": "3"})
+    passwords = {"n1": "a-long-password", "alice": "another-one"}
+    stores = {
+        user: Store(settings(tls_server, cluster="shop", ca=certificates.ca, user=user, password=password))
+        for user, password in passwords.items()
+    }
+    yield stores
+    for store in stores.values():
+        store.close()
+
+
+def test_a_node_leads_and_records_but_does_not_write_the_configuration(shop: dict[str, Store]) -> None:
+    store = shop["n1"]
+    store.check()
+    shop["alice"].compare_and_put("config", {"text": "cluster: shop"}, 0)
+    assert store.read("").values == {"config": {"text": "cluster: shop"}}
+    leadership = Leadership(store, "n1")
+    assert leadership.campaign() is not None
+    leadership.guarded(puts={"state/x": 1, "status": {}, "fences/1": {}, "events/1": {}, "responses/1": {}})
+    with pytest.raises(StoreAuthError):
+        leadership.guarded(puts={"config": {"text": "cluster: other"}})
+    with pytest.raises(StoreAuthError):
+        store.transact(deletes=("config",))
+    config = store.get("config")
+    assert config is not None
+    assert config.value == {"text": "cluster: shop"}
+
+
+@pytest.mark.parametrize("key", ["state/nodes/n1", "leader", "status", "fences/1", "members/n1", "config2", "events/1"])
+def test_an_operator_configures_and_asks_and_writes_nothing_else(shop: dict[str, Store], key: str) -> None:
+    store = shop["alice"]
+    store.compare_and_put("config", {"text": "cluster: shop"}, 0)
+    store.compare_and_put("requests/1", {"kind": "fence", "body": {}}, 0)
+    with pytest.raises(StoreAuthError):
+        store.compare_and_put(key, {}, 0)
+    assert shop["n1"].get(key) is None
+
+
+@pytest.mark.parametrize("user", ["n1", "alice"])
+def test_other_clusters_are_out_of_reach(
+    shop: dict[str, Store], user: str, tls_server: EtcdServer, certificates: Certificates
+) -> None:
+    given = shop[user].config
+    for cluster in ("sho", "shop2", "other"):
+        other = settings(tls_server, cluster=cluster, ca=certificates.ca, user=given.user, password=given.password)
+        store = Store(other)
+        with pytest.raises(StoreAuthError):
+            store.read("")
+        store.close()

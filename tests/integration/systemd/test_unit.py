@@ -108,7 +108,7 @@ DEVICE = """
 cluster: t
 nodes: [n1, n2]
 fencing:
-  devices: [{id: rack, agent: fence_dummy, nodes: [n2], params: {status_file: /var/lib/hamgr/power}}]
+  devices: [{id: rack, agent: fence_dummy, nodes: [n2], params-from: file:/etc/hamgr/rack}]
   levels: [node]
 resources: [{id: d, agent: dummy}]
 """
@@ -117,6 +117,7 @@ resources: [{id: d, agent: dummy}]
 @pytest.mark.skipif(not shutil.which("fence_dummy", path="/usr/sbin"), reason="Debian's fence-agents is not installed")
 def test_agents_run_inside_of_what_shuts_it_in(host):
     host.container.write("/etc/cluster.yaml", DEVICE)
+    host.container.write("/etc/hamgr/rack", "status_file=/var/lib/hamgr/power\n")
     host.start()
     wait_until(lambda: host.leader() == "n1")
     assert host.hamgr("apply", "-f", "/etc/cluster.yaml").returncode == 0

@@ -11,7 +11,7 @@ import pytest
 from fixtures.term_world import World, cluster_file
 
 from hamgr.cib.model import Agent, Bundle, Primitive
-from hamgr.controller.targets import PodTarget, claims, companions, find_pod, node_target, patterns
+from hamgr.controller.targets import PodTarget, claims, companions, find_pod, homes, node_target, patterns
 from hamgr.controller.tree import primitives
 from hamgr.controller.views import Views
 from hamgr.fencer.records import Target
@@ -171,10 +171,17 @@ def test_a_node_is_fenced_with_its_disks_and_by_what_it_promises_now() -> None:
         promises=Snapshot("promises/", 1, {"promises/n1": Entry(promise | {"boot_id": "boot-7"}, 1, 1)}),
     )
     disks, may_run = claims(CIB), patterns(CIB, "n1", 0)
-    assert node_target("n1", disks, may_run, views) == Target(
-        "n1", claims=disks, patterns=may_run, self_fence_s=4.0, member_ttl_s=5.0, boot_id="boot-7"
+    known = homes(CIB)
+    assert node_target("n1", disks, may_run, known, views) == Target(
+        "n1",
+        claims=disks,
+        patterns=may_run,
+        self_fence_s=4.0,
+        member_ttl_s=5.0,
+        boot_id="boot-7",
+        homes=tuple(sorted(known)),
     )
-    assert node_target("n2", (), (), views) == Target("n2", self_fence_s=None, member_ttl_s=0.0)
+    assert node_target("n2", (), (), (), views) == Target("n2", self_fence_s=None, member_ttl_s=0.0, homes=())
 
 
 def test_a_kubelets_report_of_an_earlier_boot_is_known_as_such() -> None:
@@ -182,8 +189,20 @@ def test_a_kubelets_report_of_an_earlier_boot_is_known_as_such() -> None:
     views = Views(Snapshot("members/", 1, {}), reported, None)
     for boot in ("boot-1", "boot-2"):
         views.note([Change("members/n1", Entry({"node": "n1", "boot_id": boot, "id": boot}, 1, 1))])
-    target = node_target("n1", (), (), views)
+    target = node_target("n1", (), (), (), views)
     assert (target.boot_id, target.outdated_boot_id) == ("boot-2", "boot-1")
+
+
+def test_ours_are_the_pods_of_configured_resources_in_their_namespaces_and_of_orphans_there() -> None:
+    """Anybody may carry our labels in a namespace of his own."""
+    world = World(FILE)
+    configured = {("default", "db"), ("other", "cache"), ("default", "app")}
+    assert set(world.term.target("n1").homes or ()) == configured
+    world.settle()
+    world.apply("cluster: test\nnodes: [n1, n2, n3]\nresources: [{id: app, agent: pod, params: {image: i}}]\n")
+    known = set(world.term.target("n1").homes or ())
+    assert known >= configured, "what was configured a moment ago may still run"
+    assert ("tenant", "db") not in known
 
 
 # --- a pod by its name ---------------------------------------------------------------------------------------------
@@ -196,8 +215,12 @@ def pod(namespace: str, name: str, **labels: str) -> dict[str, Any]:
 PODS = [
     pod("default", "web-n1"),
     pod("default", "db-n1", **{"hamgr.io/resource": "db"}),
+    pod("tenant", "db-n1", **{"hamgr.io/resource": "db"}),
     pod("shop", "db-n1", **{"hamgr.io/resource": "db"}),
 ]
+
+
+KNOWN = {("default", "db"), ("shop", "db")}
 
 
 def listed(_kind: object, namespace: str | None) -> list[dict[str, Any]]:
@@ -211,10 +234,11 @@ def listed(_kind: object, namespace: str | None) -> list[dict[str, Any]]:
         ("shop/db-n1", PodTarget("shop", "db-n1", "db", "n1")),
         ("other/db-n1", None),
         ("web-n1", None),  # not hamgr's
+        ("tenant/db-n1", None),  # our label, in a namespace of somebody else's
         ("db", None),
     ],
 )
 def test_a_pod_of_ours_by_its_name(name: str, found: PodTarget | None) -> None:
     cache: Any = SimpleNamespace(list=listed)
-    assert find_pod(cache, name) == found
-    assert find_pod(None, name) is None
+    assert find_pod(cache, name, KNOWN) == found
+    assert find_pod(None, name, KNOWN) is None

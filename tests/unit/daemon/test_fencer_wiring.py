@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hamgr.daemon.settings import FenceAgentsSection
 from hamgr.daemon.wiring import _FencerFactory
 from hamgr.fencer.machine import Isolation
 from hamgr.fencer.reasons import reason
@@ -44,7 +45,9 @@ class ScriptedStore:
 def looked(store: ScriptedStore) -> Isolation:
     """What level watchdog finds out about n1, whose member lease the watch saw go long ago."""
     sight = SimpleNamespace(kube=SimpleNamespace(behind=lambda _gate: None), cache=SimpleNamespace())
-    factory = _FencerFactory(SimpleNamespace(cluster="t", node="n2"), store, sight, None)  # type: ignore[arg-type]
+    factory = _FencerFactory(
+        SimpleNamespace(cluster="t", node="n2", fence_agents=FenceAgentsSection()), store, sight, None
+    )  # type: ignore[arg-type]
     fencer = factory(
         FencingConfig(),
         SimpleNamespace(confirmed=lambda: True),  # type: ignore[arg-type]
