@@ -53,7 +53,7 @@ from hamgr.kube.volumes import (
     users_of_claim,
     written_sources,
 )
-from hamgr_agents.observation import access, look_up, settle, volume_behind, why_held, why_not_gone
+from hamgr_agents.observation import access, ask_for, look_up, settle, volume_behind, why_held, why_not_gone
 from hamgr_agents.pod_template import (
     ANNOTATION_TEMPLATE,
     TemplateError,
@@ -271,9 +271,7 @@ class PodAgent(Agent):
 
         A probe's NOT_RUNNING lets the resource start elsewhere without a stop here: not while something may be left.
         """
-        pod = look_up(ctx, POD, pod_name(ctx.resource, ctx.node), ctx.text("namespace"))
-        if pod is not None and not is_ours(pod, ctx.cluster, ctx.resource):
-            pod = None
+        pod = self._our_pod(ctx)
         judged = judge_pod(pod)
         if pod is None and not ctx.interval_ms and (held := self._why_not_gone(ctx)):
             why = f"pod {pod_name(ctx.resource, ctx.node)} was {_UNCONFIRMED}: {held}"
@@ -288,6 +286,14 @@ class PodAgent(Agent):
             return replace(self._within_grace(ctx, uid_of(pod), answer.trouble), heard=answer.heard)
         self._forget_trouble(ctx)
         return ActionResult(Ocf.OK, answer.remark, heard=answer.heard)
+
+    def _our_pod(self, ctx: ActionContext) -> Obj | None:
+        """This resource's pod here: as it is known, while it is ready, else as the API server has it now."""
+        where = (POD, pod_name(ctx.resource, ctx.node), ctx.text("namespace"))
+        pod = look_up(ctx, *where)
+        if judge_pod(pod).state is not PodState.READY:
+            pod = ask_for(ctx, *where)
+        return pod if pod is not None and is_ours(pod, ctx.cluster, ctx.resource) else None
 
     def ask(self, ctx: ActionContext, pod: Obj) -> Answer:
         """What the application in a ready pod says, for agents that know it."""

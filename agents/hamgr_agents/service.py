@@ -34,7 +34,7 @@ from hamgr.kube.services import (
     selector_for,
     selects,
 )
-from hamgr_agents.observation import access, look_up, settle
+from hamgr_agents.observation import access, ask_for, look_up, settle
 from hamgr_agents.pod_template import pod_name
 
 _PATIENCE_S = 5.0
@@ -156,9 +156,12 @@ class ServiceAgent(Agent):
         """OK: the pod here is the labeled one, and the endpoints show it unless it is not ready just now."""
         namespace, name = ctx.text("namespace"), pod_name(ctx.text("resource"), ctx.node)
         pod = look_up(ctx, POD, name, namespace)
-        if pod is None or labels_of(pod).get(LABEL_ROLE) != ROLE_ACTIVE:
+        if not _is_active(pod):
+            pod = ask_for(ctx, POD, name, namespace)
+        if pod is None or not _is_active(pod):
             return ActionResult(Ocf.NOT_RUNNING, f"pod {name} is not the one that clients are sent to")
-        if look_up(ctx, SERVICE, ctx.text("service"), namespace) is None:
+        service = (SERVICE, ctx.text("service"), namespace)
+        if look_up(ctx, *service) is None and ask_for(ctx, *service) is None:
             return ActionResult(Ocf.NOT_RUNNING, f"Service {namespace}/{ctx.text('service')} does not exist")
         if not is_ready(pod):
             return ActionResult(Ocf.OK, f"pod {name} is not ready, so clients wait")  # its own monitor judges that
@@ -190,6 +193,10 @@ class ServiceAgent(Agent):
             problem = f"Service {namespace}/{name} does not exist; create it, or set manage: true"
             return ActionResult(Ocf.ERR_CONFIGURED, problem)
         return checked
+
+
+def _is_active(pod: Obj | None) -> bool:
+    return pod is not None and labels_of(pod).get(LABEL_ROLE) == ROLE_ACTIVE
 
 
 def _shows(shown: list[Endpoint], uid: str) -> bool:

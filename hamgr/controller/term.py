@@ -26,6 +26,7 @@ from hamgr.controller.fences import Ended, Fences
 from hamgr.controller.leaving import running_on, why_kept
 from hamgr.controller.membership import BECAME, TEXTS, Standing
 from hamgr.controller.performing import Performer
+from hamgr.controller.probing import probes_first
 from hamgr.controller.recorded import Recorded
 from hamgr.controller.roster import Roster
 from hamgr.controller.settings import ControllerSettings
@@ -388,12 +389,15 @@ class Term:
             self._forget_emptied_nodes()
             log.debug("nothing_to_do", why=why)
             return
+        walked = probes_first(transition)
+        if walked is not transition:
+            self._reasons.append("what runs where is known")
         number = self.recorded.next_transition()
         self._chronicle.tell("transition", f"transition {number}: {why}", number=number)
-        for line in transition.summary:
+        for line in walked.summary:
             self._chronicle.tell("decision", describe(line), resource=line.resource, node=line.node or line.dest)
         self._held.clear()
-        self._course = Course.of(number, transition, self._clock(), why, self._leader_id)
+        self._course = Course.of(number, walked, self._clock(), why, self._leader_id)
         self._go_on(self._course)
 
     def _forget_emptied_nodes(self) -> None:

@@ -16,6 +16,7 @@ from hamgr.executor.agent import ActionContext, ActionTimeout
 from hamgr.executor.ocf import Ocf
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import CSI_DRIVER, NODE, POD, VOLUME_ATTACHMENT, Obj, uid_of
+from hamgr.kube.pods import find
 from hamgr.kube.volumes import attachments, in_use
 
 Context = Callable[..., ActionContext]
@@ -248,6 +249,40 @@ def test_a_pod_alone_does_not_show_that_its_disk_is_there(world: ScriptedCluster
     assert AGENT.perform("start", context("disk", "n2", claim="data")).rc is Ocf.OK
     world.kube.post(POD.collection("default"), user_pod("waits", "n1"))
     monitored(context, "n1", "pv-data is not attached to n1", claim="data")
+
+
+def test_a_disk_that_kubernetes_detaches_because_no_pod_uses_it_has_not_failed(
+    world: ScriptedCluster, context: Context
+) -> None:
+    """So it is with a group's disk while a member behind it is disabled."""
+    volume = world.add_volume("data")
+    assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
+    pod = run_pod(world, "db-n1", "n1")
+    watched = {"claim": "data", "interval_ms": 10_000}
+    world.script.not_detaching = True
+    world.kube.delete(POD.path("db-n1", "default"), uid=uid_of(pod), grace=1)
+    wait_until(lambda: any(attachment.leaving for attachment in attachments(world.kube, volume)))
+    assert find(world.kube, "db-n1", "default") is None
+    result = AGENT.perform("monitor", context("disk", "n1", **watched))
+    assert result.rc is Ocf.OK
+    assert result.reason == "pv-data is being detached from n1, which no pod there needs just now"
+    world.script.not_detaching = False
+    world.nudge()
+    wait_until(lambda: where(world.kube, volume) == [])
+    result = AGENT.perform("monitor", context("disk", "n1", **watched))
+    assert (result.rc, result.reason) == (Ocf.OK, "pv-data is not attached to n1, which no pod there needs just now")
+
+
+def test_a_disk_that_is_missed_or_held_elsewhere_has_failed(world: ScriptedCluster, context: Context) -> None:
+    volume = world.add_volume("data")
+    watched = {"claim": "data", "interval_ms": 10_000}
+    assert AGENT.perform("start", context("disk", "n2", claim="data")).rc is Ocf.OK
+    monitored(context, "n1", "pv-data is not attached to n1", **watched)
+    run_pod(world, "db-n2", "n2")
+    world.script.not_attaching = True
+    detach(world.kube, volume)
+    wait_until(lambda: not any(attached for _, attached in where(world.kube, volume)))
+    monitored(context, "n2", "pv-data is", **watched)
 
 
 def test_what_the_parameters_say_is_validated_without_a_cluster(context: Context) -> None:
