@@ -57,6 +57,7 @@ from hamgr_agents.observation import access, ask_for, look_up, settle, volume_be
 from hamgr_agents.pod_template import (
     ANNOTATION_TEMPLATE,
     TemplateError,
+    TemplateNotThere,
     parked,
     parse_source,
     parse_template,
@@ -156,18 +157,37 @@ class PodAgent(Agent):
         """OK once the pod on this node is ready: a new one, the one that was parked there, or one that runs."""
 
         def step() -> ActionResult | str:
-            try:
-                wanted = self.wanted(ctx)
-            except TemplateError as error:
-                return ActionResult(Ocf.ERR_CONFIGURED, str(error))
+            wanted = self._wanted_or_why_not(ctx)
+            if isinstance(wanted, ActionResult):
+                return wanted
             try:
                 return self._step_towards_ready(ctx, wanted)
-            except (Invalid, Forbidden) as error:
+            except (Forbidden, NotFound) as error:
+                # A quota, an admission policy, a ServiceAccount or namespace that is not there (yet, or again).
+                return _waits(f"pod {name_of(wanted)} cannot be created: {error.message}")
+            except Invalid as error:
                 return ActionResult(Ocf.ERR_CONFIGURED, f"pod {name_of(wanted)} cannot be created: {error.message}")
 
         result = settle(ctx, step, self._pod_watch(ctx), self.recheck_s)
         self._forget_trouble(ctx)
         return result
+
+    def may_start(self, ctx: ActionContext) -> ActionResult:
+        """OK: everything that can be looked at is there. A refusal by the API server cannot be."""
+        wanted = self._wanted_or_why_not(ctx)
+        if isinstance(wanted, ActionResult):
+            return wanted if wanted.waiting else ActionResult(Ocf.OK)
+        if missing := self._missing(ctx, wanted):
+            return _waits(f"pod {name_of(wanted)} cannot start: {missing}")
+        return ActionResult(Ocf.OK)
+
+    def _wanted_or_why_not(self, ctx: ActionContext) -> Obj | ActionResult:
+        try:
+            return self.wanted(ctx)
+        except TemplateNotThere as error:
+            return _waits(str(error))
+        except TemplateError as error:
+            return ActionResult(Ocf.ERR_CONFIGURED, str(error))
 
     def _step_towards_ready(self, ctx: ActionContext, wanted: Obj) -> ActionResult | str:
         name = name_of(wanted)
@@ -214,7 +234,7 @@ class PodAgent(Agent):
     def _create(self, ctx: ActionContext, wanted: Obj) -> ActionResult | str:
         via, name = access(ctx), name_of(wanted)
         if missing := self._missing(ctx, wanted):
-            return ActionResult(Ocf.ERR_CONFIGURED, f"pod {name} cannot start: {missing}")
+            return _waits(f"pod {name} cannot start: {missing}")
         if held := self._why_not_departed(ctx, wanted):
             return f"an earlier pod {name} may still run: {held}"
         try:
@@ -476,7 +496,7 @@ class PodAgent(Agent):
             try:
                 workload = access(ctx).kube.get(kind.path(name, ctx.text("namespace")))
             except NotFound as error:
-                raise TemplateError(f"template_from: {error.message}") from error
+                raise TemplateNotThere(f"template_from: {error.message}") from error
             return workload_template(workload, kind)
         if ctx.text("image"):
             return simple_template(ctx.text("image"), ctx.number("port"), ctx.text("claim"), ctx.text("mount_path"))
@@ -504,6 +524,11 @@ class PodAgent(Agent):
             return (revision_of(pod) if pod else "", cache.changes(VOLUME_ATTACHMENT, NODE))
 
         return seen
+
+
+def _waits(why: str) -> ActionResult:
+    """Of a start that has begun nothing: it is tried again when what is missing is there."""
+    return ActionResult(Ocf.ERR_GENERIC, why, waiting=True)
 
 
 def _unmarked(pod: Obj) -> Obj:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from hamgr.executor.agent import ActionContext, ActionResult, Agent
 from hamgr.executor.metadata import Action, Metadata, Parameter
 from hamgr.executor.ocf import Ocf
-from hamgr.kube.errors import AlreadyExists, NotFound
+from hamgr.kube.errors import AlreadyExists, Forbidden, NotFound
 from hamgr.kube.objects import (
     ENDPOINT_SLICE,
     LABEL_ROLE,
@@ -83,7 +83,11 @@ class ServiceAgent(Agent):
         pod = find(via, name, namespace)
         if pod is None or not is_ours(pod, ctx.cluster, ctx.text("resource")):
             return ActionResult(Ocf.ERR_GENERIC, f"there is no pod {namespace}/{name} to send clients to")
-        if wrong := self._service_problem(ctx, pod):
+        try:
+            wrong = self._service_problem(ctx, pod)
+        except (NotFound, Forbidden) as error:
+            return ActionResult(Ocf.ERR_GENERIC, error.message, waiting=True)
+        if wrong:
             return ActionResult(Ocf.ERR_CONFIGURED, wrong)
         self._cut_off_others(ctx, uid_of(pod))
         if labels_of(pod).get(LABEL_ROLE) != ROLE_ACTIVE:
@@ -96,13 +100,16 @@ class ServiceAgent(Agent):
         return f"the endpoints of Service {namespace}/{ctx.text('service')} do not show pod {name} as ready yet"
 
     def _service_problem(self, ctx: ActionContext, pod: Obj) -> str:
-        """Why the Service cannot bring clients to the pod; creates it where that is wanted; empty: it can."""
+        """Why the Service cannot bring clients to the pod; creates it where that is wanted; empty: it can.
+
+        Raises NotFound (there is none), Forbidden (to create it, by a quota, say).
+        """
         via, namespace, name = access(ctx).kube, ctx.text("namespace"), ctx.text("service")
         try:
             service = via.get(SERVICE.path(name, namespace))
-        except NotFound:
+        except NotFound as error:
             if not ctx.flag("manage"):
-                return f"Service {namespace}/{name} does not exist; create it, or set manage: true"
+                raise NotFound(error.code, error.reason, self._no_service(ctx)) from error
             selector = selector_for(ctx.cluster, ctx.text("resource"))
             try:
                 create_service(via, name, namespace, selector, [ctx.number("port") or 0], ctx.text("type"))
@@ -117,6 +124,15 @@ class ServiceAgent(Agent):
             f"Service {namespace}/{name} selects {selector or 'nothing'}, which pod {name_of(pod)} does not match; "
             f"it should select {wanted}"
         )
+
+    def may_start(self, ctx: ActionContext) -> ActionResult:
+        """OK: the Service is there, or is to be created."""
+        if ctx.flag("manage") or ask_for(ctx, SERVICE, ctx.text("service"), ctx.text("namespace")) is not None:
+            return ActionResult(Ocf.OK)
+        return ActionResult(Ocf.ERR_GENERIC, self._no_service(ctx), waiting=True)
+
+    def _no_service(self, ctx: ActionContext) -> str:
+        return f"Service {ctx.text('namespace')}/{ctx.text('service')} does not exist; create it, or set manage: true"
 
     def _cut_off_others(self, ctx: ActionContext, uid: str) -> None:
         via = access(ctx).kube

@@ -18,6 +18,7 @@ from hamgr.kube.objects import NODE, POD, VOLUME_ATTACHMENT, Obj, is_terminating
 from hamgr.kube.pods import delete_gracefully, is_parked, node_of
 from hamgr.kube.volumes import (
     Attachment,
+    UnboundClaim,
     UnusableVolume,
     Volume,
     attach_required,
@@ -67,12 +68,24 @@ class VolumeAgent(Agent):
         def step() -> ActionResult | Due | str:
             try:
                 volume = _volume(ctx)
-            except (NotFound, UnusableVolume) as error:
+            except (NotFound, UnboundClaim) as error:
+                return ActionResult(Ocf.ERR_GENERIC, error.message, waiting=True)
+            except UnusableVolume as error:
                 return ActionResult(Ocf.ERR_CONFIGURED, error.message)
             return self._step_towards_attached(ctx, volume)
 
         cache = access(ctx).cache
         return settle(ctx, step, lambda: cache.changes(VOLUME_ATTACHMENT))
+
+    def may_start(self, ctx: ActionContext) -> ActionResult:
+        """OK: the claim is bound."""
+        try:
+            _volume(ctx)
+        except (NotFound, UnboundClaim) as error:
+            return ActionResult(Ocf.ERR_GENERIC, error.message, waiting=True)
+        except UnusableVolume:
+            pass  # for the start to say
+        return ActionResult(Ocf.OK)
 
     def monitor(self, ctx: ActionContext) -> ActionResult:
         """OK: attached to this node. NOT_RUNNING: not, or on its way off.

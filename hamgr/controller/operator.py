@@ -233,6 +233,7 @@ class Operator:
                     state = history.forget_resource(history.clear_failures(state, resource), resource)
                     cleaned.append(f"{resource} on {node}")
             self._term.recorded.set_state(state)
+        self._term.try_again()
         self._term.touch(f"{request.by} cleaned up")
         return {"cleaned": cleaned}
 

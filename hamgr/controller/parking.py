@@ -149,7 +149,10 @@ class Parking:
             return
         wanted = None
         if all(self._is_safe(pod, cache) for pod in pods):
-            wanted = successor(self._term.cib(), primitive.id, active[0], datetime.fromtimestamp(self._now(), UTC))
+            now = datetime.fromtimestamp(self._now(), UTC)
+            wanted = successor(self._term.cib(), primitive.id, active[0], now)
+            if wanted is None and self._term.recorded.rules:
+                wanted = successor(self._term.cib(ruled=False), primitive.id, active[0], now)
         parked = {node_of(pod) for pod in pods if is_parked(pod)}
         for node in parked - {wanted.node if wanted else ""}:
             self._order("unpark", node, primitive.id, primitive.agent, _plain_params(primitive))

@@ -23,6 +23,7 @@ from hamgr.cib.status import (
 )
 from hamgr.controller.advice import about_lost_nodes
 from hamgr.controller.membership import Standing
+from hamgr.controller.node_constraints import WAITS, is_ours
 from hamgr.controller.parking import is_warm
 from hamgr.controller.term import Term
 from hamgr.executor.ocf import ExecStatus, Ocf
@@ -233,6 +234,7 @@ class Reporter:
             found.append(f"the applied cluster file cannot be used: {self.trouble}")
         found.extend(self._term.fences.device_troubles())
         found.extend(self._leftovers())
+        found.extend(self._kept_back())
         found.extend(self._nodes_that_leave())
         found.extend(self._nodes_that_do_not_fence_themselves())
         if self._term.last is not None:
@@ -252,6 +254,17 @@ class Reporter:
                     f"the fence of {node} has not released everything: {left}. hamgr goes on with it; what needs that "
                     "disk can start elsewhere once it is done (`hamgr cleanup`, if its start has failed meanwhile)"
                 )
+
+    def _kept_back(self) -> Iterator[str]:
+        """What is not started for the time being, or not on some node."""
+        nodes: dict[str, list[str]] = {}
+        for rule in self._term.recorded.rules:
+            if rule.code == WAITS:
+                yield f"{rule.resource} waits: {rule.why}. It is started as soon as that has changed"
+            else:
+                nodes.setdefault(rule.why, []).append(rule.resource)
+        for why, resources in nodes.items():
+            yield f"{why}: {', '.join(resources)} will not be started there while another node can"
 
     def _nodes_that_leave(self) -> Iterator[str]:
         for node in self._term.leaving:
@@ -328,7 +341,7 @@ def _bans(cib: Cib) -> tuple[Ban, ...]:
     return tuple(
         Ban(entry.id, entry.rsc, entry.node, entry.role == "Promoted")
         for entry in cib.constraints
-        if isinstance(entry, Location) and entry.node and entry.score <= -INFINITY
+        if isinstance(entry, Location) and entry.node and entry.score <= -INFINITY and not is_ours(entry.id)
     )
 
 

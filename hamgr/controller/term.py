@@ -16,6 +16,7 @@ import structlog
 
 from hamgr.cib import history
 from hamgr.cib.config import ClusterFile
+from hamgr.cib.history import Result
 from hamgr.cib.model import Cib, Node
 from hamgr.controller.aftermath import Aftermath
 from hamgr.controller.chronicle import Chronicle
@@ -25,6 +26,7 @@ from hamgr.controller.doubts import Doubts
 from hamgr.controller.fences import Ended, Fences
 from hamgr.controller.leaving import running_on, why_kept
 from hamgr.controller.membership import BECAME, TEXTS, Standing
+from hamgr.controller.node_constraints import node_rules, tolerations_of, while_another_can
 from hamgr.controller.performing import Performer
 from hamgr.controller.probing import probes_first
 from hamgr.controller.recorded import Recorded
@@ -33,6 +35,7 @@ from hamgr.controller.settings import ControllerSettings
 from hamgr.controller.takeover import Takeover
 from hamgr.controller.targets import PodTarget, claims, companions, node_target, patterns
 from hamgr.controller.views import Views
+from hamgr.controller.waiting import MAY_START, Waiting
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import OpResult
 from hamgr.fencer.reasons import Reason
@@ -98,6 +101,8 @@ class Term:
         self.changes = 0  # how often something happened that the scheduler had to see
         self.takeover = Takeover(recorded, self.cib, now)
         self._doubts = Doubts(recorded, chronicle)
+        self._waiting = Waiting(executor, clock)
+        self._kept_off: object = None  # what Kubernetes' scheduler would not use, as it was last looked at
         self._aftermath = Aftermath(recorded, fences, leader_id, now)
         self._is_first = not recorded.transitions  # nobody has led this cluster to anything yet
         self.cluster: ClusterFile | None = None
@@ -110,6 +115,7 @@ class Term:
         """Take over an applied cluster file."""
         self.cluster = cluster
         self.configuration = cluster.to_live_cib()
+        self._waiting.forget()
         attributes: dict[str, Mapping[str, str]] = {n.name: _attributes(n) for n in self.configuration.nodes}
         for node, values in attributes.items():
             self.recorded.set_configured(node, values)
@@ -157,6 +163,10 @@ class Term:
     def operation_ended(self, result: OpResult) -> None:
         """Record an action's result and go on with the graph, or leave it."""
         course, action = self._course, None
+        if result.op.key == MAY_START:
+            if self._waiting.answered(result):
+                self.touch(f"what {result.op.name} has waited for may be there")
+            return
         if course is not None and result.op.key in course.keys:
             action = course.actions[course.keys[result.op.key]]
         fenced = self.recorded.standing(result.op.node) is Standing.FENCED  # and what it says is older than that
@@ -165,6 +175,9 @@ class Term:
                 log.info("late_result_dropped", resource=result.op.name, task=result.op.task, node=result.op.node)
             return
         executed = self._performer.executed(course, action, result)
+        if result.waiting and course is not None and action is not None and action.id in course.walk.in_flight:
+            self._note_waiting(course, action, executed, result)
+            return
         fatal = self.options().start_failure_is_fatal
         self.recorded.update(result.op.node, lambda s: history.record_result(s, executed, start_failure_is_fatal=fatal))
         if result.attributes:
@@ -177,12 +190,28 @@ class Term:
             (course.walk.fail if failed else course.walk.confirm)(action.id)
         if failed and result.op.interval_ms and executed.rc == _NOT_RUNNING:
             self.takeover.prefer_standby(result.op.name, result.op.node)
+        if result.op.task == "start":
+            self._waiting.end(result.op.resource)
         if not failed and result.op.task == "start":
             self.takeover.forget_standbys(result.op.name)
         if failed:
             self.touch(f"{result.op.task} of {result.op.name} on {result.op.node} has failed")
         elif action is not None and in_flight and executed.rc != action.target_rc:
             self.touch(f"{result.op.name} was found on {result.op.node}")
+
+    def _note_waiting(self, course: Course, action: Action, executed: Result, result: OpResult) -> None:
+        """A start that has begun nothing is no failure: it was looked, and the resource is not there."""
+        looked = replace(executed, operation="monitor", rc=_NOT_RUNNING, target_rc=_NOT_RUNNING, status=history.DONE)
+        self.recorded.update(result.op.node, lambda state: history.record_result(state, looked))
+        course.walk.fail(action.id)
+        if self._waiting.begin(result.op, result.reason):
+            text = f"{result.op.resource} waits: {result.reason}"
+            self._chronicle.tell("waiting", text, level="warning", node=result.op.node, resource=result.op.resource)
+        self.touch(f"{result.op.resource} waits")
+
+    def try_again(self) -> None:
+        """Whatever waits may be tried now: an operator has asked for it."""
+        self._waiting.forget()
 
     def fence_node(self, node: str, why: Reason, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
         """Fence a node because somebody asked for it. What runs for it is given up: it would work against the fence."""
@@ -281,6 +310,8 @@ class Term:
             return
         self.fences.look_at_devices()
         self._tell_devices()
+        self._waiting.ask()
+        self._look_at_cordons()
         if self._course is not None:
             self._go_on(self._course)
         if self._course is None and self._should_schedule():
@@ -351,10 +382,10 @@ class Term:
             for record in self.fences.running
         )
 
-    def cib(self) -> Cib:
-        """Configuration and recorded state together: what the scheduler is asked about."""
+    def cib(self, *, ruled: bool = True) -> Cib:
+        """Configuration and recorded state together: what the scheduler is asked about. ruled: as in `assemble`."""
         assert self.configuration is not None
-        return self.recorded.assemble(self.configuration, self._settings.node)
+        return self.recorded.assemble(self.configuration, self._settings.node, ruled=ruled)
 
     def options(self) -> Options:
         """The cluster options in force."""
@@ -371,12 +402,32 @@ class Term:
         """The resources that live and move with one, itself included."""
         return (resource,) if self.configuration is None else companions(self.configuration, resource)
 
+    def _look_at_cordons(self) -> None:
+        """Ask again when somebody has cordoned, uncordoned or tainted a node."""
+        seen = {name: (obj.get("spec") or {}) for name, obj in self._node_objects().items()}
+        kept_off = {name: (bool(spec.get("unschedulable")), spec.get("taints")) for name, spec in seen.items()}
+        if self._kept_off is not None and kept_off != self._kept_off:
+            self.touch("nodes were cordoned or tainted, or are not any more")
+        self._kept_off = kept_off
+
+    def _node_objects(self) -> dict[str, Mapping[str, Any]]:
+        found = ((name, self.views.node_object(name)) for name in self.nodes)
+        return {name: obj for name, obj in found if obj is not None}
+
+    def _settle_rules(self) -> None:
+        """Put on record where resources are not started for the time being."""
+        cib = self.cib(ruled=False)
+        kept_off = node_rules(cib, self._node_objects(), tolerations_of(cib))
+        rules = (*self._waiting.rules(), *kept_off)
+        self.recorded.set_rules(while_another_can(cib, rules, int(self._now())))
+
     def _schedule(self) -> None:
         why = "; ".join(dict.fromkeys(self._reasons)) or "the time has come to look again"
         self._reasons.clear()
         self._scheduled_at = self._clock()
         self._doubts.settle()
         try:
+            self._settle_rules()
             transition = schedule(self.cib(), datetime.fromtimestamp(self._now(), UTC))
         except Exception:  # the next leader would fare no better: go on watching, ask again when something is new
             log.exception("scheduler_failed")

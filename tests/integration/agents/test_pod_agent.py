@@ -68,7 +68,8 @@ def test_a_template_of_an_idle_deployment(world: ScriptedCluster, context: Conte
     }
     world.kube.post(DEPLOYMENT.collection("default"), {"metadata": {"name": "db"}, "spec": spec})
     busy = agent.perform("start", context("db", "n1", template_from="deployment/db"))
-    assert busy.rc is Ocf.ERR_CONFIGURED
+    assert busy.waiting
+    assert agent.perform("may-start", context("db", "n1", template_from="deployment/db")).waiting
     assert "Deployment db still asks for 1 replicas of its own: scale it to 0" in busy.reason
     world.kube.patch_merge(DEPLOYMENT.path("db", "default"), {"spec": {"replicas": 0}})
     assert agent.perform("start", context("db", "n1", template_from="deployment/db")).rc is Ocf.OK
@@ -85,16 +86,18 @@ def test_a_missing_secret_is_named_and_nothing_is_created(
     env = {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db-root", "key": "password"}}}
     template = {"containers": [{"name": "main", "image": "i", "env": [env]}]}
     result = agent.perform("start", context("db", "n1", template=template))
-    assert result.rc is Ocf.ERR_CONFIGURED
+    assert result.waiting
+    assert agent.perform("may-start", context("db", "n1", template=template)).waiting
     assert "Secret default/db-root, needed for environment variable PASSWORD of container main" in result.reason
     assert gone(world.kube, "db-n1")
     world.kube.post(SECRET.collection("default"), {"metadata": {"name": "db-root"}, "data": {"password": "eA=="}})
+    assert agent.perform("may-start", context("db", "n1", template=template)).rc is Ocf.OK
     assert agent.perform("start", context("db", "n1", template=template)).rc is Ocf.OK
 
 
 def test_a_missing_claim_is_named(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
     result = agent.perform("start", context("db", "n1", template=WITH_DISK))
-    assert result.rc is Ocf.ERR_CONFIGURED
+    assert result.waiting
     assert "PersistentVolumeClaim default/data, needed for a volume, does not exist" in result.reason
 
 

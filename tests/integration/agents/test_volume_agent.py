@@ -290,14 +290,16 @@ def test_what_the_parameters_say_is_validated_without_a_cluster(context: Context
     assert AGENT.perform("validate-all", offline).rc is Ocf.OK
 
 
-def test_what_can_never_work_is_a_matter_of_configuration(world: ScriptedCluster, context: Context) -> None:
+def test_a_claim_that_is_missing_or_not_bound_is_waited_for(world: ScriptedCluster, context: Context) -> None:
     missing = AGENT.perform("start", context("disk", "n1", claim="nope"))
-    assert missing.rc is Ocf.ERR_CONFIGURED
+    assert missing.waiting
+    assert AGENT.perform("may-start", context("disk", "n1", claim="nope")).waiting
     assert '"nope" not found' in missing.reason
     unbound = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     world.kube.post(
         "/api/v1/namespaces/default/persistentvolumeclaims", {"metadata": {"name": "unbound"}, "spec": unbound}
     )
+    assert AGENT.perform("start", context("disk", "n1", claim="unbound")).waiting
     result = AGENT.perform("validate-all", context("disk", "n1", claim="unbound"))
     assert result.rc is Ocf.ERR_CONFIGURED
     assert "no PersistentVolume is bound to it" in result.reason
