@@ -40,6 +40,7 @@ from hamgr.kube.pods import (
     has_run,
     is_ours,
     is_parked,
+    is_rejected,
     judge_pod,
     node_of,
     of_resource,
@@ -156,12 +157,14 @@ class PodAgent(Agent):
     def start(self, ctx: ActionContext) -> ActionResult:
         """OK once the pod on this node is ready: a new one, the one that was parked there, or one that runs."""
 
+        made: set[str] = set()  # UIDs of pods that this very start has created
+
         def step() -> ActionResult | str:
             wanted = self._wanted_or_why_not(ctx)
             if isinstance(wanted, ActionResult):
                 return wanted
             try:
-                return self._step_towards_ready(ctx, wanted)
+                return self._step_towards_ready(ctx, wanted, made)
             except (Forbidden, NotFound) as error:
                 # A quota, an admission policy, a ServiceAccount or namespace that is not there (yet, or again).
                 return _waits(f"pod {name_of(wanted)} cannot be created: {error.message}")
@@ -189,19 +192,21 @@ class PodAgent(Agent):
         except TemplateError as error:
             return ActionResult(Ocf.ERR_CONFIGURED, str(error))
 
-    def _step_towards_ready(self, ctx: ActionContext, wanted: Obj) -> ActionResult | str:
+    def _step_towards_ready(self, ctx: ActionContext, wanted: Obj, made: set[str]) -> ActionResult | str:
         name = name_of(wanted)
         if (elsewhere := self._clear_other_nodes(ctx)) is not None:
             return elsewhere
         pod = find(access(ctx).kube, name, ctx.text("namespace"))
         if pod is None:
-            return self._create(ctx, wanted)
+            return self._create(ctx, wanted, made)
         if not is_ours(pod, ctx.cluster, ctx.resource):
             return ActionResult(Ocf.ERR_GENERIC, f"a pod {name} exists that is not this resource's: delete it first")
         judged = judge_pod(pod)
         outdated = annotations_of(pod).get(ANNOTATION_TEMPLATE) != annotations_of(wanted)[ANNOTATION_TEMPLATE]
         if judged.state is PodState.TERMINATING:
             return f"an earlier pod {name} is still being stopped"
+        if judged.state is PodState.ENDED and uid_of(pod) in made:
+            return ActionResult(Ocf.ERR_GENERIC, judged.why)  # another one would fare no better here
         if judged.state is PodState.ENDED or (is_parked(pod) and outdated):
             delete_gracefully(access(ctx).kube, pod)
             return f"an earlier pod {name} has to go first"
@@ -231,14 +236,14 @@ class PodAgent(Agent):
                 return ActionResult(Ocf.ERR_GENERIC, why)
         return None
 
-    def _create(self, ctx: ActionContext, wanted: Obj) -> ActionResult | str:
+    def _create(self, ctx: ActionContext, wanted: Obj, made: set[str]) -> ActionResult | str:
         via, name = access(ctx), name_of(wanted)
         if missing := self._missing(ctx, wanted):
             return _waits(f"pod {name} cannot start: {missing}")
         if held := self._why_not_departed(ctx, wanted):
             return f"an earlier pod {name} may still run: {held}"
         try:
-            via.kube.post(POD.collection(ctx.text("namespace")), wanted)
+            made.add(uid_of(via.kube.post(POD.collection(ctx.text("namespace")), wanted)))
         except AlreadyExists:
             return f"pod {name} has just been created by somebody else"
         return f"pod {name} has just been created"
@@ -430,6 +435,9 @@ class PodAgent(Agent):
         except TemplateError as error:
             return ActionResult(Ocf.ERR_CONFIGURED, str(error))
         existing = find(access(ctx).kube, name_of(wanted), ctx.text("namespace"))
+        if existing is not None and is_ours(existing, ctx.cluster, ctx.resource) and is_rejected(existing):
+            delete_gracefully(access(ctx).kube, existing)
+            return ActionResult(Ocf.ERR_GENERIC, judge_pod(existing).why)
         if existing is not None:
             outdated = annotations_of(existing).get(ANNOTATION_TEMPLATE) != annotations_of(wanted)[ANNOTATION_TEMPLATE]
             if is_parked(existing) and outdated and not is_terminating(existing):

@@ -14,6 +14,7 @@ from hamgr_agents.pod import PodAgent
 from hamgr.executor.agent import ActionContext, ActionTimeout
 from hamgr.executor.ocf import Ocf
 from hamgr.kube.cache import Cache
+from hamgr.kube.errors import Forbidden, Invalid, KubeError
 from hamgr.kube.gateway import Kube
 from hamgr.kube.nodes import boot_id as boot_id_of
 from hamgr.kube.objects import DEPLOYMENT, NODE, POD, SECRET, VOLUME_ATTACHMENT, Obj, annotations_of, uid_of
@@ -530,3 +531,38 @@ def test_a_stop_survives_an_outage_of_the_api_server(
     monkeypatch.setattr(Kube, "get", flaky)
     assert agent.perform("stop", context("db", "n1", template=PLAIN)).rc is Ocf.OK
     assert next(answers, None) is None
+
+
+def test_a_pod_that_its_kubelet_rejects_is_a_failure_of_this_node_at_once(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    world.script.rejecting["n1"] = ("OutOfcpu", "Node didn't have enough resource: cpu")
+    result = agent.perform("start", context("db", "n1", template=PLAIN))
+    told = "pod db-n1 was rejected by its kubelet (OutOfcpu): Node didn't have enough resource: cpu"
+    assert (result.rc, result.reason, result.waiting) == (Ocf.ERR_GENERIC, told, False)
+    refused = uid_of(pod(world.kube, "db-n1"))
+    assert agent.perform("start", context("db", "n2", template=PLAIN)).rc is Ocf.OK
+    assert agent.perform("stop", context("db", "n2", template=PLAIN)).rc is Ocf.OK
+    assert agent.perform("stop", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    assert gone(world.kube, "db-n1")
+    world.script.rejecting.clear()
+    assert agent.perform("start", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    assert uid_of(pod(world.kube, "db-n1")) != refused
+
+
+def test_a_refusal_by_the_api_server_is_waited_for_and_an_invalid_template_is_not(
+    world: ScriptedCluster, context: Context, agent: PodAgent, kube: Kube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(error: KubeError) -> None:
+        def post(path: str, body: Obj, **_: Any) -> Obj:
+            raise error
+
+        monkeypatch.setattr(kube, "post", post)
+
+    refuses(Forbidden(403, "Forbidden", "exceeded quota: small"))
+    result = agent.perform("start", context("db", "n1", template=PLAIN))
+    assert (result.waiting, result.reason) == (True, "pod db-n1 cannot be created: exceeded quota: small")
+    assert agent.perform("may-start", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    refuses(Invalid(422, "Invalid", "spec.containers[0].image: Required value"))
+    result = agent.perform("start", context("db", "n1", template=PLAIN))
+    assert (result.waiting, result.rc) == (False, Ocf.ERR_CONFIGURED)
