@@ -210,6 +210,9 @@ class PodAgent(Agent):
         if judged.state is PodState.ENDED or (is_parked(pod) and outdated):
             delete_gracefully(access(ctx).kube, pod)
             return f"an earlier pod {name} has to go first"
+        if judged.state is PodState.BLOCKED and not has_run(pod) and (missing := self._missing(ctx, pod)):
+            delete_gracefully(access(ctx).kube, pod)  # what waits must not come alive by itself
+            return f"pod {name} has to go first: {missing}"
         if ANNOTATION_PARKED in annotations_of(pod):
             self._adopt(ctx, pod)
         return self._progress(ctx, pod, judge_pod(_unmarked(pod)))

@@ -175,7 +175,7 @@ class Term:
                 log.info("late_result_dropped", resource=result.op.name, task=result.op.task, node=result.op.node)
             return
         executed = self._performer.executed(course, action, result)
-        if result.waiting and course is not None and action is not None and action.id in course.walk.in_flight:
+        if result.waiting and course is not None and action is not None:
             self._note_waiting(course, action, executed, result)
             return
         fatal = self.options().start_failure_is_fatal
@@ -203,7 +203,8 @@ class Term:
         """A start that has begun nothing is no failure: it was looked, and the resource is not there."""
         looked = replace(executed, operation="monitor", rc=_NOT_RUNNING, target_rc=_NOT_RUNNING, status=history.DONE)
         self.recorded.update(result.op.node, lambda state: history.record_result(state, looked))
-        course.walk.fail(action.id)
+        if action.id in course.walk.in_flight:
+            course.walk.fail(action.id)
         if self._waiting.begin(result.op, result.reason):
             text = f"{result.op.resource} waits: {result.reason}"
             self._chronicle.tell("waiting", text, level="warning", node=result.op.node, resource=result.op.resource)

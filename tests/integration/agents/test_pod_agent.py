@@ -566,3 +566,24 @@ def test_a_refusal_by_the_api_server_is_waited_for_and_an_invalid_template_is_no
     refuses(Invalid(422, "Invalid", "spec.containers[0].image: Required value"))
     result = agent.perform("start", context("db", "n1", template=PLAIN))
     assert (result.waiting, result.rc) == (False, Ocf.ERR_CONFIGURED)
+
+
+def test_what_went_missing_after_the_pod_was_made_is_waited_for_without_it(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    env = {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db-root", "key": "password"}}}
+    template = {"containers": [{"name": "main", "image": "i", "env": [env]}]}
+    made = world.kube.post(
+        SECRET.collection("default"), {"metadata": {"name": "db-root"}, "data": {"password": "eA=="}}
+    )
+    world.script.waiting["db-n1"] = {"reason": "ContainerCreating"}
+    with pytest.raises(ActionTimeout):
+        agent.perform("start", context("db", "n1", timeout_s=0.5, template=template))
+    world.kube.delete(SECRET.path("db-root", "default"), uid=uid_of(made), grace=0)
+    world.script.waiting["db-n1"] = {"reason": "CreateContainerConfigError", "message": 'secret "db-root" not found'}
+    world.nudge()
+    wait_until(lambda: "Config" in str(pod(world.kube, "db-n1")["status"]))
+    result = agent.perform("start", context("db", "n1", template=template))
+    assert result.waiting
+    assert "Secret default/db-root" in result.reason
+    assert gone(world.kube, "db-n1")
