@@ -41,12 +41,21 @@ def access(ctx: ActionContext) -> Access:
 
 
 def look_up(ctx: ActionContext, kind: Kind, name: str, namespace: str = "") -> Obj | None:
-    """One object of a watched kind, at most three seconds old. Good for judging, not for proving. Raises KubeError."""
+    """One object of a watched kind, at most three seconds old. Good for judging, not for proving. Raises KubeError.
+
+    It may be older than what an action before this one has read from the API server: what would be a failure is to be
+    looked at with `ask_for` before it is told.
+    """
     via = access(ctx)
     if via.cache.staleness_s(kind) <= _FRESH_S:
         return via.cache.get(kind, name, namespace)
+    return ask_for(ctx, kind, name, namespace)
+
+
+def ask_for(ctx: ActionContext, kind: Kind, name: str, namespace: str = "") -> Obj | None:
+    """One object as the API server has it now, None when there is none. Raises KubeError."""
     try:
-        return via.kube.get(kind.path(name, namespace), timeout_s=max(min(_ASK_S, ctx.left_s() / 2), 0.1))
+        return access(ctx).kube.get(kind.path(name, namespace), timeout_s=max(min(_ASK_S, ctx.left_s() / 2), 0.1))
     except NotFound:
         return None
 

@@ -45,6 +45,7 @@ from hamgr.kube.pods import (
     has_run,
     is_ours,
     is_parked,
+    is_rejected,
     is_unbound,
     judge_pod,
     node_of,
@@ -59,10 +60,11 @@ from hamgr.kube.volumes import (
     users_of_claim,
     written_sources,
 )
-from hamgr_agents.observation import access, clearing, look_up, settle, volume_behind, why_held, why_not_gone
+from hamgr_agents.observation import access, ask_for, clearing, look_up, settle, volume_behind, why_held, why_not_gone
 from hamgr_agents.pod_template import (
     ANNOTATION_TEMPLATE,
     TemplateError,
+    TemplateNotThere,
     essence,
     parked,
     parse_source,
@@ -168,36 +170,62 @@ class PodAgent(Agent):
     def start(self, ctx: ActionContext) -> ActionResult:
         """OK once the pod on this node is ready: a new one, the one that was parked there, or one that runs."""
 
+        made: set[str] = set()  # UIDs of pods that this very start has created
+
         def step() -> ActionResult | str:
+            wanted = self._wanted_or_why_not(ctx)
+            if isinstance(wanted, ActionResult):
+                return wanted
             try:
-                wanted = self.wanted(ctx)
-            except TemplateError as error:
-                return ActionResult(Ocf.ERR_CONFIGURED, str(error))
-            try:
-                return self._step_towards_ready(ctx, wanted)
-            except (Invalid, Forbidden) as error:
+                return self._step_towards_ready(ctx, wanted, made)
+            except (Forbidden, NotFound) as error:
+                # A quota, an admission policy, a ServiceAccount or namespace that is not there (yet, or again).
+                return _waits(f"pod {name_of(wanted)} cannot be created: {error.message}")
+            except Invalid as error:
                 return ActionResult(Ocf.ERR_CONFIGURED, f"pod {name_of(wanted)} cannot be created: {error.message}")
 
         result = settle(ctx, step, self._pod_watch(ctx), self.recheck_s)
         self._forget_trouble(ctx)
         return result
 
-    def _step_towards_ready(self, ctx: ActionContext, wanted: Obj) -> ActionResult | str:
+    def may_start(self, ctx: ActionContext) -> ActionResult:
+        """OK: everything that can be looked at is there. A refusal by the API server cannot be."""
+        wanted = self._wanted_or_why_not(ctx)
+        if isinstance(wanted, ActionResult):
+            return wanted if wanted.waiting else ActionResult(Ocf.OK)
+        if missing := self._missing(ctx, wanted):
+            return _waits(f"pod {name_of(wanted)} cannot start: {missing}")
+        return ActionResult(Ocf.OK)
+
+    def _wanted_or_why_not(self, ctx: ActionContext) -> Obj | ActionResult:
+        try:
+            return self.wanted(ctx)
+        except TemplateNotThere as error:
+            return _waits(str(error))
+        except TemplateError as error:
+            return ActionResult(Ocf.ERR_CONFIGURED, str(error))
+
+    def _step_towards_ready(self, ctx: ActionContext, wanted: Obj, made: set[str]) -> ActionResult | str:
         name = name_of(wanted)
         if (elsewhere := self._clear_other_nodes(ctx)) is not None:
             return elsewhere
         pod = find(access(ctx).kube, name, ctx.text("namespace"))
         if pod is None or self._is_leftover(ctx, pod):
-            return self._create(ctx, wanted, pod)
+            return self._create(ctx, wanted, made, pod)
         if not is_ours(pod, ctx.cluster, ctx.resource):
             return ActionResult(Ocf.ERR_GENERIC, f"a pod {name} exists that is not this resource's: delete it first")
         judged = judge_pod(pod)
         outdated = annotations_of(pod).get(ANNOTATION_TEMPLATE) != annotations_of(wanted)[ANNOTATION_TEMPLATE]
         if judged.state is PodState.TERMINATING:
             return f"an earlier pod {name} is still being stopped"
+        if judged.state is PodState.ENDED and uid_of(pod) in made:
+            return ActionResult(Ocf.ERR_GENERIC, judged.why)  # another one would fare no better here
         if judged.state is PodState.ENDED or (is_parked(pod) and outdated):
             delete_gracefully(access(ctx).kube, pod)
             return f"an earlier pod {name} has to go first"
+        if judged.state is PodState.BLOCKED and not has_run(pod) and (missing := self._missing(ctx, pod)):
+            delete_gracefully(access(ctx).kube, pod)  # what waits must not come alive by itself
+            return f"pod {name} has to go first: {missing}"
         if ANNOTATION_PARKED in annotations_of(pod):
             self._adopt(ctx, pod)
         return self._progress(ctx, pod, judge_pod(_unmarked(pod)))
@@ -228,22 +256,24 @@ class PodAgent(Agent):
         """Whether somebody made the pod and never bound it: it says nothing, and must not keep its name from us."""
         return is_unbound(pod) and is_ours(pod, ctx.cluster, ctx.resource)
 
-    def _place(self, ctx: ActionContext, wanted: Obj, leftover: Obj | None) -> None:
+    def _place(self, ctx: ActionContext, wanted: Obj, leftover: Obj | None) -> Obj:
         """Create the pod, inert, then bind it to this node: by the second request alone it may start, and that one is
         void as soon as the next leader has touched the pod. Raises AlreadyExists, Conflict, ..."""
         via = access(ctx)
         if leftover is not None:
             delete_gracefully(via.kube, leftover)
-        bind(via.kube, via.kube.post(POD.collection(ctx.text("namespace")), wanted), ctx.node)
+        created = via.kube.post(POD.collection(ctx.text("namespace")), wanted)
+        bind(via.kube, created, ctx.node)
+        return created
 
-    def _create(self, ctx: ActionContext, wanted: Obj, leftover: Obj | None) -> ActionResult | str:
+    def _create(self, ctx: ActionContext, wanted: Obj, made: set[str], leftover: Obj | None) -> ActionResult | str:
         name = name_of(wanted)
         if missing := self._missing(ctx, wanted):
-            return ActionResult(Ocf.ERR_CONFIGURED, f"pod {name} cannot start: {missing}")
+            return _waits(f"pod {name} cannot start: {missing}")
         if held := self._why_not_departed(ctx, wanted, uid_of(leftover) if leftover else ""):
             return f"an earlier pod {name} may still run: {held}"
         try:
-            self._place(ctx, wanted, leftover)
+            made.add(uid_of(self._place(ctx, wanted, leftover)))
         except AlreadyExists:
             return f"pod {name} has just been created by somebody else"
         return f"pod {name} has just been created"
@@ -296,8 +326,8 @@ class PodAgent(Agent):
 
         A probe's NOT_RUNNING lets the resource start elsewhere without a stop here: not while something may be left.
         """
-        pod = look_up(ctx, POD, pod_name(ctx.resource, ctx.node), ctx.text("namespace"))
-        if pod is not None and (is_unbound(pod) or not is_ours(pod, ctx.cluster, ctx.resource)):
+        pod = self._our_pod(ctx)
+        if pod is not None and is_unbound(pod):
             pod = None
         judged = judge_pod(pod)
         if pod is None and not ctx.interval_ms and (held := self._why_not_gone(ctx)):
@@ -313,6 +343,14 @@ class PodAgent(Agent):
             return replace(self._within_grace(ctx, uid_of(pod), answer.trouble), heard=answer.heard)
         self._forget_trouble(ctx)
         return ActionResult(Ocf.OK, answer.remark, heard=answer.heard)
+
+    def _our_pod(self, ctx: ActionContext) -> Obj | None:
+        """This resource's pod here: as it is known, while it is ready, else as the API server has it now."""
+        where = (POD, pod_name(ctx.resource, ctx.node), ctx.text("namespace"))
+        pod = look_up(ctx, *where)
+        if judge_pod(pod).state is not PodState.READY:
+            pod = ask_for(ctx, *where)
+        return pod if pod is not None and is_ours(pod, ctx.cluster, ctx.resource) else None
 
     def ask(self, ctx: ActionContext, pod: Obj) -> Answer:
         """What the application in a ready pod says, for agents that know it."""
@@ -447,6 +485,9 @@ class PodAgent(Agent):
         except TemplateError as error:
             return ActionResult(Ocf.ERR_CONFIGURED, str(error))
         existing = find(access(ctx).kube, name_of(wanted), ctx.text("namespace"))
+        if existing is not None and is_ours(existing, ctx.cluster, ctx.resource) and is_rejected(existing):
+            delete_gracefully(access(ctx).kube, existing)
+            return ActionResult(Ocf.ERR_GENERIC, judge_pod(existing).why)
         leftover = existing if existing is not None and self._is_leftover(ctx, existing) else None
         if existing is not None and leftover is None:
             outdated = annotations_of(existing).get(ANNOTATION_TEMPLATE) != annotations_of(wanted)[ANNOTATION_TEMPLATE]
@@ -514,7 +555,7 @@ class PodAgent(Agent):
             try:
                 workload = access(ctx).kube.get(kind.path(name, ctx.text("namespace")))
             except NotFound as error:
-                raise TemplateError(f"template_from: {error.message}") from error
+                raise TemplateNotThere(f"template_from: {error.message}") from error
             return workload_template(workload, kind)
         if ctx.text("image"):
             return simple_template(ctx.text("image"), ctx.number("port"), ctx.text("claim"), ctx.text("mount_path"))
@@ -542,6 +583,11 @@ class PodAgent(Agent):
             return (revision_of(pod) if pod else "", cache.changes(VOLUME_ATTACHMENT, NODE))
 
         return seen
+
+
+def _waits(why: str) -> ActionResult:
+    """Of a start that has begun nothing: it is tried again when what is missing is there."""
+    return ActionResult(Ocf.ERR_GENERIC, why, waiting=True)
 
 
 def _unmarked(pod: Obj) -> Obj:

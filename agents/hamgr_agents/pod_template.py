@@ -57,6 +57,10 @@ class Reference:
     used_for: str
 
 
+class TemplateNotThere(TemplateError):
+    """The workload that lends its template does not exist, or still runs pods of its own: that may change."""
+
+
 def parse_template(text: str) -> Obj:
     """A pod template given as text, YAML or JSON: ``{metadata, spec}``, or a bare pod spec. Raises TemplateError."""
     try:
@@ -133,9 +137,11 @@ def workload_template(workload: Mapping[str, Any], kind: Kind) -> Obj:
     asked, left = spec.get("replicas"), int(status.get("replicas") or 0)
     if asked != 0:
         asked = 1 if asked is None else asked
-        raise TemplateError(f"{name} still asks for {asked} replicas of its own: scale it to 0 and let hamgr run it")
+        told = f"{name} still asks for {asked} replicas of its own: scale it to 0 and let hamgr run it"
+        raise TemplateNotThere(told)
     if left:
-        raise TemplateError(f"{name} is scaled to 0, but {left} of its pods still exist: wait until they are gone")
+        told = f"{name} is scaled to 0, but {left} of its pods still exist: wait until they are gone"
+        raise TemplateNotThere(told)
     template = _checked(copy.deepcopy(spec.get("template") or {}), f"the template of {name}")
     for claim in spec.get("volumeClaimTemplates") or []:
         volume = str(claim["metadata"]["name"])

@@ -11,7 +11,7 @@ from typing import ClassVar
 from hamgr.executor.agent import ActionContext, ActionResult, Agent
 from hamgr.executor.metadata import Action, Metadata, Parameter
 from hamgr.executor.ocf import Ocf
-from hamgr.kube.errors import AlreadyExists, NotFound
+from hamgr.kube.errors import AlreadyExists, Forbidden, NotFound
 from hamgr.kube.objects import (
     ENDPOINT_SLICE,
     LABEL_ROLE,
@@ -35,7 +35,7 @@ from hamgr.kube.services import (
     selector_for,
     selects,
 )
-from hamgr_agents.observation import access, look_up, settle
+from hamgr_agents.observation import access, ask_for, look_up, settle
 from hamgr_agents.pod_template import pod_name
 
 _PATIENCE_S = 5.0
@@ -84,7 +84,11 @@ class ServiceAgent(Agent):
         pod = find(via, name, namespace)
         if pod is None or not is_ours(pod, ctx.cluster, ctx.text("resource")):
             return ActionResult(Ocf.ERR_GENERIC, f"there is no pod {namespace}/{name} to send clients to")
-        if wrong := self._service_problem(ctx, pod):
+        try:
+            wrong = self._service_problem(ctx, pod)
+        except (NotFound, Forbidden) as error:
+            return ActionResult(Ocf.ERR_GENERIC, error.message, waiting=True)
+        if wrong:
             return ActionResult(Ocf.ERR_CONFIGURED, wrong)
         self._cut_off_others(ctx, uid_of(pod))
         if labels_of(pod).get(LABEL_ROLE) != ROLE_ACTIVE:
@@ -97,13 +101,16 @@ class ServiceAgent(Agent):
         return f"the endpoints of Service {namespace}/{ctx.text('service')} do not show pod {name} as ready yet"
 
     def _service_problem(self, ctx: ActionContext, pod: Obj) -> str:
-        """Why the Service cannot bring clients to the pod; creates it where that is wanted; empty: it can."""
+        """Why the Service cannot bring clients to the pod; creates it where that is wanted; empty: it can.
+
+        Raises NotFound (there is none), Forbidden (to create it, by a quota, say).
+        """
         via, namespace, name = access(ctx).kube, ctx.text("namespace"), ctx.text("service")
         try:
             service = via.get(SERVICE.path(name, namespace))
-        except NotFound:
+        except NotFound as error:
             if not ctx.flag("manage"):
-                return f"Service {namespace}/{name} does not exist; create it, or set manage: true"
+                raise NotFound(error.code, error.reason, self._no_service(ctx)) from error
             selector = selector_for(ctx.cluster, ctx.text("resource"))
             try:
                 create_service(via, name, namespace, selector, [ctx.number("port") or 0], ctx.text("type"))
@@ -118,6 +125,15 @@ class ServiceAgent(Agent):
             f"Service {namespace}/{name} selects {selector or 'nothing'}, which pod {name_of(pod)} does not match; "
             f"it should select {wanted}"
         )
+
+    def may_start(self, ctx: ActionContext) -> ActionResult:
+        """OK: the Service is there, or is to be created."""
+        if ctx.flag("manage") or ask_for(ctx, SERVICE, ctx.text("service"), ctx.text("namespace")) is not None:
+            return ActionResult(Ocf.OK)
+        return ActionResult(Ocf.ERR_GENERIC, self._no_service(ctx), waiting=True)
+
+    def _no_service(self, ctx: ActionContext) -> str:
+        return f"Service {ctx.text('namespace')}/{ctx.text('service')} does not exist; create it, or set manage: true"
 
     def _cut_off_others(self, ctx: ActionContext, uid: str) -> None:
         via = access(ctx).kube
@@ -157,9 +173,12 @@ class ServiceAgent(Agent):
         """OK: the pod here is the labeled one, and the endpoints show it unless it is not ready just now."""
         namespace, name = ctx.text("namespace"), pod_name(ctx.text("resource"), ctx.node)
         pod = look_up(ctx, POD, name, namespace)
-        if pod is None or labels_of(pod).get(LABEL_ROLE) != ROLE_ACTIVE:
+        if not _is_active(pod):
+            pod = ask_for(ctx, POD, name, namespace)
+        if pod is None or not _is_active(pod):
             return ActionResult(Ocf.NOT_RUNNING, f"pod {name} is not the one that clients are sent to")
-        if look_up(ctx, SERVICE, ctx.text("service"), namespace) is None:
+        service = (SERVICE, ctx.text("service"), namespace)
+        if look_up(ctx, *service) is None and ask_for(ctx, *service) is None:
             return ActionResult(Ocf.NOT_RUNNING, f"Service {namespace}/{ctx.text('service')} does not exist")
         if not is_ready(pod):
             return ActionResult(Ocf.OK, f"pod {name} is not ready, so clients wait")  # its own monitor judges that
@@ -191,6 +210,10 @@ class ServiceAgent(Agent):
             problem = f"Service {namespace}/{name} does not exist; create it, or set manage: true"
             return ActionResult(Ocf.ERR_CONFIGURED, problem)
         return checked
+
+
+def _is_active(pod: Obj | None) -> bool:
+    return pod is not None and labels_of(pod).get(LABEL_ROLE) == ROLE_ACTIVE
 
 
 def _shows(shown: list[Endpoint], uid: str) -> bool:

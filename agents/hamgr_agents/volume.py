@@ -18,6 +18,7 @@ from hamgr.kube.objects import NODE, POD, PV, VOLUME_ATTACHMENT, Obj, is_termina
 from hamgr.kube.pods import delete_gracefully, is_parked, node_of
 from hamgr.kube.volumes import (
     Attachment,
+    UnboundClaim,
     UnusableVolume,
     Volume,
     attach_required,
@@ -30,7 +31,17 @@ from hamgr.kube.volumes import (
     users_of_claim,
     volume_of,
 )
-from hamgr_agents.observation import Due, access, clearing, look_up, settle, volume_behind, volume_named, why_held
+from hamgr_agents.observation import (
+    Due,
+    access,
+    ask_for,
+    clearing,
+    look_up,
+    settle,
+    volume_behind,
+    volume_named,
+    why_held,
+)
 
 _SEE_END_S = 0.1  # until our watch tells of an attachment's end that the API server has told already
 _ASK_NODE_S = 0.1  # how often a node is asked for its unmount: its answer causes no event here
@@ -68,31 +79,55 @@ class VolumeAgent(Agent):
         def step() -> ActionResult | Due | str:
             try:
                 volume = _volume(ctx)
-            except (NotFound, UnusableVolume) as error:
+            except (NotFound, UnboundClaim) as error:
+                return ActionResult(Ocf.ERR_GENERIC, error.message, waiting=True)
+            except UnusableVolume as error:
                 return ActionResult(Ocf.ERR_CONFIGURED, error.message)
             return self._step_towards_attached(ctx, volume)
 
         cache = access(ctx).cache
         return settle(ctx, step, lambda: cache.changes(VOLUME_ATTACHMENT))
 
+    def may_start(self, ctx: ActionContext) -> ActionResult:
+        """OK: the claim is bound."""
+        try:
+            _volume(ctx)
+        except (NotFound, UnboundClaim) as error:
+            return ActionResult(Ocf.ERR_GENERIC, error.message, waiting=True)
+        except UnusableVolume:
+            pass  # for the start to say
+        return ActionResult(Ocf.OK)
+
     def monitor(self, ctx: ActionContext) -> ActionResult:
-        """OK: attached to this node. NOT_RUNNING: not, or on its way off."""
+        """OK: attached to this node. NOT_RUNNING: not, or on its way off.
+
+        Kubernetes detaches a disk that no pod on its node uses. The disk of an instance that was stopped is none the
+        worse for that: the next pod has it attached again. Only a probe must know, since it asks where the disk is.
+        """
         try:
             volume = _volume(ctx)
         except (NotFound, UnusableVolume) as error:
             return ActionResult(Ocf.NOT_RUNNING, error.message)
-        found = look_up(ctx, VOLUME_ATTACHMENT, volume.attachment_name(ctx.node))
-        if found is None:
-            if not attach_required(access(ctx).kube, volume.driver) and self._users(ctx):
-                return ActionResult(Ocf.OK)
-            return ActionResult(Ocf.NOT_RUNNING, f"{volume.pv} is not attached to {ctx.node}")
-        attachment = attachment_of(found)
-        if attachment.leaving:
-            return ActionResult(Ocf.NOT_RUNNING, f"{volume.pv} is being detached from {ctx.node}")
-        if not attachment.attached:
-            said = attachment.attach_error or "its driver has not confirmed the attachment"
-            return ActionResult(Ocf.NOT_RUNNING, f"{volume.pv} is not attached to {ctx.node} yet: {said}")
-        return ActionResult(Ocf.OK)
+        name = volume.attachment_name(ctx.node)
+        missing = _why_not_attached(volume, ctx.node, look_up(ctx, VOLUME_ATTACHMENT, name))
+        if not missing:
+            return ActionResult(Ocf.OK)
+        found = ask_for(ctx, VOLUME_ATTACHMENT, name)
+        missing = _why_not_attached(volume, ctx.node, found)
+        if not missing:
+            return ActionResult(Ocf.OK)
+        if not attach_required(access(ctx).kube, volume.driver):
+            used = found is None and self._users(ctx)
+            return ActionResult(Ocf.OK) if used else ActionResult(Ocf.NOT_RUNNING, missing)
+        if ctx.interval_ms and self._is_left_alone(ctx, volume):
+            return ActionResult(Ocf.OK, f"{missing}, which no pod there needs just now")
+        return ActionResult(Ocf.NOT_RUNNING, missing)
+
+    def _is_left_alone(self, ctx: ActionContext, volume: Volume) -> bool:
+        """Whether no pod on this node uses the disk, and no other node has it."""
+        if any(attachment.node != ctx.node for attachment in attachments(access(ctx).kube, volume)):
+            return False
+        return not self._users(ctx)
 
     def stop(self, ctx: ActionContext) -> ActionResult:
         """OK once no pod there uses the claim, the node is proved to have unmounted it, and it is detached."""
@@ -240,6 +275,19 @@ def _disks(ctx: ActionContext) -> tuple[list[Volume], str]:
             except UnusableVolume as error:
                 why_none = why_none or error.message
     return list(found.values()), why_none
+
+
+def _why_not_attached(volume: Volume, node: str, found: Obj | None) -> str:
+    """What is missing of an attachment to the node, None being that there is none; empty: nothing."""
+    if found is None:
+        return f"{volume.pv} is not attached to {node}"
+    attachment = attachment_of(found)
+    if attachment.leaving:
+        return f"{volume.pv} is being detached from {node}"
+    if not attachment.attached:
+        said = attachment.attach_error or "its driver has not confirmed the attachment"
+        return f"{volume.pv} is not attached to {node} yet: {said}"
+    return ""
 
 
 def _said(error: str) -> str:

@@ -234,6 +234,7 @@ class Operator:
                     self._term.forget(node, resource)
                     cleaned.append(f"{resource} on {node}")
         self._term.fences.note_change(self._now())
+        self._term.try_again()
         self._term.touch(f"{request.by} cleaned up")
         return {"cleaned": cleaned}
 

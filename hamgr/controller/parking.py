@@ -197,7 +197,10 @@ class Parking:
             return
         wanted = None
         if all(self._is_safe(pod, cache) for pod in pods):
-            wanted = successor(self._term.cib(), primitive.id, active[0], datetime.fromtimestamp(self._now(), UTC))
+            now = datetime.fromtimestamp(self._now(), UTC)
+            wanted = successor(self._term.cib(), primitive.id, active[0], now)
+            if wanted is None and self._term.recorded.rules:
+                wanted = successor(self._term.cib(ruled=False), primitive.id, active[0], now)
         if wanted is None:
             self._wanted.pop(primitive.id, None)
         else:

@@ -18,6 +18,7 @@ from hamgr.cib.typed import checked
 from hamgr.controller import standby
 from hamgr.controller.leaving import in_standby, kept, leaving
 from hamgr.controller.membership import Standing
+from hamgr.controller.node_constraints import NodeRule, located
 from hamgr.controller.overrides import Overrides
 from hamgr.store.errors import StoreUnavailable
 from hamgr.store.leadership import Leadership
@@ -28,6 +29,7 @@ NODES = "state/nodes/"
 HISTORY = "state/history/"
 META = "state/meta"
 OVERRIDES = "state/overrides"
+NODE_RULES = "state/node-rules"
 
 _BATCH = 100  # keys a transaction, below etcd's limit
 
@@ -79,6 +81,7 @@ class Recorded:
         self._configured: dict[str, dict[str, str]] = {}
         self._overrides = Overrides()
         self.unusable: dict[str, str] = {}  # keys that could not be read, and why
+        self._rules: tuple[NodeRule, ...] = ()
         self._call_id = 0
         self._transition = 0
 
@@ -92,6 +95,8 @@ class Recorded:
                     self._load_meta(value["call_id"], value["transition"])
                 elif key == OVERRIDES:
                     self._overrides = Overrides.from_json(value)
+                elif key == NODE_RULES:
+                    self._rules = tuple(NodeRule.from_json(entry) for entry in value)
                 elif key.startswith(NODES):
                     self._load_node(key.removeprefix(NODES), value)
                 elif key.startswith(HISTORY):
@@ -157,15 +162,22 @@ class Recorded:
     def overrides(self) -> Overrides:
         return self._overrides
 
-    def assemble(self, configuration: Cib, dc: str) -> Cib:
-        """The whole Cib for the scheduler: configuration, overrides, standbys, and the state of all nodes.
+    @property
+    def rules(self) -> tuple[NodeRule, ...]:
+        """Where resources are not started for the time being."""
+        return self._rules
 
-        Having quorum is what being able to write to etcd means, so a leader always has it.
+    def assemble(self, configuration: Cib, dc: str, *, ruled: bool = True) -> Cib:
+        """The whole Cib for the scheduler: configuration, overrides, standbys, rules, and the state of all nodes.
+
+        ruled: False: without the rules about nodes. Having quorum is what being able to write to etcd means, so a
+        leader always has it.
         """
         names = self.leaving(configuration)
         cib = in_standby(self._overrides.apply(kept(configuration, {n: self.configured(n) for n in names})), names)
         states = tuple(self._states[node.name] for node in cib.nodes if node.name in self._states)
-        return standby.drawn(replace(cib, node_states=states, have_quorum=True, no_quorum_panic=True, dc_uuid=dc))
+        whole = standby.drawn(replace(cib, node_states=states, have_quorum=True, no_quorum_panic=True, dc_uuid=dc))
+        return located(whole, self._rules) if ruled else whole
 
     def leaving(self, configuration: Cib) -> tuple[str, ...]:
         """The nodes on record that the configuration does not name any more."""
@@ -220,6 +232,12 @@ class Recorded:
     def set_overrides(self, overrides: Overrides) -> None:
         self._overrides = overrides
         self._journal.put(OVERRIDES, overrides.to_json())
+
+    def set_rules(self, rules: tuple[NodeRule, ...]) -> None:
+        """Replace where resources are not started for the time being."""
+        if rules != self._rules:
+            self._rules = rules
+            self._journal.put(NODE_RULES, [rule.to_json() for rule in rules])
 
     def forget_node(self, node: str) -> None:
         """Drop what is recorded of a node, and what operators have said about it."""

@@ -28,6 +28,7 @@ from hamgr.cib.status import (
 )
 from hamgr.controller.health import Insight, Patience, assess, needing_reasons
 from hamgr.controller.membership import Standing
+from hamgr.controller.node_constraints import WAITS, is_ours
 from hamgr.controller.outlook import Outlook, Submit, at_once
 from hamgr.controller.parking import is_warm
 from hamgr.controller.term import Term
@@ -282,6 +283,7 @@ class Reporter:
         for text in self._term.fences.device_troubles():
             yield Finding("fence-device", text)
         yield from self._leftovers()
+        yield from self._kept_back()
         yield from self._nodes_that_leave()
         yield from self._nodes_that_do_not_fence_themselves()
         for text in self._term.last.warnings if self._term.last is not None else ():
@@ -302,6 +304,18 @@ class Reporter:
                     "disk can start elsewhere once it is done (`hamgr cleanup`, if its start has failed meanwhile)"
                 )
                 yield Finding("fence-leftover", text, node=node)
+
+    def _kept_back(self) -> Iterator[Finding]:
+        """What is not started for the time being, or not on some node."""
+        nodes: dict[str, list[str]] = {}
+        for rule in self._term.recorded.rules:
+            if rule.code == WAITS:
+                text = f"{rule.resource} waits: {rule.why}. It is started as soon as that has changed"
+                yield Finding("waits", text, resource=rule.resource)
+            else:
+                nodes.setdefault(rule.why, []).append(rule.resource)
+        for why, resources in nodes.items():
+            yield Finding("kept-off", f"{why}: {', '.join(resources)} will not be started there while another node can")
 
     def _nodes_that_leave(self) -> Iterator[Finding]:
         for node in self._term.leaving:
@@ -405,7 +419,7 @@ def _bans(cib: Cib) -> tuple[Ban, ...]:
     return tuple(
         Ban(entry.id, entry.rsc, entry.node, entry.role == "Promoted")
         for entry in cib.constraints
-        if isinstance(entry, Location) and entry.node and entry.score <= -INFINITY
+        if isinstance(entry, Location) and entry.node and entry.score <= -INFINITY and not is_ours(entry.id)
     )
 
 

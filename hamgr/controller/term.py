@@ -29,7 +29,9 @@ from hamgr.controller.fences import Ended, Fences
 from hamgr.controller.last_start import completed, found, is_findable
 from hamgr.controller.leaving import running_on, why_kept
 from hamgr.controller.membership import BECAME, TEXTS, Standing
+from hamgr.controller.node_constraints import node_rules, tolerations_of, while_another_can
 from hamgr.controller.performing import Performer
+from hamgr.controller.probing import probes_first
 from hamgr.controller.recorded import Recorded
 from hamgr.controller.roster import Roster
 from hamgr.controller.settings import ControllerSettings
@@ -38,6 +40,7 @@ from hamgr.controller.takeover import Takeover
 from hamgr.controller.targets import PodTarget, claims, companions, homes, node_target, patterns
 from hamgr.controller.tree import Configured
 from hamgr.controller.views import Views
+from hamgr.controller.waiting import MAY_START, Waiting
 from hamgr.executor.executor import Executor
 from hamgr.executor.ocf import Ocf
 from hamgr.executor.operations import OpResult
@@ -115,6 +118,8 @@ class Term:
         self.auditor = Auditor(
             recorded, chronicle, fences, settings.node, shows_life=self.roster.shows_life, clock=clock
         )
+        self._waiting = Waiting(executor, clock)
+        self._kept_off: object = None  # what Kubernetes' scheduler would not use, as it was last looked at
         self._aftermath = Aftermath(recorded, fences, leader_id, now)
         self._is_first = not recorded.transitions  # nobody has led this cluster to anything yet
         self.cluster: ClusterFile | None = None
@@ -137,6 +142,7 @@ class Term:
         if first:  # what was in flight is looked for by the configuration
             self._complete_starts()
             self._doubts.forget_what_the_last_leader_ran()
+        self._waiting.forget()
         attributes: dict[str, Mapping[str, str]] = {n.name: _attributes(n) for n in self.configuration.nodes}
         for node, values in attributes.items():
             self.recorded.set_configured(node, values)
@@ -210,6 +216,10 @@ class Term:
     def operation_ended(self, result: OpResult) -> None:
         """Record an action's result and go on with the graph, or leave it."""
         course, action = self._course, None
+        if result.op.key == MAY_START:
+            if self._waiting.answered(result):
+                self.touch(f"what {result.op.name} has waited for may be there")
+            return
         if course is not None and result.op.key in course.keys:
             action = course.actions[course.keys[result.op.key]]
         fenced = self.recorded.standing(result.op.node) is Standing.FENCED  # and what it says is older than that
@@ -220,6 +230,9 @@ class Term:
         if action is not None and found(action, int(result.rc)):
             result = self._whose(action, result)
         executed = self._performer.executed(course, action, result)
+        if result.waiting and course is not None and action is not None:
+            self._note_waiting(course, action, executed, result)
+            return
         fatal = self.options().start_failure_is_fatal
         self.recorded.update(result.op.node, lambda s: history.record_result(s, executed, start_failure_is_fatal=fatal))
         if action is not None and (found(action, executed.rc) or _has_reloaded(action, executed)):
@@ -234,6 +247,8 @@ class Term:
             (course.walk.fail if failed else course.walk.confirm)(action.id)
         if failed and result.op.interval_ms and executed.rc == _NOT_RUNNING:
             self.takeover.prefer_standby(result.op.name, result.op.node)
+        if result.op.task == "start":
+            self._waiting.end(result.op.resource)
         if not failed and result.op.task == "start":
             self.takeover.forget_standbys(result.op.name)
         if failed:
@@ -250,6 +265,21 @@ class Term:
         if not other:
             return result
         return replace(result, rc=Ocf.NOT_RUNNING, reason=f"what is there is {other}")
+
+    def _note_waiting(self, course: Course, action: Action, executed: Result, result: OpResult) -> None:
+        """A start that has begun nothing is no failure: it was looked, and the resource is not there."""
+        looked = replace(executed, operation="monitor", rc=_NOT_RUNNING, target_rc=_NOT_RUNNING, status=history.DONE)
+        self.recorded.update(result.op.node, lambda state: history.record_result(state, looked))
+        if action.id in course.walk.in_flight:
+            course.walk.fail(action.id)
+        if self._waiting.begin(result.op, result.reason):
+            text = f"{result.op.resource} waits: {result.reason}"
+            self._chronicle.tell("waiting", text, level="warning", node=result.op.node, resource=result.op.resource)
+        self.touch(f"{result.op.resource} waits")
+
+    def try_again(self) -> None:
+        """Whatever waits may be tried now: an operator has asked for it."""
+        self._waiting.forget()
 
     def fence_node(self, node: str, why: Reason, by: str, levels: tuple[LevelConfig, ...] = ()) -> FenceRecord:
         """Fence a node because somebody asked for it. What runs for it is given up: it would work against the fence."""
@@ -395,6 +425,8 @@ class Term:
             return
         self.fences.look_at_devices()
         self._tell_devices()
+        self._waiting.ask()
+        self._look_at_cordons()
         if self._course is not None:
             self._go_on(self._course)
         if self._course is None and self._should_schedule():
@@ -466,10 +498,10 @@ class Term:
             for record in self.fences.running
         )
 
-    def cib(self) -> Cib:
-        """Configuration and recorded state together: what the scheduler is asked about."""
+    def cib(self, *, ruled: bool = True) -> Cib:
+        """Configuration and recorded state together: what the scheduler is asked about. ruled: as in `assemble`."""
         assert self.configuration is not None
-        return self.recorded.assemble(self.configuration, self._settings.node)
+        return self.recorded.assemble(self.configuration, self._settings.node, ruled=ruled)
 
     def options(self) -> Options:
         """The cluster options in force."""
@@ -486,12 +518,32 @@ class Term:
         """The resources that live and move with one, itself included."""
         return (resource,) if self.configuration is None else companions(self.configuration, resource)
 
+    def _look_at_cordons(self) -> None:
+        """Ask again when somebody has cordoned, uncordoned or tainted a node."""
+        seen = {name: (obj.get("spec") or {}) for name, obj in self._node_objects().items()}
+        kept_off = {name: (bool(spec.get("unschedulable")), spec.get("taints")) for name, spec in seen.items()}
+        if self._kept_off is not None and kept_off != self._kept_off:
+            self.touch("nodes were cordoned or tainted, or are not any more")
+        self._kept_off = kept_off
+
+    def _node_objects(self) -> dict[str, Mapping[str, Any]]:
+        found = ((name, self.views.node_object(name)) for name in self.nodes)
+        return {name: obj for name, obj in found if obj is not None}
+
+    def _settle_rules(self) -> None:
+        """Put on record where resources are not started for the time being."""
+        cib = self.cib(ruled=False)
+        kept_off = node_rules(cib, self._node_objects(), tolerations_of(cib))
+        rules = (*self._waiting.rules(), *kept_off)
+        self.recorded.set_rules(while_another_can(cib, rules, int(self._now())))
+
     def _schedule(self) -> None:
         why = "; ".join(dict.fromkeys(self._reasons)) or "the time has come to look again"
         self._reasons.clear()
         self._scheduled_at = self._clock()
         self._doubts.settle()
         try:
+            self._settle_rules()
             transition = schedule(self.cib(), datetime.fromtimestamp(self._now(), UTC))
         except Exception:  # the next leader would fare no better: go on watching, ask again when something is new
             log.exception("scheduler_failed")
@@ -504,13 +556,16 @@ class Term:
             self._forget_emptied_nodes()
             log.debug("nothing_to_do", why=why)
             return
+        walked = probes_first(transition)
+        if walked is not transition:
+            self._reasons.append("what runs where is known")
         number = self.recorded.next_transition()
         self._chronicle.tell("transition", f"transition {number}: {why}", number=number)
-        for line in transition.summary:
+        for line in walked.summary:
             self._chronicle.tell("decision", describe(line), resource=line.resource, node=line.node or line.dest)
         self._held.clear()
         self._end_parking()
-        self._course = Course.of(number, self._ordered(transition), self._clock(), why, self._leader_id)
+        self._course = Course.of(number, self._ordered(walked), self._clock(), why, self._leader_id)
         self._go_on(self._course)
 
     def _end_parking(self) -> None:

@@ -30,12 +30,15 @@ class ActionResult:
 
     ``heard``: during the action something that runs on the node has itself answered over the network, whatever it said;
     so the node was alive then. Never to be set for what came by way of a Service, a cache or the API server.
+    ``waiting``: of a start that has begun nothing, since something outside is missing: it is no failure, and is tried
+    again once the action ``may-start`` (`Agent.may_start`) says that it may be.
     """
 
     rc: Ocf
     reason: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
     heard: bool = False
+    waiting: bool = False
 
 
 PARKED_MAY_STAY = "parked_may_stay"  # in a stop's meta: names of pods, separated by spaces
@@ -130,6 +133,11 @@ class Agent:
         """Bring the resource up on the node; OK only once it serves. Already up: OK."""
         return self._unimplemented("start", ctx)
 
+    def may_start(self, ctx: ActionContext) -> ActionResult:
+        """Of a start that has said that it waits: OK when that can be tried again. Quick, and without any effect."""
+        del ctx
+        return ActionResult(Ocf.OK)
+
     def stop(self, ctx: ActionContext) -> ActionResult:
         """Bring it down; OK only with proof that it is down. Already down: OK."""
         return self._unimplemented("stop", ctx)
@@ -215,6 +223,7 @@ class Agent:
             "migrate_from": self.migrate_from,
             "reload-agent": self.reload_agent,
             "validate-all": self.validate_all,
+            "may-start": self.may_start,
             "meta-data": lambda _: ActionResult(Ocf.OK, self.metadata.to_xml()),
         }
         method = methods.get(action) or self.other_actions().get(action)

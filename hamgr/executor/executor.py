@@ -422,6 +422,7 @@ class Executor:
                 exec_ms=round((now - run.started_at) * 1000),
                 queue_ms=round((run.started_at - run.queued_at) * 1000),
                 attributes=result.attributes,
+                waiting=result.waiting,
             )
             try:
                 self._on_result(outcome)

@@ -57,3 +57,4 @@ class OpResult:
     exec_ms: int = 0
     queue_ms: int = 0
     attributes: Mapping[str, str] = field(default_factory=dict)
+    waiting: bool = False  # a start that has begun nothing, since something outside is missing

@@ -82,10 +82,9 @@ def judge_pod(pod: Mapping[str, Any] | None) -> Judgement:
 def _state(pod: Mapping[str, Any]) -> tuple[PodState, str]:
     status = pod.get("status") or {}
     if is_terminating(pod):
-        return PodState.TERMINATING, "is being deleted"
+        return PodState.TERMINATING, f"is being deleted{_by_whom(pod)}"
     if has_ended(pod):
-        said = status.get("message") or status.get("reason") or _endings(pod) or "its containers have ended"
-        return PodState.ENDED, f"has {status['phase'].lower()}: {said}"
+        return PodState.ENDED, _ended(pod)
     if status.get("phase") in _FINAL:
         return PodState.UNREADY, f"was given up (phase {status['phase']}) while its containers may still run"
     if is_ready(pod):
@@ -103,6 +102,31 @@ def _state(pod: Mapping[str, Any]) -> tuple[PodState, str]:
     if ANNOTATION_PARKED in annotations_of(pod):
         return PodState.PARKED, "is parked: it waits for its volume"
     return PodState.STARTING, f"is starting: {_starting(pod)}"
+
+
+def is_rejected(pod: Mapping[str, Any]) -> bool:
+    """Whether its kubelet has refused to run the pod (OutOfcpu, NodeAffinity, UnexpectedAdmissionError, ...): it has
+    never begun a container, and begins none."""
+    status = pod.get("status") or {}
+    return status.get("phase") == "Failed" and bool(status.get("reason")) and not has_run(pod) and has_ended(pod)
+
+
+def _ended(pod: Mapping[str, Any]) -> str:
+    status = pod["status"]
+    reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
+    if reason == "Evicted":
+        return f"was evicted by its kubelet: {message or 'it does not say why'}"
+    if is_rejected(pod):
+        return f"was rejected by its kubelet ({reason}): {message.removeprefix('Pod was rejected: ') or reason}"
+    return f"has {status['phase'].lower()}: {message or reason or _endings(pod) or 'its containers have ended'}"
+
+
+def _by_whom(pod: Mapping[str, Any]) -> str:
+    """Who has had a pod deleted, where Kubernetes itself has: a NoExecute taint, an eviction, preemption."""
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            return f" ({condition.get('message') or condition.get('reason')})"
+    return ""
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

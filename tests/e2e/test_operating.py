@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import pytest
 from fixtures.live_cluster import CLUSTER, stays
 from fixtures.waiting import wait_until
@@ -91,17 +94,76 @@ NEEDY = """
 """
 
 
-def test_a_missing_secret_is_named_in_the_status_and_leaves_others_alone(live):
+SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "not-there"}, "data": {"password": "eA=="}}
+
+
+def test_a_missing_secret_is_waited_for_and_leaves_others_alone(live):
     identity, fences = live.identity(), len(live.fences())
     live.apply(CLUSTER.replace("\nconstraints:", NEEDY + "constraints:"))
     try:
-        wait_until(lambda: "needy" in {failed.resource for failed in live.status().failed}, _PATIENCE_S)
+        wait_until(lambda: any(warning.startswith("needy waits: ") for warning in live.status().warnings), _PATIENCE_S)
         shown = live.hamgr("status")
-        assert shown.returncode == 0
         assert "Secret default/not-there" in shown.stdout
+        assert stays(lambda: "needy" not in {count.resource for count in live.status().failcounts})
+        assert "needy" not in {failed.resource for failed in live.status().failed}
+        live.request("post", "/api/v1/namespaces/default/secrets", SECRET)
+        wait_until(lambda: live.resource("needy").role == "Started", _PATIENCE_S)
+        wait_until(lambda: not any("needy" in warning for warning in live.status().warnings), _PATIENCE_S)
     finally:
         live.apply()
     wait_until(lambda: "needy" not in {resource.id for resource in live.status().resources}, _PATIENCE_S)
-    live.hamgr("cleanup")
     assert live.identity() == identity
     assert len(live.fences()) == fences
+
+
+def kubectl(live, *arguments):
+    command = ["kubectl", "--kubeconfig", str(live.sandbox.kubeconfig), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_a_node_is_drained_as_the_documentation_says(live):
+    host, fences = live.host(), len(live.fences())
+    refused = kubectl(live, "drain", host, "--ignore-daemonsets", "--timeout=60s")
+    try:
+        assert refused.returncode != 0
+        assert "use --force" in refused.stderr
+        assert live.host() == host  # cordoned, and what runs there stays
+        assert live.hamgr("standby", host).returncode == 0
+        wait_until(lambda: settled_elsewhere(live, host) and not live.node(host).resources_running, _PATIENCE_S)
+        drained = kubectl(live, "drain", host, "--ignore-daemonsets", "--timeout=60s")
+        assert drained.returncode == 0, drained.stderr
+    finally:
+        assert kubectl(live, "uncordon", host).returncode == 0
+        assert live.hamgr("unstandby", host).returncode == 0
+    live.await_whole()
+    assert len(live.fences()) == fences
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_what_is_drained_by_force_is_not_started_again_on_the_cordoned_node(live):
+    host, fences = live.host(), len(live.fences())
+    there = live.resource("kv").note.removeprefix("parked on ")
+    try:
+        assert kubectl(live, "cordon", there).returncode == 0
+        wait_until(lambda: live.resource("kv").note not in ("", f"parked on {there}"), _PATIENCE_S)
+        drained = kubectl(live, "drain", host, "--force", "--ignore-daemonsets", "--timeout=60s")
+        assert drained.returncode == 0, drained.stderr
+        wait_until(lambda: live.active_pod() and live.status().transition is None, _PATIENCE_S)
+        assert live.host() not in (host, there)
+    finally:
+        for node in (host, there):
+            assert kubectl(live, "uncordon", node).returncode == 0
+    live.hamgr("cleanup")
+    live.await_whole()
+    assert len(live.fences()) == fences
+
+
+def test_a_cleanup_of_what_runs_restarts_nothing_and_keeps_the_standby(live):
+    before = live.identity()
+    live.sandbox.kill_container(live.active_pod()["metadata"]["name"])
+    wait_until(lambda: live.identity()[1] > before[1], _PATIENCE_S)
+    live.await_whole()
+    identity, parked = live.identity(), live.resource("kv").note
+    assert live.hamgr("cleanup").returncode == 0
+    assert stays(lambda: live.identity() == identity and live.resource("kv").note == parked)

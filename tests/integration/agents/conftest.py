@@ -15,9 +15,29 @@ from hamgr.executor.agent import ActionContext
 from hamgr.kube.cache import Cache
 from hamgr.kube.connection import KubeConfig
 from hamgr.kube.gateway import Kube
+from hamgr.kube.objects import Kind, Obj, name_of, namespace_of
 from hamgr.sandbox.apiserver.threaded import in_thread
 
 Context = Callable[..., ActionContext]
+
+
+class Behind:
+    """A cache whose sight of objects stands still from now on, while it counts as fresh: its watch is a little late."""
+
+    def __init__(self, cache: Cache, *kinds: Kind) -> None:
+        self._cache = cache
+        self._seen = {kind: {(namespace_of(o), name_of(o)): o for o in cache.list(kind)} for kind in kinds}
+
+    def get(self, kind: Kind, name: str, namespace: str = "") -> Obj | None:
+        if kind in self._seen:
+            return self._seen[kind].get((namespace, name))
+        return self._cache.get(kind, name, namespace)
+
+    def staleness_s(self, _kind: Kind) -> float:
+        return 1.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
 
 
 @pytest.fixture
@@ -65,6 +85,7 @@ def context(kube: Kube, cache: Cache) -> Context:
     def make(resource: str, node: str, /, timeout_s: float = 20.0, **params: Any) -> ActionContext:
         unmounted = params.pop("unmounted", lambda node, volume: None)
         departed = params.pop("departed", lambda node, pod_uid: None)
+        interval_ms = params.pop("interval_ms", 0)
         return ActionContext(
             resource=resource,
             instance=resource,
@@ -74,6 +95,7 @@ def context(kube: Kube, cache: Cache) -> Context:
             kube=kube,
             cache=cache,
             cluster="test",
+            interval_ms=interval_ms,
             unmounted=unmounted,
             departed=departed,
         )

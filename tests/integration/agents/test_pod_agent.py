@@ -16,7 +16,7 @@ from hamgr_agents.volume import VolumeAgent
 from hamgr.executor.agent import ActionContext, ActionTimeout
 from hamgr.executor.ocf import Ocf
 from hamgr.kube.cache import Cache
-from hamgr.kube.errors import Conflict
+from hamgr.kube.errors import Conflict, Forbidden, Invalid, KubeError
 from hamgr.kube.gateway import Kube
 from hamgr.kube.nodes import boot_id as boot_id_of
 from hamgr.kube.objects import DEPLOYMENT, NODE, POD, SECRET, VOLUME_ATTACHMENT, Obj, annotations_of, uid_of
@@ -102,7 +102,8 @@ def test_a_template_of_an_idle_deployment(world: ScriptedCluster, context: Conte
     }
     world.kube.post(DEPLOYMENT.collection("default"), {"metadata": {"name": "db"}, "spec": spec})
     busy = agent.perform("start", context("db", "n1", template_from="deployment/db"))
-    assert busy.rc is Ocf.ERR_CONFIGURED
+    assert busy.waiting
+    assert agent.perform("may-start", context("db", "n1", template_from="deployment/db")).waiting
     assert "Deployment db still asks for 1 replicas of its own: scale it to 0" in busy.reason
     world.kube.patch_merge(DEPLOYMENT.path("db", "default"), {"spec": {"replicas": 0}})
     assert agent.perform("start", context("db", "n1", template_from="deployment/db")).rc is Ocf.OK
@@ -119,16 +120,18 @@ def test_a_missing_secret_is_named_and_nothing_is_created(
     env = {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db-root", "key": "password"}}}
     template = {"containers": [{"name": "main", "image": "i", "env": [env]}]}
     result = agent.perform("start", context("db", "n1", template=template))
-    assert result.rc is Ocf.ERR_CONFIGURED
+    assert result.waiting
+    assert agent.perform("may-start", context("db", "n1", template=template)).waiting
     assert "Secret default/db-root, needed for environment variable PASSWORD of container main" in result.reason
     assert gone(world.kube, "db-n1")
     world.kube.post(SECRET.collection("default"), {"metadata": {"name": "db-root"}, "data": {"password": "eA=="}})
+    assert agent.perform("may-start", context("db", "n1", template=template)).rc is Ocf.OK
     assert agent.perform("start", context("db", "n1", template=template)).rc is Ocf.OK
 
 
 def test_a_missing_claim_is_named(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
     result = agent.perform("start", context("db", "n1", template=WITH_DISK))
-    assert result.rc is Ocf.ERR_CONFIGURED
+    assert result.waiting
     assert "PersistentVolumeClaim default/data, needed for a volume, does not exist" in result.reason
 
 
@@ -637,3 +640,59 @@ def test_a_volumes_stop_ends_the_parked_pod_as_well(world: ScriptedCluster, cont
     disk = replace(context("disk", "n1", claim="data"), meta=stop.meta)
     assert VolumeAgent().perform("stop", disk).rc is Ocf.OK
     assert gone(world.kube, "db-n2")
+
+
+def test_a_pod_that_its_kubelet_rejects_is_a_failure_of_this_node_at_once(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    world.script.rejecting["n1"] = ("OutOfcpu", "Node didn't have enough resource: cpu")
+    result = agent.perform("start", context("db", "n1", template=PLAIN))
+    told = "pod db-n1 was rejected by its kubelet (OutOfcpu): Node didn't have enough resource: cpu"
+    assert (result.rc, result.reason, result.waiting) == (Ocf.ERR_GENERIC, told, False)
+    refused = uid_of(pod(world.kube, "db-n1"))
+    assert agent.perform("start", context("db", "n2", template=PLAIN)).rc is Ocf.OK
+    assert agent.perform("stop", context("db", "n2", template=PLAIN)).rc is Ocf.OK
+    assert agent.perform("stop", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    assert gone(world.kube, "db-n1")
+    world.script.rejecting.clear()
+    assert agent.perform("start", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    assert uid_of(pod(world.kube, "db-n1")) != refused
+
+
+def test_a_refusal_by_the_api_server_is_waited_for_and_an_invalid_template_is_not(
+    world: ScriptedCluster, context: Context, agent: PodAgent, kube: Kube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(error: KubeError) -> None:
+        def post(path: str, body: Obj, **_: Any) -> Obj:
+            raise error
+
+        monkeypatch.setattr(kube, "post", post)
+
+    refuses(Forbidden(403, "Forbidden", "exceeded quota: small"))
+    result = agent.perform("start", context("db", "n1", template=PLAIN))
+    assert (result.waiting, result.reason) == (True, "pod db-n1 cannot be created: exceeded quota: small")
+    assert agent.perform("may-start", context("db", "n1", template=PLAIN)).rc is Ocf.OK
+    refuses(Invalid(422, "Invalid", "spec.containers[0].image: Required value"))
+    result = agent.perform("start", context("db", "n1", template=PLAIN))
+    assert (result.waiting, result.rc) == (False, Ocf.ERR_CONFIGURED)
+
+
+def test_what_went_missing_after_the_pod_was_made_is_waited_for_without_it(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    env = {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db-root", "key": "password"}}}
+    template = {"containers": [{"name": "main", "image": "i", "env": [env]}]}
+    made = world.kube.post(
+        SECRET.collection("default"), {"metadata": {"name": "db-root"}, "data": {"password": "eA=="}}
+    )
+    world.script.waiting["db-n1"] = {"reason": "ContainerCreating"}
+    with pytest.raises(ActionTimeout):
+        agent.perform("start", context("db", "n1", timeout_s=0.5, template=template))
+    world.kube.delete(SECRET.path("db-root", "default"), uid=uid_of(made), grace=0)
+    world.script.waiting["db-n1"] = {"reason": "CreateContainerConfigError", "message": 'secret "db-root" not found'}
+    world.nudge()
+    wait_until(lambda: "Config" in str(pod(world.kube, "db-n1")["status"]))
+    result = agent.perform("start", context("db", "n1", template=template))
+    assert result.waiting
+    assert "Secret default/db-root" in result.reason
+    assert gone(world.kube, "db-n1")

@@ -16,6 +16,7 @@ from hamgr.executor.agent import ActionContext, ActionTimeout
 from hamgr.executor.ocf import Ocf
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import CSI_DRIVER, NODE, POD, PV, PVC, VOLUME_ATTACHMENT, Obj, uid_of
+from hamgr.kube.pods import find
 from hamgr.kube.volumes import attachments, in_use
 
 Context = Callable[..., ActionContext]
@@ -250,19 +251,55 @@ def test_a_pod_alone_does_not_show_that_its_disk_is_there(world: ScriptedCluster
     monitored(context, "n1", "pv-data is not attached to n1", claim="data")
 
 
+def test_a_disk_that_kubernetes_detaches_because_no_pod_uses_it_has_not_failed(
+    world: ScriptedCluster, context: Context
+) -> None:
+    """So it is with a group's disk while a member behind it is disabled."""
+    volume = world.add_volume("data")
+    assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
+    pod = run_pod(world, "db-n1", "n1")
+    watched = {"claim": "data", "interval_ms": 10_000}
+    world.script.not_detaching = True
+    world.kube.delete(POD.path("db-n1", "default"), uid=uid_of(pod), grace=1)
+    wait_until(lambda: any(attachment.leaving for attachment in attachments(world.kube, volume)))
+    assert find(world.kube, "db-n1", "default") is None
+    result = AGENT.perform("monitor", context("disk", "n1", **watched))
+    assert result.rc is Ocf.OK
+    assert result.reason == "pv-data is being detached from n1, which no pod there needs just now"
+    world.script.not_detaching = False
+    world.nudge()
+    wait_until(lambda: where(world.kube, volume) == [])
+    result = AGENT.perform("monitor", context("disk", "n1", **watched))
+    assert (result.rc, result.reason) == (Ocf.OK, "pv-data is not attached to n1, which no pod there needs just now")
+
+
+def test_a_disk_that_is_missed_or_held_elsewhere_has_failed(world: ScriptedCluster, context: Context) -> None:
+    volume = world.add_volume("data")
+    watched = {"claim": "data", "interval_ms": 10_000}
+    assert AGENT.perform("start", context("disk", "n2", claim="data")).rc is Ocf.OK
+    monitored(context, "n1", "pv-data is not attached to n1", **watched)
+    run_pod(world, "db-n2", "n2")
+    world.script.not_attaching = True
+    detach(world.kube, volume)
+    wait_until(lambda: not any(attached for _, attached in where(world.kube, volume)))
+    monitored(context, "n2", "pv-data is", **watched)
+
+
 def test_what_the_parameters_say_is_validated_without_a_cluster(context: Context) -> None:
     offline = replace(context("disk", "n1", claim="data"), kube=None, cache=None)
     assert AGENT.perform("validate-all", offline).rc is Ocf.OK
 
 
-def test_what_can_never_work_is_a_matter_of_configuration(world: ScriptedCluster, context: Context) -> None:
+def test_a_claim_that_is_missing_or_not_bound_is_waited_for(world: ScriptedCluster, context: Context) -> None:
     missing = AGENT.perform("start", context("disk", "n1", claim="nope"))
-    assert missing.rc is Ocf.ERR_CONFIGURED
+    assert missing.waiting
+    assert AGENT.perform("may-start", context("disk", "n1", claim="nope")).waiting
     assert '"nope" not found' in missing.reason
     unbound = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     world.kube.post(
         "/api/v1/namespaces/default/persistentvolumeclaims", {"metadata": {"name": "unbound"}, "spec": unbound}
     )
+    assert AGENT.perform("start", context("disk", "n1", claim="unbound")).waiting
     result = AGENT.perform("validate-all", context("disk", "n1", claim="unbound"))
     assert result.rc is Ocf.ERR_CONFIGURED
     assert "no PersistentVolume is bound to it" in result.reason

@@ -70,7 +70,11 @@ RAN = {"containerID": "containerd://1"}
         (pod("Pending", {"waiting": {"reason": "ErrImagePull"}}), PodState.STARTING, "ErrImagePull"),
         (pod("Pending", {"waiting": {"reason": "InvalidImageName"}}), PodState.BLOCKED, "InvalidImageName"),
         (pod("Failed", KILLED), PodState.ENDED, "has failed: container c ended with exit code 137"),
-        (pod("Failed", status={"reason": "OutOfcpu", "message": "no cpu"}), PodState.ENDED, "has failed: no cpu"),
+        (
+            pod("Failed", status={"reason": "OutOfcpu", "message": "no cpu"}),
+            PodState.ENDED,
+            "was rejected by its kubelet",
+        ),
         (pod("Succeeded"), PodState.ENDED, "has succeeded"),
         (
             pod("Failed", RUNNING, container=RAN, ready=True),
@@ -135,3 +139,29 @@ def test_parked_only_without_the_volume() -> None:
 def test_grace_is_the_pods_own() -> None:
     assert grace_of({"spec": {}}) == 30
     assert grace_of({"spec": {"terminationGracePeriodSeconds": 0}}) == 0
+
+
+REJECTED = {"phase": "Failed", "reason": "NodeAffinity", "message": "Pod was rejected: Predicate NodeAffinity failed"}
+EVICTED = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
+TAINTED = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+           "message": "Taint manager: deleting due to NoExecute taint"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (REJECTED, "pod p was rejected by its kubelet (NodeAffinity): Predicate NodeAffinity failed"),
+        (EVICTED, "pod p was evicted by its kubelet: The node was low on resource: memory."),
+        ({"phase": "Failed", "reason": "Evicted"}, "pod p was evicted by its kubelet: it does not say why"),
+    ],
+)
+def test_what_a_kubelet_gives_up_is_told_as_such(status: dict[str, str], told: str) -> None:
+    judged = judge_pod({"metadata": {"name": "p"}, "status": status})
+    assert (judged.state, judged.why) == (PodState.ENDED, told)
+
+
+def test_a_deletion_by_kubernetes_itself_is_told_with_its_reason() -> None:
+    metadata = {"name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    judged = judge_pod({"metadata": metadata, "status": {"phase": "Running", "conditions": [TAINTED]}})
+    assert judged.why == "pod p is being deleted (Taint manager: deleting due to NoExecute taint)"
+    assert judged.state is PodState.TERMINATING
