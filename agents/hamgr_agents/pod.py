@@ -223,7 +223,7 @@ class PodAgent(Agent):
         if judged.state is PodState.ENDED or (is_parked(pod) and outdated):
             delete_gracefully(access(ctx).kube, pod)
             return f"an earlier pod {name} has to go first"
-        if judged.state is PodState.BLOCKED and not has_run(pod) and (missing := self._missing(ctx, pod)):
+        if judged.state is PodState.BLOCKED and not has_run(pod) and (missing := self._missing(ctx, wanted)):
             delete_gracefully(access(ctx).kube, pod)  # what waits must not come alive by itself
             return f"pod {name} has to go first: {missing}"
         if ANNOTATION_PARKED in annotations_of(pod):
