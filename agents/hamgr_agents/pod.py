@@ -23,6 +23,7 @@ from hamgr.kube.objects import (
     LABEL_RESOURCE,
     NODE,
     POD,
+    PV,
     PVC,
     VOLUME_ATTACHMENT,
     Kind,
@@ -56,6 +57,7 @@ from hamgr.kube.volumes import (
     UnusableVolume,
     Volume,
     attachments,
+    attachments_among,
     claims_of,
     users_of_claim,
     written_sources,
@@ -75,6 +77,7 @@ from hamgr_agents.pod_template import (
     simple_template,
     workload_template,
 )
+from hamgr_agents.rivals import Rival, claims_of_disk, rivals
 
 _UNCONFIRMED = "removed without its kubelet's confirmation"
 _SOURCES = ("template", "template_from", "image")  # what a pod is made from: one of them
@@ -89,7 +92,8 @@ PARAMETERS = (
     ),
     Parameter(
         "template_from",
-        "Existing workload whose template is used. deployment/NAME or statefulset/NAME, scaled to 0.",
+        "Existing workload whose template is used. deployment/NAME or statefulset/NAME, scaled to 0; of a StatefulSet, "
+        "its first pod: with the claims TEMPLATE-NAME-0, and outside of clones its host name NAME-0 and subdomain.",
     ),
     Parameter("image", "Image of a pod of one container, instead of a template"),
     Parameter("port", "TCP port that container serves, probed for readiness", type="integer"),
@@ -227,6 +231,8 @@ class PodAgent(Agent):
             delete_gracefully(access(ctx).kube, pod)  # what waits must not come alive by itself
             return f"pod {name} has to go first: {missing}"
         if ANNOTATION_PARKED in annotations_of(pod):
+            if (rival := self._rival(ctx, pod)) is not None:
+                return self._beside(name, rival)
             self._adopt(ctx, pod)
         return self._progress(ctx, pod, judge_pod(_unmarked(pod)))
 
@@ -272,6 +278,8 @@ class PodAgent(Agent):
             return _waits(f"pod {name} cannot start: {missing}")
         if held := self._why_not_departed(ctx, wanted, uid_of(leftover) if leftover else ""):
             return f"an earlier pod {name} may still run: {held}"
+        if (rival := self._rival(ctx, wanted)) is not None:
+            return self._beside(name, rival)
         try:
             made.add(uid_of(self._place(ctx, wanted, leftover)))
         except AlreadyExists:
@@ -289,21 +297,40 @@ class PodAgent(Agent):
             return answer.trouble or ActionResult(Ocf.OK, answer.remark)
         if judged.state in (PodState.BLOCKED, PodState.CRASHING, PodState.ENDED):
             return ActionResult(Ocf.ERR_GENERIC, judged.why)
-        if judged.state is PodState.STARTING and (holder := self._volume_holder(ctx, pod)):
-            return ActionResult(Ocf.ERR_GENERIC, f"pod {name_of(pod)} cannot get its volume: {holder}")
+        if judged.state is PodState.STARTING and (rival := self._rival(ctx, pod)) is not None and not rival.leaving:
+            return self._beside(name_of(pod), rival)
         return judged.why
 
-    def _volume_holder(self, ctx: ActionContext, pod: Obj) -> str:
-        """The pod that uses a single-writer claim of this one on another node, for good; empty: there is none."""
-        cache, namespace = access(ctx).cache, ctx.text("namespace")
+    @staticmethod
+    def _beside(name: str, rival: Rival) -> ActionResult | str:
+        """What a start comes to while another pod uses the claim: one that is leaving is waited for."""
+        why = f"pod {name} may not start beside another user of its disk: {rival}"
+        return why if rival.leaving else ActionResult(Ocf.ERR_GENERIC, f"{why}; end that one first")
+
+    def _rival(self, ctx: ActionContext, pod: Obj) -> Rival | None:
+        """A pod beside which this one must not run, as the API server has them now: it uses a single-writer claim of
+        it, on whatever node. Somebody may create one right after the look: that is told under Warnings then.
+        """
+        via, namespace = access(ctx), ctx.text("namespace")
+        claims: list[tuple[str, str]] = []
+        attached: set[str] = set()
         for claim in claims_of(pod):
-            modes = ((cache.get(PVC, claim, namespace) or {}).get("spec") or {}).get("accessModes") or []
+            modes = ((via.cache.get(PVC, claim, namespace) or {}).get("spec") or {}).get("accessModes") or []
             if not _SINGLE_WRITER & set(modes):
                 continue
-            for user in users_of_claim(cache.list(POD, namespace), namespace, claim):
-                if node_of(user) not in ("", ctx.node) and not is_terminating(user) and not is_parked(user):
-                    return f"pod {name_of(user)} uses claim {namespace}/{claim} on {node_of(user)}"
-        return ""
+            try:
+                volume = volume_behind(ctx, namespace, claim)
+            except (NotFound, UnusableVolume):
+                claims.append((namespace, claim))
+                continue
+            claims += claims_of_disk((namespace, claim), volume, via.cache.list(PV))
+            attached |= {a.node for a in attachments_among(via.cache.list(VOLUME_ATTACHMENT), volume)}
+        if not claims:
+            return None
+        pods = [found for ns in {ns for ns, _ in claims} for found in via.kube.list(POD.collection(ns)).items]
+        own = [(namespace, name_of(pod))]
+        found = rivals(pods, claims, cluster=ctx.cluster, node=ctx.node, own=own, attached=attached)
+        return found[0] if found else None
 
     def _missing(self, ctx: ActionContext, pod: Obj) -> str:
         """The claim, Secret or ConfigMap that the pod needs and that does not exist; empty: all are there."""
@@ -518,6 +545,8 @@ class PodAgent(Agent):
 
     def _why_not_park(self, ctx: ActionContext, wanted: Obj) -> str:
         namespace = ctx.text("namespace")
+        if others := written_sources(wanted):
+            return f"it also writes to volume {others[0]}, which no detach of a disk takes from an earlier pod"
         for claim in claims_of(wanted):
             pvc = look_up(ctx, PVC, claim, namespace)
             modes = set((pvc or {}).get("spec", {}).get("accessModes") or [])
@@ -556,7 +585,7 @@ class PodAgent(Agent):
                 workload = access(ctx).kube.get(kind.path(name, ctx.text("namespace")))
             except NotFound as error:
                 raise TemplateNotThere(f"template_from: {error.message}") from error
-            return workload_template(workload, kind)
+            return workload_template(workload, kind, identity=ctx.instance in ("", ctx.resource))
         if ctx.text("image"):
             return simple_template(ctx.text("image"), ctx.number("port"), ctx.text("claim"), ctx.text("mount_path"))
         raise TemplateError("no template: give template, template_from or image")

@@ -127,10 +127,12 @@ def parse_source(text: str) -> tuple[Kind, str]:
     return WORKLOADS[kind], name
 
 
-def workload_template(workload: Mapping[str, Any], kind: Kind) -> Obj:
+def workload_template(workload: Mapping[str, Any], kind: Kind, *, identity: bool = True) -> Obj:
     """The template of a Deployment or StatefulSet that is scaled to 0. Raises TemplateError.
 
     The claims that a StatefulSet would have made for its first pod (``TEMPLATE-NAME-0``) are mounted by that name.
+    identity: the pod also has that pod's stable host name (``NAME-0``, subdomain: the set's serviceName), as the
+    StatefulSet controller would give it. Not for the instances of a clone, which are several at a time.
     """
     name = f"{kind.name} {name_of(workload)}"
     spec, status = workload.get("spec") or {}, workload.get("status") or {}
@@ -143,11 +145,20 @@ def workload_template(workload: Mapping[str, Any], kind: Kind) -> Obj:
         told = f"{name} is scaled to 0, but {left} of its pods still exist: wait until they are gone"
         raise TemplateNotThere(told)
     template = _checked(copy.deepcopy(spec.get("template") or {}), f"the template of {name}")
-    for claim in spec.get("volumeClaimTemplates") or []:
-        volume = str(claim["metadata"]["name"])
-        template["spec"].setdefault("volumes", []).append(
-            {"name": volume, "persistentVolumeClaim": {"claimName": f"{volume}-{name_of(workload)}-0"}}
-        )
+    return _as_first_pod(template, workload, identity=identity) if kind is STATEFUL_SET else template
+
+
+def _as_first_pod(template: Obj, workload: Mapping[str, Any], *, identity: bool) -> Obj:
+    """What the StatefulSet controller makes of its template for the first ordinal (stateful_set_utils.go)."""
+    spec = workload["spec"]
+    first = f"{name_of(workload)}-{int((spec.get('ordinals') or {}).get('start') or 0)}"
+    names = [str(claim["metadata"]["name"]) for claim in spec.get("volumeClaimTemplates") or []]
+    kept = [volume for volume in template["spec"].get("volumes") or [] if volume.get("name") not in names]
+    claims = [{"name": name, "persistentVolumeClaim": {"claimName": f"{name}-{first}"}} for name in names]
+    if kept or claims:
+        template["spec"]["volumes"] = [*kept, *claims]
+    if identity:
+        template["spec"] |= {"hostname": first, "subdomain": str(spec.get("serviceName") or "")}
     return template
 
 
@@ -171,7 +182,7 @@ def render(template: Mapping[str, Any], *, cluster: str, resource: str, node: st
     metadata, spec = template.get("metadata") or {}, copy.deepcopy(template["spec"])
     labels = {k: v for k, v in (metadata.get("labels") or {}).items() if k not in _FOREIGN_LABELS and k != LABEL_ROLE}
     labels |= {LABEL_CLUSTER: cluster, LABEL_RESOURCE: resource, LABEL_NODE: node}
-    for decided_here in ("nodeName", "schedulingGates", "hostname", "schedulerName"):
+    for decided_here in ("nodeName", "schedulingGates", "schedulerName"):
         spec.pop(decided_here, None)
     spec["tolerations"] = [*(spec.get("tolerations") or []), *_tolerations(spec)]
     annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != ANNOTATION_PARKED}

@@ -8,13 +8,31 @@ mounted: that is the fencer's work.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from hamgr.executor.agent import ActionContext, ActionResult, Agent
 from hamgr.executor.metadata import Action, Metadata, Parameter
 from hamgr.executor.ocf import Ocf
+from hamgr.kube.affinity import why_not_for_volume
 from hamgr.kube.errors import AlreadyExists, NotFound
-from hamgr.kube.objects import NODE, POD, PV, VOLUME_ATTACHMENT, Obj, is_terminating, name_of
+from hamgr.kube.objects import (
+    ANNOTATION_KEPT_BY,
+    FINALIZER,
+    NODE,
+    POD,
+    PV,
+    PVC,
+    STORAGE_CLASS,
+    VOLUME_ATTACHMENT,
+    Obj,
+    annotations_of,
+    is_terminating,
+    name_of,
+    namespace_of,
+    revision_of,
+    uid_of,
+)
 from hamgr.kube.pods import delete_gracefully, is_parked, node_of
 from hamgr.kube.volumes import (
     Attachment,
@@ -31,6 +49,7 @@ from hamgr.kube.volumes import (
     users_of_claim,
     volume_of,
 )
+from hamgr_agents.binding import SELECTED_NODE, Await, Refuse, towards_bound
 from hamgr_agents.observation import (
     Due,
     access,
@@ -42,6 +61,7 @@ from hamgr_agents.observation import (
     volume_named,
     why_held,
 )
+from hamgr_agents.rivals import Rival, instances_on, rivals, twins
 
 _SEE_END_S = 0.1  # until our watch tells of an attachment's end that the API server has told already
 _ASK_NODE_S = 0.1  # how often a node is asked for its unmount: its answer causes no event here
@@ -79,21 +99,33 @@ class VolumeAgent(Agent):
         def step() -> ActionResult | Due | str:
             try:
                 volume = _volume(ctx)
-            except (NotFound, UnboundClaim) as error:
+            except NotFound as error:
                 return ActionResult(Ocf.ERR_GENERIC, error.message, waiting=True)
+            except UnboundClaim:
+                return self._step_towards_bound(ctx)
             except UnusableVolume as error:
                 return ActionResult(Ocf.ERR_CONFIGURED, error.message)
+            if leaving := _why_leaving(ctx):
+                return ActionResult(Ocf.ERR_CONFIGURED, leaving)
+            if unreachable := _why_not_here(ctx, volume):
+                return ActionResult(Ocf.ERR_INSTALLED, unreachable)
+            if doubled := twins(volume, access(ctx).cache.list(PV)):
+                return ActionResult(Ocf.ERR_CONFIGURED, _doubled(volume, doubled))
             return self._step_towards_attached(ctx, volume)
 
         cache = access(ctx).cache
-        return settle(ctx, step, lambda: cache.changes(VOLUME_ATTACHMENT))
+        return settle(ctx, step, lambda: cache.changes(VOLUME_ATTACHMENT, PVC))
 
     def may_start(self, ctx: ActionContext) -> ActionResult:
-        """OK: the claim is bound."""
+        """OK: the claim is bound, or a start would have it bound."""
         try:
             _volume(ctx)
-        except (NotFound, UnboundClaim) as error:
+        except NotFound as error:
             return ActionResult(Ocf.ERR_GENERIC, error.message, waiting=True)
+        except UnboundClaim:
+            needed = self._towards_bound(ctx)
+            if isinstance(needed, Await) and not needed.for_node:
+                return ActionResult(Ocf.ERR_GENERIC, needed.why, waiting=True)
         except UnusableVolume:
             pass  # for the start to say
         return ActionResult(Ocf.OK)
@@ -166,11 +198,61 @@ class VolumeAgent(Agent):
             )
         return ActionResult(Ocf.OK)
 
+    def other_actions(self) -> Mapping[str, Callable[[ActionContext], ActionResult]]:
+        """``protect`` and ``release``, by which the controller keeps a claim from being deleted while it is managed."""
+        return {"protect": self.protect, "release": self.release}
+
+    def protect(self, ctx: ActionContext) -> ActionResult:
+        """Put hamgr's finalizer on the claim; one that is being deleted takes none any more."""
+        claim = access(ctx).kube.get(PVC.path(ctx.text("claim"), ctx.text("namespace")))
+        finalizers = list(claim["metadata"].get("finalizers") or [])
+        if FINALIZER not in finalizers and not is_terminating(claim):
+            _set_finalizers(ctx, claim, [*finalizers, FINALIZER], ctx.cluster)
+        return ActionResult(Ocf.OK)
+
+    def release(self, ctx: ActionContext) -> ActionResult:
+        """Take it off again, if this cluster has put it there."""
+        try:
+            claim = access(ctx).kube.get(PVC.path(ctx.text("claim"), ctx.text("namespace")))
+        except NotFound:
+            return ActionResult(Ocf.OK)
+        finalizers = list(claim["metadata"].get("finalizers") or [])
+        if FINALIZER in finalizers and annotations_of(claim).get(ANNOTATION_KEPT_BY) == ctx.cluster:
+            _set_finalizers(ctx, claim, [name for name in finalizers if name != FINALIZER], None)
+        return ActionResult(Ocf.OK)
+
+    def _step_towards_bound(self, ctx: ActionContext) -> ActionResult | str:
+        """Have a claim of a class that waits for its first consumer bound for this node, as the scheduler does."""
+        needed = self._towards_bound(ctx)
+        if isinstance(needed, Refuse):
+            return ActionResult(Ocf.ERR_CONFIGURED, needed.why)
+        if not needed.for_node:  # another node would fare no better
+            return ActionResult(Ocf.ERR_GENERIC, needed.why, waiting=True)
+        if needed.select:
+            claim = needed.claim
+            metadata = {"uid": uid_of(claim), "resourceVersion": revision_of(claim)}
+            path = PVC.path(ctx.text("claim"), ctx.text("namespace"))
+            access(ctx).kube.patch_merge(path, {"metadata": {**metadata, "annotations": {SELECTED_NODE: ctx.node}}})
+        return needed.why
+
+    def _towards_bound(self, ctx: ActionContext) -> Refuse | Await:
+        kube = access(ctx).kube
+        claim = kube.get(PVC.path(ctx.text("claim"), ctx.text("namespace")))
+        name = str((claim.get("spec") or {}).get("storageClassName") or "")
+        try:
+            storage_class = kube.get(STORAGE_CLASS.path(name)) if name else None
+        except NotFound:
+            storage_class = None
+        return towards_bound(claim, storage_class, ctx.node)
+
     def _step_towards_attached(self, ctx: ActionContext, volume: Volume) -> ActionResult | Due | str:
         kube = access(ctx).kube
+        found = attachments(kube, volume)
+        if (rival := self._rival(ctx, found)) is not None:
+            why = f"{volume.pv} has another user: {rival}"
+            return why if rival.leaving else ActionResult(Ocf.ERR_GENERIC, f"{why}; end that one first")
         if not attach_required(kube, volume.driver):
             return ActionResult(Ocf.OK, f"driver {volume.driver} attaches nothing: its volumes are only mounted")
-        found = attachments(kube, volume)
         elsewhere = next((a for a in found if a.node != ctx.node), None)
         here = next((a for a in found if a.node == ctx.node), None)
         if elsewhere is not None:
@@ -188,6 +270,18 @@ class VolumeAgent(Agent):
             return ActionResult(Ocf.OK)
         said = here.attach_error if here else ""
         return f"driver {volume.driver} has not attached {volume.pv} to {ctx.node} yet{_said(said)}"
+
+    def _rival(self, ctx: ActionContext, found: list[Attachment]) -> Rival | None:
+        """A pod that keeps this node from having the disk, whether it is attached to that pod's node or not: any but
+        those of ours on this very node (which `pod` judges), and those that are told to go from where it is attached.
+        """
+        pods = self._all_users(ctx)
+        ours = instances_on(pods, ctx.cluster, ctx.node)
+        elsewhere = {a.node for a in found} - {ctx.node}
+        ours += [(namespace_of(pod), name_of(pod)) for pod in pods if node_of(pod) in elsewhere]  # `_holder` judges
+        claims = [(ctx.text("namespace"), ctx.text("claim"))]
+        judged = rivals(pods, claims, cluster=ctx.cluster, node=ctx.node, own=ours, attached=())
+        return judged[0] if judged else None
 
     def _holder(self, ctx: ActionContext, attachment: Attachment) -> str:
         """Who keeps the disk on another node for good; empty: it will come free, or a parked pod was told to go."""
@@ -288,6 +382,37 @@ def _why_not_attached(volume: Volume, node: str, found: Obj | None) -> str:
         said = attachment.attach_error or "its driver has not confirmed the attachment"
         return f"{volume.pv} is not attached to {node} yet: {said}"
     return ""
+
+
+def _set_finalizers(ctx: ActionContext, claim: Obj, finalizers: list[str], kept_by: str | None) -> None:
+    """Raises Conflict when the claim has changed since it was read."""
+    metadata = {"uid": uid_of(claim), "resourceVersion": revision_of(claim), "finalizers": finalizers}
+    annotations = {ANNOTATION_KEPT_BY: kept_by}
+    path = PVC.path(name_of(claim), namespace_of(claim))
+    access(ctx).kube.patch_merge(path, {"metadata": metadata | {"annotations": annotations}})
+
+
+def _why_leaving(ctx: ActionContext) -> str:
+    """That the claim is being deleted: its disk could be attached, and no kubelet would let a new pod have it."""
+    claim = look_up(ctx, PVC, ctx.text("claim"), ctx.text("namespace")) if ctx.text("claim") else None
+    if claim is None or not is_terminating(claim):
+        return ""
+    return f"claim {ctx.text('namespace')}/{ctx.text('claim')} is being deleted, and kubelets refuse new pods on it"
+
+
+def _why_not_here(ctx: ActionContext, volume: Volume) -> str:
+    """Why this node cannot have the disk, by the volume's node affinity (its zone, mostly); empty: it can."""
+    pv, node = access(ctx).cache.get(PV, volume.pv), access(ctx).cache.get(NODE, ctx.node)
+    barrier = "" if pv is None or node is None else why_not_for_volume(pv, node)
+    return f"{volume.pv} cannot be attached to {ctx.node}: {barrier}" if barrier else ""
+
+
+def _doubled(volume: Volume, others: list[Obj]) -> str:
+    names = ", ".join(sorted(name_of(pv) for pv in others))
+    return (
+        f"{volume.pv} is the same disk as PersistentVolume {names} (driver {volume.driver}, handle {volume.handle}): "
+        "Kubernetes takes them for two and attaches both; delete all but one of them"
+    )
 
 
 def _said(error: str) -> str:

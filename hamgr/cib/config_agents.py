@@ -20,6 +20,7 @@ class ParameterSpec:
     type: str = "string"  # string, integer, boolean, duration, select, object (a YAML mapping or list, kept as JSON)
     choices: tuple[str, ...] = ()  # of type select
     summary: str = ""
+    unique: bool = False  # no two resources of the agent may have the same value
 
 
 @dataclass(frozen=True, slots=True)

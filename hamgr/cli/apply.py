@@ -38,6 +38,7 @@ CONFIG = "config"
 def verify(ctx: click.Context, file: Path, ask_agents: bool, show: bool) -> int:
     """Check a cluster file without changing anything, and without running anything that it names."""
     cluster_file, _ = read_cluster_file(file)
+    check_disks(cluster_file, file)
     asked = check_agents(cluster_file, file, fence_programs(target(ctx))) if ask_agents else ()
     for note in (*asked, *notes(cluster_file)):
         click.echo(note, err=True)
@@ -63,6 +64,7 @@ def verify(ctx: click.Context, file: Path, ask_agents: bool, show: bool) -> int:
 def apply(ctx: click.Context, file: Path) -> int:
     """Make a cluster file the cluster's configuration."""
     cluster_file, text = read_cluster_file(file)
+    check_disks(cluster_file, file)
     store = open_store(target(ctx))
     try:
         _require_name(cluster_file, store)
@@ -129,6 +131,18 @@ def read_cluster_file(file: Path) -> tuple[ClusterFile, str]:
     return cluster_file, text
 
 
+def check_disks(cluster_file: ClusterFile, file: Path) -> None:
+    """Refuse a file by which two resources would use one disk. Raises CommandError.
+
+    Not asked of a file that is applied already: a leader that refused it would look after nothing any more.
+    """
+    from hamgr.controller.claims import doubled_parameters, refused_sharing
+
+    cib = cluster_file.to_cib()
+    if wrong := [*doubled_parameters(cib, cluster_file.agents), *refused_sharing(cib)]:
+        raise CommandError(_problems(file, wrong), Exit.CONFIG)
+
+
 def check_agents(cluster_file: ClusterFile, file: Path, programs: Programs) -> list[str]:
     """Hold the fence devices' parameters against their agents' metadata, for agents that this machine runs.
 
@@ -150,8 +164,10 @@ def check_agents(cluster_file: ClusterFile, file: Path, programs: Programs) -> l
 def notes(cluster_file: ClusterFile) -> list[str]:
     """What is valid and yet to be known."""
     from hamgr.cib.config_fencing import open_secrets
+    from hamgr.controller.claims import doubtful_sharing
 
-    return [*bundle_notes(cluster_file), *open_secrets(cluster_file.fencing)]
+    shared = doubtful_sharing(cluster_file.to_cib())
+    return [*bundle_notes(cluster_file), *open_secrets(cluster_file.fencing), *shared]
 
 
 def bundle_notes(cluster_file: ClusterFile) -> list[str]:

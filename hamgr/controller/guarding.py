@@ -9,7 +9,7 @@ from hamgr.cib.durations import parse_ms
 from hamgr.controller.membership import Standing
 from hamgr.controller.term import Term
 from hamgr.fencer.guard import GuardLimits, GuardView, PastFence, doubt, may_fence
-from hamgr.fencer.reasons import Reason
+from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import FenceRecord, Outcome
 from hamgr.kube.cache import Cache
 from hamgr.store.store import Store
@@ -26,9 +26,20 @@ def self_doubt(store: Store, cache: Cache | None) -> Reason | None:
 
 
 def guard(
-    node: str, past: Iterable[FenceRecord], term: Term, store: Store, cache: Cache | None, now: float
+    node: str,
+    past: Iterable[FenceRecord],
+    term: Term,
+    store: Store,
+    cache: Cache | None,
+    now: float,
+    doomed: str = "",
 ) -> Reason | None:
-    """Why a fence of the node may not begin now; None: it may. now: seconds since the epoch, as in the records."""
+    """Why a fence of the node may not begin now; None: it may. now: seconds since the epoch, as in the records.
+
+    doomed: why a disk would not survive it.
+    """
+    if doomed:
+        return reason("disk-doomed", why=doomed)
     assert term.cluster is not None
     bad = sum(term.recorded.standing(name) is Standing.LOST for name in term.nodes)
     fencing = term.cluster.fencing

@@ -19,6 +19,7 @@ import structlog
 from hamgr.cib.config import ConfigError, load_yaml
 from hamgr.clock import boottime
 from hamgr.controller.chronicle import Chronicle
+from hamgr.controller.disk_care import DiskCare
 from hamgr.controller.endings import Endings
 from hamgr.controller.events import (
     Event,
@@ -42,6 +43,7 @@ from hamgr.controller.stamping import Stamping
 from hamgr.controller.targets import claims
 from hamgr.controller.term import Term
 from hamgr.controller.views import Views
+from hamgr.controller.workloads import Workloads
 from hamgr.executor.executor import Executor, Surroundings
 from hamgr.executor.operations import OpResult
 from hamgr.executor.registry import Registry
@@ -135,6 +137,8 @@ class _Office:
     requests: RequestQueue
     operator: Operator
     parking: Parking
+    care: DiskCare
+    workloads: Workloads
     reporter: Reporter
     endings: Endings
     inquiries: ThreadPoolExecutor
@@ -222,6 +226,7 @@ class Controller:
         try:
             office.parking.clear_the_way()
             office.parking.advance()
+            office.care.advance()
             office.reporter.publish(news=news)
         except StoreError:
             raise
@@ -330,6 +335,7 @@ class Controller:
         office.term.fences.close()  # first what has effects; a watch may have to wait for etcd before it ends
         office.stamping.close()
         office.leftovers.close()
+        office.workloads.close()
         office.returns.close()
         office.endings.close()
         office.inquiries.shutdown(wait=False, cancel_futures=True)
@@ -375,7 +381,9 @@ class Controller:
         fences = Fences(
             lambda config: means.fencer(config, records, self._on_fence, views.lost_for_s, views.kubelet_lives, gate),
             past_fences,
-            allowed=lambda node, past: guard(node, past, office.term, store, means.cache, means.now()),
+            allowed=lambda node, past: guard(
+                node, past, office.term, store, means.cache, means.now(), care.doomed(node)
+            ),
             doubt=lambda: self_doubt(store, means.cache),
             describe=lambda node: office.term.target(node),
             boots=lambda node: (views.boot_id(node), views.reported_boot_id(node)),
@@ -398,6 +406,10 @@ class Controller:
         reporter = Reporter(term, leadership, means.cache, clock=means.clock, now=means.now, submit=inquiries.submit)
         parking = Parking(term, means.registry, executor, means.cache, means.surroundings.cluster,
                           clock=means.clock, now=means.now)  # fmt: skip
+        workloads = Workloads(kube, means.clock)
+        care = DiskCare(term, executor, means.cache, workloads, chronicle, means.surroundings.cluster, settings.node,
+                        clock=means.clock, now=means.now)  # fmt: skip
+        reporter.about_disks = care.findings
         term.takeover.standby_of = parking.standby_of
         endings = Endings(kube, leadership.valid)
         term.auditor.end_pod = endings.end
@@ -412,6 +424,8 @@ class Controller:
             requests,
             operator,
             parking,
+            care,
+            workloads,
             reporter,
             endings,
             inquiries,

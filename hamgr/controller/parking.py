@@ -43,7 +43,7 @@ from hamgr.kube.objects import (
     namespace_of,
 )
 from hamgr.kube.pods import is_parked, is_ready, node_of
-from hamgr.kube.volumes import UnusableVolume, Volume, claims_of, in_use, volume_of
+from hamgr.kube.volumes import UnusableVolume, Volume, claims_of, in_use, volume_of, written_sources
 from hamgr.scheduler import schedule
 from hamgr.scheduler.transition import Action
 
@@ -212,9 +212,11 @@ class Parking:
             self._order("park", wanted.node, primitive.id, primitive.agent, wanted.params)
 
     def _is_safe(self, pod: Mapping[str, Any], cache: Cache) -> bool:
-        """Whether nothing but a proof lets a second pod like this one have its disks."""
+        """Whether nothing but a proof lets a second pod like this one write to what it writes to."""
         drivers = self._term.fences.config.drivers
-        return all(volume is not None and volume.driver in drivers for volume in _disks(pod, cache))
+        return not written_sources(pod) and all(
+            volume is not None and volume.driver in drivers for volume in _disks(pod, cache)
+        )
 
     def _order(self, task: str, node: str, resource: str, agent: Agent, params: Mapping[str, str]) -> None:
         """Have an agent park or unpark. params: as the scheduler evaluates them for the node, where it matters."""

@@ -16,6 +16,7 @@ from hamgr.cib import history
 from hamgr.cib.model import Cib, NodeState
 from hamgr.cib.typed import checked
 from hamgr.controller import standby
+from hamgr.controller.bars import Bars, with_bars
 from hamgr.controller.leaving import in_standby, kept, leaving
 from hamgr.controller.membership import Standing
 from hamgr.controller.node_constraints import NodeRule, located
@@ -30,6 +31,7 @@ HISTORY = "state/history/"
 META = "state/meta"
 OVERRIDES = "state/overrides"
 NODE_RULES = "state/node-rules"
+BARS = "state/bars"
 
 _BATCH = 100  # keys a transaction, below etcd's limit
 
@@ -82,6 +84,7 @@ class Recorded:
         self._overrides = Overrides()
         self.unusable: dict[str, str] = {}  # keys that could not be read, and why
         self._rules: tuple[NodeRule, ...] = ()
+        self._bars: Bars = {}
         self._call_id = 0
         self._transition = 0
 
@@ -97,6 +100,8 @@ class Recorded:
                     self._overrides = Overrides.from_json(value)
                 elif key == NODE_RULES:
                     self._rules = tuple(NodeRule.from_json(entry) for entry in value)
+                elif key == BARS:
+                    self._bars = {str(rsc): dict(nodes) for rsc, nodes in value.items()}
                 elif key.startswith(NODES):
                     self._load_node(key.removeprefix(NODES), value)
                 elif key.startswith(HISTORY):
@@ -159,6 +164,11 @@ class Recorded:
         return self._transition
 
     @property
+    def bars(self) -> Bars:
+        """The nodes that resources cannot be on, by the objects of Kubernetes."""
+        return self._bars
+
+    @property
     def overrides(self) -> Overrides:
         return self._overrides
 
@@ -176,6 +186,7 @@ class Recorded:
         names = self.leaving(configuration)
         cib = in_standby(self._overrides.apply(kept(configuration, {n: self.configured(n) for n in names})), names)
         states = tuple(self._states[node.name] for node in cib.nodes if node.name in self._states)
+        cib = with_bars(cib, self._bars)
         whole = standby.drawn(replace(cib, node_states=states, have_quorum=True, no_quorum_panic=True, dc_uuid=dc))
         return located(whole, self._rules) if ruled else whole
 
@@ -238,6 +249,11 @@ class Recorded:
         if rules != self._rules:
             self._rules = rules
             self._journal.put(NODE_RULES, [rule.to_json() for rule in rules])
+
+    def set_bars(self, bars: Bars) -> None:
+        """Take over which nodes resources cannot be on."""
+        self._bars = bars
+        self._journal.put(BARS, {resource: dict(nodes) for resource, nodes in bars.items()})
 
     def forget_node(self, node: str) -> None:
         """Drop what is recorded of a node, and what operators have said about it."""

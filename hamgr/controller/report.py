@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -84,6 +84,7 @@ class Reporter:
         self._outlook = Outlook(term, clock=clock, now=now, submit=submit)
         self._patience = Patience()
         self.unwarmed: Callable[[], Mapping[str, str]] = dict  # as `Parking.unwarmed` has it
+        self.about_disks: Callable[[], Iterable[Finding]] = tuple  # as `DiskCare.findings` has it
         self._published: StatusDoc | None = None
         self._at = self._published_at = float("-inf")
         self._news = True
@@ -284,6 +285,7 @@ class Reporter:
             yield Finding("fence-device", text)
         yield from self._leftovers()
         yield from self._kept_back()
+        yield from self.about_disks()
         yield from self._nodes_that_leave()
         yield from self._nodes_that_do_not_fence_themselves()
         for text in self._term.last.warnings if self._term.last is not None else ():

@@ -57,7 +57,7 @@ def claims(cib: Cib, only: tuple[str, ...] | None = None) -> tuple[tuple[str, st
     for primitive in primitives(cib):
         if primitive.agent.type != "volume" or (only is not None and primitive.id not in only):
             continue
-        values = _params(primitive)
+        values = values_of(primitive)
         if values.get("claim"):
             found.append((values.get("namespace", "default"), values["claim"]))
     return tuple(dict.fromkeys(found))
@@ -72,7 +72,7 @@ def patterns(cib: Cib, node: str, now: int, only: tuple[str, ...] | None = None)
     found = []
     for primitive in primitives(cib):
         absent = primitive.id in known and primitive.id not in active
-        values = {} if absent or (only is not None and primitive.id not in only) else _params(primitive)
+        values = {} if absent or (only is not None and primitive.id not in only) else values_of(primitive)
         if not values.keys() & _MAKE_PODS:
             continue
         namespace, pod = values.get("namespace") or "default", f"{primitive.id}-{node}"
@@ -93,7 +93,7 @@ def patterns(cib: Cib, node: str, now: int, only: tuple[str, ...] | None = None)
 
 def _listed(values: Mapping[str, str]) -> list[dict[str, Any]]:
     """The volumes of the pod that an instance with these parameters is."""
-    listed = _volumes_in(values.get("template", ""))
+    listed = volumes_in(values.get("template", ""))
     if values.get("image") and values.get("claim"):
         listed.append({"name": "data", "persistentVolumeClaim": {"claimName": values["claim"]}})
     return listed
@@ -101,7 +101,7 @@ def _listed(values: Mapping[str, str]) -> list[dict[str, Any]]:
 
 def homes(cib: Cib) -> frozenset[tuple[str, str]]:
     """(namespace, resource) of the pods that a configuration can lead to."""
-    made = ((primitive.id, _params(primitive)) for primitive in primitives(cib))
+    made = ((primitive.id, values_of(primitive)) for primitive in primitives(cib))
     return frozenset(
         (values.get("namespace") or "default", resource) for resource, values in made if values.keys() & _MAKE_PODS
     )
@@ -112,11 +112,12 @@ def _base(instance: str) -> str:
     return instance.partition(":")[0]
 
 
-def _params(primitive: Primitive) -> dict[str, str]:
+def values_of(primitive: Primitive) -> dict[str, str]:
+    """The parameters without regard to rules."""
     return {name: value for nvset in reversed(primitive.params) for name, value in nvset.pairs}
 
 
-def _volumes_in(template: str) -> list[dict[str, Any]]:
+def volumes_in(template: str) -> list[dict[str, Any]]:
     """The volumes of a pod template in text; of one that nobody can read, no pod was ever made."""
     try:
         parsed = yaml.safe_load(template)

@@ -75,7 +75,7 @@ class Metadata:
         return AgentSpec(
             name=alias or self.name,
             parameters={
-                p.name: ParameterSpec(p.name, p.required, p.type, p.choices, _first_line(p.description))
+                p.name: ParameterSpec(p.name, p.required, p.type, p.choices, _first_line(p.description), p.unique)
                 for p in self.parameters
             },
             actions=tuple(

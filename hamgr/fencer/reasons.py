@@ -67,6 +67,7 @@ _TEXTS = {
     "most-nodes-bad": "{bad} of {total} nodes look bad: we are the suspect",
     "storm": "{count} nodes were fenced within {interval:g} s, as many as fencing.max-fences allows: next one in "
     "{retry_in:.0f} s",
+    "disk-doomed": "{why}",
     "maintenance": "the cluster is in maintenance mode",
     "node-maintenance": "node {node} is in maintenance mode",
     "fence-loop": "node {node} was fenced {count} times within {interval:g} s: next attempt in {retry_in:.0f} s",

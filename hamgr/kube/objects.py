@@ -39,6 +39,11 @@ class Kind:
         return f"{self.collection(namespace)}/{name}"
 
 
+FINALIZER = "hamgr.io/in-use"
+"""On claims that hamgr manages: without it the last pod alone protects a claim that is being deleted."""
+ANNOTATION_KEPT_BY = "hamgr.io/kept-by"
+"""The cluster that has put the finalizer on a claim."""
+
 POD = Kind("Pod", "/api/v1", "pods")
 NODE = Kind("Node", "/api/v1", "nodes", namespaced=False)
 PV = Kind("PersistentVolume", "/api/v1", "persistentvolumes", namespaced=False)
@@ -48,6 +53,7 @@ SECRET = Kind("Secret", "/api/v1", "secrets")
 EVENT = Kind("Event", "/api/v1", "events")
 VOLUME_ATTACHMENT = Kind("VolumeAttachment", "/apis/storage.k8s.io/v1", "volumeattachments", namespaced=False)
 CSI_DRIVER = Kind("CSIDriver", "/apis/storage.k8s.io/v1", "csidrivers", namespaced=False)
+STORAGE_CLASS = Kind("StorageClass", "/apis/storage.k8s.io/v1", "storageclasses", namespaced=False)
 ENDPOINT_SLICE = Kind("EndpointSlice", "/apis/discovery.k8s.io/v1", "endpointslices")
 LEASE = Kind("Lease", "/apis/coordination.k8s.io/v1", "leases")
 DEPLOYMENT = Kind("Deployment", "/apis/apps/v1", "deployments")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hamgr.kube.errors import Conflict, Invalid, KubeError, NotFound
+from hamgr.kube.errors import KubeError, NotFound
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import (
     ANNOTATION_LEADER,
@@ -177,12 +177,15 @@ def attachment_of(va: Mapping[str, Any]) -> Attachment:
 
 
 def attachments_among(objects: Iterable[Obj], volume: Volume) -> list[Attachment]:
-    """The attachments of this disk, whatever their names."""
-    return [
-        attachment_of(va)
-        for va in objects
-        if ((va.get("spec") or {}).get("source") or {}).get("persistentVolumeName") == volume.pv
-    ]
+    """The attachments of this disk, whatever their names, and those that another PersistentVolume of it has: their
+    names are made of driver, handle and node alone."""
+    return [attachment_of(va) for va in objects if _is_attachment_of(va, volume)]
+
+
+def _is_attachment_of(va: Mapping[str, Any], volume: Volume) -> bool:
+    spec = va.get("spec") or {}
+    by_pv = (spec.get("source") or {}).get("persistentVolumeName") == volume.pv
+    return by_pv or name_of(va) == volume.attachment_name(str(spec.get("nodeName")))
 
 
 def attachments(kube: Kube, volume: Volume) -> list[Attachment]:
@@ -240,15 +243,7 @@ def remove_from_in_use(kube: Kube, node: Obj, volume: Volume) -> bool:
     names = in_use(node)
     if volume.unique_name not in names:
         return False
-    entry = f"/status/volumesInUse/{names.index(volume.unique_name)}"
-    operations = [
-        {"op": "test", "path": "/metadata/uid", "value": uid_of(node)},
-        {"op": "test", "path": "/metadata/resourceVersion", "value": revision_of(node)},
-        {"op": "test", "path": entry, "value": volume.unique_name},
-        {"op": "remove", "path": entry},
-    ]
-    try:
-        kube.patch_json(f"{NODE.path(name_of(node))}/status", operations)
-    except Invalid as error:
-        raise Conflict(409, "Conflict", f"node {name_of(node)} was written to in the meantime") from error
+    metadata = {"uid": uid_of(node), "resourceVersion": revision_of(node)}
+    rest = [name for name in names if name != volume.unique_name]
+    kube.patch_merge(f"{NODE.path(name_of(node))}/status", {"metadata": metadata, "status": {"volumesInUse": rest}})
     return True

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from hamgr.sandbox.client import ApiError, Client, Informer, Key, Object, all_synced, key_of
 from hamgr.sandbox.controllers import objects
-from hamgr.sandbox.controllers.volumes import PROVISIONER, claim_reference, requested
+from hamgr.sandbox.controllers.volumes import PROVISIONER, claim_reference, is_delayed, requested
 from hamgr.sandbox.controllers.workqueue import WorkQueue
 from hamgr.sandbox.disks import DRIVER, DiskInUse
 
@@ -101,6 +101,8 @@ class Provisioner:
             return
         name = claim["spec"].get("storageClassName")
         storage_class = await self._client.get(f"{_CLASSES}/{name}") if name else await self._default_class()
+        if is_delayed(claim, storage_class):
+            return
         volume = new_volume(claim, storage_class)
         try:
             await self._client.post(_VOLUMES, volume)

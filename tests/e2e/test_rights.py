@@ -53,6 +53,7 @@ EVERYTHING = """
     members:
       - {id: borrowed, agent: pod, params: {template_from: deployment/borrowed, park: false}}
       - {id: door, agent: service, params: {service: door, resource: borrowed, manage: true, port: 6380}}
+  - {id: later, agent: volume, params: {claim: later}}
   - {id: stateful, agent: pod, params: {template_from: statefulset/stateful, park: false}}
 """
 _SOURCES = [
@@ -62,7 +63,12 @@ _SOURCES = [
 
 
 def lend(live) -> None:
-    """Two workloads whose templates are borrowed, and what one of them refers to."""
+    """Two workloads whose templates are borrowed, what one of them refers to, and a claim that waits for a node."""
+    binding = {"provisioner": "disk.sandbox.hamgr.io", "volumeBindingMode": "WaitForFirstConsumer"}
+    live.request("post", "/apis/storage.k8s.io/v1/storageclasses", {"metadata": {"name": "later"}} | binding)
+    wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}
+    claim = {"metadata": {"name": "later"}, "spec": wanted | {"storageClassName": "later"}}
+    live.request("post", "/api/v1/namespaces/default/persistentvolumeclaims", claim)
     live.request(
         "post", "/api/v1/namespaces/default/secrets", {"metadata": {"name": "borrowed"}, "stringData": {"a": "x"}}
     )

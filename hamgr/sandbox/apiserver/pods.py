@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from typing import Any
 
 from hamgr.sandbox.apiserver import validation
@@ -239,12 +240,12 @@ def _container_causes(container: Obj, path: str) -> list[Cause]:
     return causes
 
 
-def spec_causes(spec: Obj, path: str = "spec") -> list[Cause]:
-    """What is wrong with a pod spec."""
+def spec_causes(spec: Obj, path: str = "spec", added: Iterable[str] = ()) -> list[Cause]:
+    """What is wrong with a pod spec. added: volumes that a controller will add to it."""
     causes: list[Cause] = []
     if not spec.get("containers"):
         return [required(f"{path}.containers")]
-    volumes = {volume.get("name") for volume in spec.get("volumes") or []}
+    volumes = {volume.get("name") for volume in spec.get("volumes") or []} | set(added)
     for group in ("initContainers", "containers"):
         containers = spec.get(group) or []
         causes += validation.unique(f"{path}.{group}", containers, "name")

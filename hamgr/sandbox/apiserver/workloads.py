@@ -79,7 +79,8 @@ def _selector_causes(obj: Obj) -> list[Cause]:
         path = "spec.template.metadata.labels"
         causes.append(invalid(path, validation.quoted(labels), "`selector` does not match template `labels`"))
     causes += validation.not_negative("spec.replicas", spec.get("replicas"))
-    causes += pods.spec_causes(template.get("spec") or {}, "spec.template.spec")
+    claims = [str((claim.get("metadata") or {}).get("name")) for claim in spec.get("volumeClaimTemplates") or []]
+    causes += pods.spec_causes(template.get("spec") or {}, "spec.template.spec", claims)
     restart = (template.get("spec") or {}).get("restartPolicy")
     if restart not in (None, "Always"):
         why = f'Unsupported value: {validation.quoted(restart)}: supported values: "Always"'

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hamgr.sandbox.client import Key, Object
 from hamgr.sandbox.controllers import objects
+from hamgr.sandbox.controllers.volumes import NO_PROVISIONER, class_name
 
 _UNBOUND = "pod has unbound immediate PersistentVolumeClaims. not found"
 _ANY_POD_COUNT = 110
@@ -21,6 +22,7 @@ class Snapshot:
     pods: Sequence[Object]
     claims: Mapping[Key, Object]
     volumes: Mapping[Key, Object]
+    classes: Mapping[Key, Object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,21 @@ def _refused_everywhere(pod: Object, cluster: Snapshot) -> str:
             return f'persistentvolumeclaim "{key[1]}" not found.'
         if objects.is_terminating(claim):
             return f'persistentvolumeclaim "{key[1]}" is being deleted.'
-        if claim.get("status", {}).get("phase") != "Bound":
+        if claim.get("status", {}).get("phase") != "Bound" and not waits_for_consumer(claim, cluster):
             return _UNBOUND
         exclusive = "ReadWriteOncePod" in (claim["spec"].get("accessModes") or [])
         if exclusive and any(_uses(other, key) for other in cluster.pods if other is not pod):
             return "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode."
     return ""
+
+
+def waits_for_consumer(claim: Object, cluster: Snapshot) -> bool:
+    """Whether an unbound claim's volume is made once its node is chosen."""
+    storage_class = cluster.classes.get(("", class_name(claim, cluster.classes)))
+    unbound = claim.get("status", {}).get("phase") != "Bound"
+    if storage_class is None or storage_class.get("provisioner") == NO_PROVISIONER:
+        return False
+    return unbound and storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
 
 
 def _uses(pod: Object, claim: Key) -> bool:
@@ -140,8 +151,8 @@ def _reaches(volumes: Mapping[Key, Object], claim: Object, node: Object) -> bool
 def _keeps_company(pod: Object, node: Object, nodes: Sequence[Object], residents: Mapping[str, list[Object]]) -> bool:
     """Required pod affinity and anti-affinity of this pod (rules of the pods already there are not looked at)."""
     affinity = pod["spec"].get("affinity") or {}
-    for field, wanted in (("podAffinity", True), ("podAntiAffinity", False)):
-        rules = (affinity.get(field) or {}).get("requiredDuringSchedulingIgnoredDuringExecution") or []
+    for kind, wanted in (("podAffinity", True), ("podAntiAffinity", False)):
+        rules = (affinity.get(kind) or {}).get("requiredDuringSchedulingIgnoredDuringExecution") or []
         if any(_has_company(pod, rule, node, nodes, residents) != wanted for rule in rules):
             return False
     return True

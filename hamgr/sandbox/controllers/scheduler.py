@@ -9,7 +9,8 @@ from hamgr.sandbox.client import ApiError, Key, Object, key_of
 from hamgr.sandbox.controllers import objects
 from hamgr.sandbox.controllers.cluster import Cluster, path
 from hamgr.sandbox.controllers.events import timestamp
-from hamgr.sandbox.controllers.placement import Refusal, Snapshot, choose
+from hamgr.sandbox.controllers.placement import Refusal, Snapshot, choose, waits_for_consumer
+from hamgr.sandbox.controllers.volumes import SELECTED_NODE
 from hamgr.sandbox.controllers.workqueue import WorkQueue
 
 SOURCE = "default-scheduler"
@@ -41,6 +42,7 @@ class Scheduler:
         self._nodes = cluster.watch("Node")
         self._claims = cluster.watch("PersistentVolumeClaim")
         self._volumes = cluster.watch("PersistentVolume")
+        self._classes = cluster.watch("StorageClass")
         self._queue: WorkQueue[Key] = WorkQueue("scheduler", self._schedule)
         self._assumed: dict[str, str] = {}
         self._refused: dict[Key, _Refused] = {}
@@ -77,18 +79,30 @@ class Scheduler:
         if pod is None or not _is_pending(pod) or pod["metadata"]["uid"] in self._assumed:
             self._refused.pop(key, None)
             return
-        answer = choose(pod, self._snapshot())
+        snapshot = self._snapshot()
+        answer = choose(pod, snapshot)
         if isinstance(answer, Refusal):
             await self._refuse(pod, answer.message)
+        elif waiting := [c for c in _claims(pod, snapshot) if waits_for_consumer(c, snapshot)]:
+            await self._select(pod, waiting, answer)
         else:
             await self._bind(pod, answer)
+
+    async def _select(self, pod: Object, claims: list[Object], node: str) -> None:
+        """Say for which node the volumes are to be made; the pod is looked at again when its claims change."""
+        for claim in claims:
+            if not (claim["metadata"].get("annotations") or {}).get(SELECTED_NODE):
+                await self._cluster.patch(claim, {"metadata": {"annotations": {SELECTED_NODE: node}}})
+        self._refused.setdefault(key_of(pod), _Refused(0, self._cluster.now(), ""))
 
     def _snapshot(self) -> Snapshot:
         pods = []
         for pod in self._pods.items.values():
             node = self._assumed.get(pod["metadata"]["uid"])
             pods.append({**pod, "spec": {**pod["spec"], "nodeName": node}} if node else pod)
-        return Snapshot(list(self._nodes.items.values()), pods, self._claims.items, self._volumes.items)
+        return Snapshot(
+            list(self._nodes.items.values()), pods, self._claims.items, self._volumes.items, self._classes.items
+        )
 
     async def _bind(self, pod: Object, node: str) -> None:
         namespace, name = key_of(pod)
@@ -125,6 +139,10 @@ class Scheduler:
         conditions = pod.get("status", {}).get("conditions") or []
         status = {"conditions": objects.with_condition(conditions, "PodScheduled", changes, timestamp())}
         await self._cluster.patch(pod, {"metadata": {"uid": pod["metadata"]["uid"]}, "status": status}, "status")
+
+
+def _claims(pod: Object, snapshot: Snapshot) -> list[Object]:
+    return [snapshot.claims[key] for key in objects.claims_of(pod)]
 
 
 def _is_pending(pod: Object) -> bool:

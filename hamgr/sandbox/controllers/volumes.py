@@ -19,6 +19,8 @@ SOURCE = "persistentvolume-controller"
 _BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 _BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
 PROVISIONER = "volume.kubernetes.io/storage-provisioner"
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+NO_PROVISIONER = "kubernetes.io/no-provisioner"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
@@ -59,7 +61,9 @@ def decide(claim: Object, volumes: Iterable[Object], classes: Mapping[Key, Objec
             return Wait("FailedBinding", f'volume "{named}" already bound to a different claim.')
         return Bind(volume)
     reserved = [volume for volume in volumes if volume["spec"].get("claimRef") and _is_free_for(volume, claim)]
+    delayed = is_delayed(claim, classes.get(("", class_name(claim, classes))))
     fitting = [volume for volume in volumes if not volume["spec"].get("claimRef") and _fits(volume, claim, classes)]
+    fitting = [] if delayed else fitting
     if reserved or fitting:
         return Bind(min(reserved or fitting, key=lambda volume: (_capacity(volume), volume["metadata"]["name"])))
     name = class_name(claim, classes)
@@ -68,7 +72,17 @@ def decide(claim: Object, volumes: Iterable[Object], classes: Mapping[Key, Objec
     storage_class = classes.get(("", name))
     if storage_class is None:
         return Wait("ProvisioningFailed", f'storageclass.storage.k8s.io "{name}" not found')
+    if delayed:
+        return Wait("WaitForFirstConsumer", "waiting for first consumer to be created before binding")
+    if storage_class.get("provisioner") == NO_PROVISIONER:
+        return Wait("ProvisioningFailed", f"no volume plugin matched name: {NO_PROVISIONER}")
     return Provision(storage_class)
+
+
+def is_delayed(claim: Object, storage_class: Object | None) -> bool:
+    """Whether a claim waits for somebody to say on which node its first consumer is to be."""
+    waits = storage_class is not None and storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
+    return waits and not (claim["metadata"].get("annotations") or {}).get(SELECTED_NODE)
 
 
 def class_name(claim: Object, classes: Mapping[Key, Object]) -> str:

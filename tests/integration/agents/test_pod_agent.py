@@ -179,7 +179,49 @@ def test_a_volume_in_use_elsewhere_is_named(world: ScriptedCluster, context: Con
     wait_until(lambda: pod(world.kube, "backup")["status"].get("phase") == "Running")
     result = agent.perform("start", context("db", "n1", timeout_s=60, template=WITH_DISK))
     assert result.rc is Ocf.ERR_GENERIC
-    assert "pod db-n1 cannot get its volume: pod backup uses claim default/data on n2" in result.reason
+    assert "pod db-n1 may not start beside another user of its disk: pod default/backup on n2 uses" in result.reason
+    assert gone(world.kube, "db-n1")
+
+
+def test_nothing_starts_beside_another_pod_of_the_node(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    """Kubernetes itself would let it: ReadWriteOnce is a promise for one node, not for one pod."""
+    world.add_volume("data")
+    world.kube.post(POD.collection("default"), {"metadata": {"name": "backup"}, "spec": WITH_DISK | {"nodeName": "n1"}})
+    wait_until(lambda: pod(world.kube, "backup")["status"].get("phase") == "Running")
+    result = agent.perform("start", context("db", "n1", timeout_s=60, template=WITH_DISK))
+    assert result.rc is Ocf.ERR_GENERIC
+    assert "pod default/backup on n1 uses claim default/data; end that one first" in result.reason
+    assert gone(world.kube, "db-n1")
+
+
+def test_a_renamed_resource_waits_for_the_end_of_its_former_pod(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    world.add_volume("data")
+    assert agent.perform("start", context("slow", "n1", template=WITH_DISK)).rc is Ocf.OK
+    world.script.stubborn.add("slow-n1")
+    world.kube.delete(POD.path("slow-n1", "default"), uid=uid_of(pod(world.kube, "slow-n1")), grace=30)
+    with pytest.raises(ActionTimeout, match="pod default/slow-n1 on n1 is still being stopped, and uses claim"):
+        agent.perform("start", context("slow2", "n1", timeout_s=0.5, template=WITH_DISK))
+    assert gone(world.kube, "slow2-n1")
+    world.script.stubborn.clear()
+    world.nudge()
+    assert agent.perform("start", context("slow2", "n1", template=WITH_DISK)).rc is Ocf.OK
+
+
+def test_a_parked_pod_is_not_adopted_beside_another_user(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    world.add_volume("data")
+    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    assert agent.perform("park", context("db", "n2", template=WITH_DISK)).rc is Ocf.OK
+    assert agent.perform("stop", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    world.kube.post(POD.collection("default"), {"metadata": {"name": "backup"}, "spec": WITH_DISK | {"nodeName": "n2"}})
+    result = agent.perform("start", context("db", "n2", template=WITH_DISK))
+    assert result.rc is Ocf.ERR_GENERIC
+    assert "pod default/backup on n2 uses claim default/data" in result.reason
 
 
 def test_somebody_elses_pod_of_that_name_is_left_alone(
@@ -467,6 +509,19 @@ def test_a_parked_pod_is_made_anew_from_another_template(
     wait_until(lambda: gone(world.kube, "db-n2"))
     assert agent.perform("park", context("db", "n2", template=newer)).rc is Ocf.OK
     assert pod(world.kube, "db-n2")["spec"]["terminationGracePeriodSeconds"] == 60
+
+
+def test_what_writes_to_nfs_as_well_is_not_parked(world: ScriptedCluster, context: Context, agent: PodAgent) -> None:
+    world.add_volume("data")
+    assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
+    mounts = [{"name": "share", "mountPath": "/s"}]
+    template = {
+        "containers": [{"name": "main", "image": "i", "volumeMounts": mounts}],
+        "volumes": [*WITH_DISK["volumes"], {"name": "share", "nfs": {"server": "s", "path": "/"}}],
+    }
+    refused = agent.perform("park", context("db", "n2", template=template))
+    assert refused.rc is Ocf.ERR_GENERIC
+    assert "it also writes to volume share" in refused.reason
 
 
 def test_a_claim_for_one_pod_at_a_time_is_not_parked_for(

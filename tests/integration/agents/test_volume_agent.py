@@ -15,7 +15,19 @@ from hamgr_agents.volume import VolumeAgent
 from hamgr.executor.agent import ActionContext, ActionTimeout
 from hamgr.executor.ocf import Ocf
 from hamgr.kube.gateway import Kube
-from hamgr.kube.objects import CSI_DRIVER, NODE, POD, PV, PVC, VOLUME_ATTACHMENT, Obj, uid_of
+from hamgr.kube.objects import (
+    CSI_DRIVER,
+    NODE,
+    POD,
+    PV,
+    PVC,
+    STORAGE_CLASS,
+    VOLUME_ATTACHMENT,
+    Obj,
+    annotations_of,
+    is_terminating,
+    uid_of,
+)
 from hamgr.kube.pods import find
 from hamgr.kube.volumes import attachments, in_use
 
@@ -88,6 +100,103 @@ def test_never_takes_the_disk_from_a_running_pod(world: ScriptedCluster, context
     assert result.rc is Ocf.ERR_GENERIC
     assert "pod busy uses it on n1" in result.reason
     assert where(world.kube, volume) == [("n1", True)]
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_not_beside_a_foreign_user_even_of_the_same_node(world: ScriptedCluster, context: Context, node: str) -> None:
+    volume = world.add_volume("data")
+    world.script.not_attaching = True  # the pod waits for its volume: nothing is attached yet
+    world.kube.post(POD.collection("default"), user_pod("backup", node))
+    result = AGENT.perform("start", context("disk", "n1", claim="data"))
+    assert result.rc is Ocf.ERR_GENERIC
+    assert "backup" in result.reason  # by its claim, or by the attachment that its node may have by now
+    assert f"on {node}" in result.reason
+    assert ("n1", True) not in where(world.kube, volume)
+
+
+def unbound_claim(world: ScriptedCluster, provisioner: str) -> None:
+    storage_class = {"provisioner": provisioner, "volumeBindingMode": "WaitForFirstConsumer"}
+    world.kube.post(STORAGE_CLASS.collection(), {"metadata": {"name": "later"}} | storage_class)
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "later",
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+    world.kube.post(PVC.collection("default"), {"metadata": {"name": "fresh"}, "spec": spec})
+
+
+def test_a_claim_that_waits_for_its_first_consumer_is_bound_for_this_node(
+    world: ScriptedCluster, context: Context
+) -> None:
+    unbound_claim(world, "disk.x")
+    with pytest.raises(ActionTimeout, match=r"provisioner disk\.x has not made its volume yet, for node n2"):
+        AGENT.perform("start", context("disk", "n2", timeout_s=0.5, claim="fresh"))
+    claim = world.kube.get(PVC.path("fresh", "default"))
+    assert annotations_of(claim)["volume.kubernetes.io/selected-node"] == "n2"
+    csi = {"driver": "disk.x", "volumeHandle": "h"}
+    pv = {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "csi": csi}
+    world.kube.post(PV.collection(), {"metadata": {"name": "pv-fresh"}, "spec": pv})
+    world.kube.patch_merge(PVC.path("fresh", "default"), {"spec": {"volumeName": "pv-fresh"}})
+    world.kube.patch_merge(f"{PVC.path('fresh', 'default')}/status", {"status": {"phase": "Bound"}})
+    assert AGENT.perform("start", context("disk", "n2", claim="fresh")).rc is Ocf.OK
+
+
+def test_a_class_that_makes_no_volumes_is_refused_with_the_reason(world: ScriptedCluster, context: Context) -> None:
+    unbound_claim(world, "kubernetes.io/no-provisioner")
+    result = AGENT.perform("start", context("disk", "n2", claim="fresh"))
+    assert result.rc is Ocf.ERR_CONFIGURED
+    assert "StorageClass later makes no volumes (kubernetes.io/no-provisioner)" in result.reason
+
+
+def test_a_disk_of_another_zone_bars_this_node_alone(world: ScriptedCluster, context: Context) -> None:
+    csi = {"csi": {"driver": "disk.testbed", "volumeHandle": "h"}}
+    zone = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
+    world.add_plain_volume("data", csi | {"nodeAffinity": {"required": {"nodeSelectorTerms": [zone]}}})
+    sees = context("disk", "n1", claim="data")
+    assert sees.cache is not None
+    cache = sees.cache
+    wait_until(lambda: cache.get(PV, "pv-data") is not None)
+    result = AGENT.perform("start", sees)
+    assert result.rc is Ocf.ERR_INSTALLED
+    assert "pv-data cannot be attached to n1: node affinity of PersistentVolume pv-data" in result.reason
+
+
+def test_a_claim_is_kept_from_deletion_while_it_is_managed(world: ScriptedCluster, context: Context) -> None:
+    world.add_volume("data")
+    path = PVC.path("data", "default")
+    assert AGENT.perform("protect", context("disk", "n1", claim="data")).rc is Ocf.OK
+    assert AGENT.perform("protect", context("disk", "n1", claim="data")).rc is Ocf.OK
+    claim = world.kube.get(path)
+    assert claim["metadata"]["finalizers"].count("hamgr.io/in-use") == 1
+    assert annotations_of(claim)["hamgr.io/kept-by"] == "test"
+    world.kube.delete(path, uid=uid_of(claim), grace=0)
+    sees = context("disk", "n1", claim="data")
+    assert sees.cache is not None
+    cache = sees.cache
+    wait_until(lambda: is_terminating(cache.get(PVC, "data", "default") or claim))
+    result = AGENT.perform("start", sees)
+    assert result.rc is Ocf.ERR_CONFIGURED
+    assert "claim default/data is being deleted, and kubelets refuse new pods on it" in result.reason
+    stranger = replace(context("disk", "n1", claim="data"), cluster="another")
+    assert AGENT.perform("release", stranger).rc is Ocf.OK
+    assert "hamgr.io/in-use" in world.kube.get(path)["metadata"]["finalizers"]
+    assert AGENT.perform("release", context("disk", "n1", claim="data")).rc is Ocf.OK
+    wait_until(lambda: cache.get(PVC, "data", "default") is None)
+    assert AGENT.perform("release", context("disk", "n1", claim="data")).rc is Ocf.OK
+
+
+def test_one_disk_under_two_persistent_volumes_is_refused(world: ScriptedCluster, context: Context) -> None:
+    volume = world.add_volume("data")
+    csi = {"driver": volume.driver, "volumeHandle": volume.handle}
+    world.add_plain_volume("copy", {"csi": csi})
+    agent_sees = context("disk", "n1", claim="data")
+    assert agent_sees.cache is not None
+    cache = agent_sees.cache
+    wait_until(lambda: len(cache.list(PV)) == 2)
+    result = AGENT.perform("start", agent_sees)
+    assert result.rc is Ocf.ERR_CONFIGURED
+    assert "pv-data is the same disk as PersistentVolume pv-copy" in result.reason
+    assert where(world.kube, volume) == []
 
 
 def test_waits_for_a_detachment_under_way(world: ScriptedCluster, context: Context) -> None:
@@ -345,7 +454,9 @@ def test_a_pod_that_waits_where_the_disk_is_wanted_does_not_hold_it_elsewhere(
 ) -> None:
     volume = world.add_volume("data")
     assert AGENT.perform("start", context("disk", "n1", claim="data")).rc is Ocf.OK
-    world.kube.post(POD.collection("default"), user_pod("waits", "n2"))
+    ours = user_pod("waits", "n2")
+    ours["metadata"]["labels"] = {"hamgr.io/cluster": "test", "hamgr.io/resource": "db"}
+    world.kube.post(POD.collection("default"), ours)
     assert AGENT.perform("start", context("disk", "n2", claim="data")).rc is Ocf.OK
     assert where(world.kube, volume) == [("n2", True)]
 

@@ -119,6 +119,31 @@ def test_a_stateful_sets_first_claim_is_kept() -> None:
     assert "volumes" not in original["spec"]["template"]["spec"]
 
 
+def test_a_host_name_stays_as_written_on_whatever_node() -> None:
+    spec = SPEC | {"hostname": "rabbit", "subdomain": "rabbit-headless"}
+    for node in ("n1", "n2"):
+        made = rendered({"spec": spec}, node)["spec"]
+        assert (made["hostname"], made["subdomain"]) == ("rabbit", "rabbit-headless")
+
+
+def test_a_stateful_sets_first_pod_keeps_its_stable_identity() -> None:
+    made = rendered(workload_template(workload(0, serviceName="peers"), STATEFUL_SET))["spec"]
+    assert (made["hostname"], made["subdomain"]) == ("db-0", "peers")
+    several = rendered(workload_template(workload(0, serviceName="peers"), STATEFUL_SET, identity=False))["spec"]
+    assert "hostname" not in several
+    assert "hostname" not in rendered(workload_template(workload(0), DEPLOYMENT))["spec"]
+
+
+def test_ordinals_may_begin_elsewhere_and_a_claim_template_wins_over_a_volume_of_its_name() -> None:
+    template = {"spec": SPEC | {"volumes": [{"name": "data", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}]}}
+    claims = [{"metadata": {"name": "data"}}]
+    source = workload(0, template=template, volumeClaimTemplates=claims, ordinals={"start": 3})
+    made = rendered(workload_template(source, STATEFUL_SET))
+    assert claims_of(made) == ("data-db-3",)
+    assert [volume["name"] for volume in made["spec"]["volumes"]] == ["tmp", "data"]
+    assert made["spec"]["hostname"] == "db-3"
+
+
 def test_sources() -> None:
     assert parse_source("statefulset/db") == (STATEFUL_SET, "db")
     for wrong in ("db", "pod/db", "deployment/", "deployment/a/b"):

@@ -151,6 +151,14 @@ def test_verify_lists_every_problem(capsys, tmp_path):
     assert "c.yaml:3:28: resources[0].agent: there is no agent 'nonsense'" in error
 
 
+@pytest.mark.parametrize("verb", [["verify", "c.yaml"], ["apply", "-f", "c.yaml"]])
+def test_two_resources_of_one_claim_are_refused(capsys, tmp_path, verb):
+    disks = "{id: a, agent: volume, params: {claim: d}}, {id: b, agent: volume, params: {claim: d}}"
+    (tmp_path / "c.yaml").write_text(f"cluster: c\nnodes: [n1]\nfencing: {{levels: [volume]}}\nresources: [{disks}]\n")
+    assert main(verb) == 78
+    assert "resources a and b of agent volume have the same claim 'd' in namespace default" in capsys.readouterr().err
+
+
 def test_verify_shows_what_was_filled_in(capsys, tmp_path):
     (tmp_path / "c.yaml").write_text("cluster: c\nnodes: [n1]\nresources: [{id: a, agent: dummy}]\n")
     assert main(["verify", "c.yaml", "--show"]) == 0

@@ -43,3 +43,10 @@ def test_a_failed_fence_is_held_back_for_a_moment_until_something_changes() -> N
     world.lose("n1")
     world.advance(0.0)
     assert held() == ""
+
+
+def test_a_fence_that_a_disk_would_not_survive_is_held() -> None:
+    world = World()
+    held = guard("n1", [], world.term, FRESH, None, world.time, "claim a/b is being deleted")  # type: ignore[arg-type]
+    assert str(held) == "claim a/b is being deleted"
+    assert guard("n1", [], world.term, FRESH, None, world.time, "") is None  # type: ignore[arg-type]

@@ -38,6 +38,7 @@ class Pods:
     def __init__(self, **nodes: bool) -> None:
         """nodes: where pods of `db` are; True: parked, False: the active one."""
         self.nodes = nodes
+        self.inline: dict[str, Any] = {}  # a volume of the pods beside their claims, which their container mounts
         self.more_disks: dict[str, str] = {}  # claims beside `data`, each with its driver
         self.in_use: dict[str, list[str]] = {}  # node: what its kubelet reports
         self.terminating: set[str] = set()
@@ -62,6 +63,9 @@ class Pods:
         for pod in pods:
             for claim in self.more_disks:
                 pod["spec"]["volumes"].append({"name": claim, "persistentVolumeClaim": {"claimName": claim}})
+            if self.inline:
+                pod["spec"]["volumes"].append({"name": "inline", **self.inline})
+                pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "inline", "mountPath": "/i"}]
             if pod["spec"]["nodeName"] in self.terminating:
                 pod["metadata"]["deletionTimestamp"] = "now"
         return pods
@@ -128,6 +132,23 @@ def test_no_pod_waits_for_a_disk_whose_detach_is_no_proof() -> None:
 def test_every_disk_of_a_pod_counts(driver: str, ordered: list[tuple[str, str]]) -> None:
     pods = Pods(n1=False)
     pods.more_disks["logs"] = driver  # empty: it is no CSI volume
+    assert orders(at_rest("n3"), pods) == ordered
+
+
+@pytest.mark.parametrize(
+    ("source", "ordered"),
+    [
+        ({"nfs": {"server": "s", "path": "/"}}, []),
+        ({"hostPath": {"path": "/x"}}, []),
+        ({"nfs": {"server": "s", "path": "/", "readOnly": True}}, [("park", "n2")]),
+        ({"emptyDir": {}}, [("park", "n2")]),
+    ],
+)
+def test_no_pod_waits_that_writes_to_what_no_detach_takes_away(
+    source: dict[str, Any], ordered: list[tuple[str, str]]
+) -> None:
+    pods = Pods(n1=False)
+    pods.inline = source
     assert orders(at_rest("n3"), pods) == ordered
 
 

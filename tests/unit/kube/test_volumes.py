@@ -11,6 +11,7 @@ from hamgr.kube.volumes import (
     attachments_among,
     claims_of,
     name_settles_s,
+    remove_from_in_use,
     users_of_claim,
     volume_of,
 )
@@ -40,6 +41,29 @@ def test_a_name_rests_until_a_controller_that_polls_it_has_looked_once_more(took
 def test_a_name_does_not_rest_longer_than_a_controller_sleeps() -> None:
     assert name_settles_s(0.3) < 1.0
     assert name_settles_s(3600.0) < 8.0
+
+
+class Refusing:
+    """A gateway that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, object]] = []
+
+    def patch_merge(self, path: str, body: object) -> None:
+        self.sent.append((path, body))
+
+
+def test_a_release_is_void_once_anything_was_written_into_the_node_since() -> None:
+    kube = Refusing()
+    node = {
+        "metadata": {"name": "n1", "uid": "u", "resourceVersion": "7"},
+        "status": {"volumesInUse": ["other", VOLUME.unique_name]},
+    }
+    assert remove_from_in_use(kube, node, VOLUME)  # type: ignore[arg-type]
+    metadata = {"uid": "u", "resourceVersion": "7"}
+    assert kube.sent == [("/api/v1/nodes/n1/status", {"metadata": metadata, "status": {"volumesInUse": ["other"]}})]
+    assert not remove_from_in_use(kube, node | {"status": {}}, VOLUME)  # type: ignore[arg-type]
+    assert len(kube.sent) == 1
 
 
 def test_a_volume_that_is_not_csi_is_refused() -> None:

@@ -227,3 +227,18 @@ def test_one_odd_object_does_not_hide_the_others_in_a_table() -> None:
     fine = {"metadata": {"name": "fine"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
     found = tables.table(KINDS["", "nodes"], [odd, fine], {}, "v1", "None")
     assert [row["cells"][:2] for row in found["rows"]] == [["odd", "<unknown>"], ["fine", "Ready"]]
+
+
+def test_a_stateful_set_may_mount_the_claims_that_it_makes() -> None:
+    """As the tutorial "StatefulSet Basics" does."""
+    mounts = [{"name": "www", "mountPath": "/w"}]
+    template = {
+        "metadata": {"labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "c", "image": "i", "volumeMounts": mounts}]},
+    }
+    claims = [{"metadata": {"name": "www"}, "spec": {"accessModes": ["ReadWriteOnce"]}}]
+    spec = {"selector": {"matchLabels": {"app": "web"}}, "template": template}
+    validate = KINDS["apps", "statefulsets"].strategy.validate
+    assert validate({"metadata": {"name": "web"}, "spec": spec | {"volumeClaimTemplates": claims}}) == []
+    (cause,) = validate({"metadata": {"name": "web"}, "spec": spec})
+    assert cause.field == "spec.template.spec.containers[0].volumeMounts[0].name"

@@ -9,7 +9,7 @@ import pytest
 from hamgr.sandbox.attacher import Fault, fault_for, read_faults, set_faults
 from hamgr.sandbox.balancer import AddressesUsedUp, backends_of, choose_address, parse_addresses
 from hamgr.sandbox.controllers import endpoints, objects, volumes
-from hamgr.sandbox.controllers.placement import Refusal, Snapshot, choose
+from hamgr.sandbox.controllers.placement import Refusal, Snapshot, choose, waits_for_consumer
 
 Item = dict[str, Any]
 
@@ -170,6 +170,39 @@ def test_a_claim_of_a_class_is_provisioned_for() -> None:
         CLASSES["", "sandbox-disk"]
     )
     assert isinstance(volumes.decide(claim(storageClassName="none"), [], CLASSES), volumes.Wait)
+
+
+LATER = {"metadata": {"name": "later"}, "provisioner": "disk.x", "volumeBindingMode": "WaitForFirstConsumer"}
+NOBODY = {"metadata": {"name": "local"}, "provisioner": volumes.NO_PROVISIONER, "volumeBindingMode": "Immediate"}
+
+
+def test_a_claim_that_waits_for_its_first_consumer_takes_nothing_before_a_node_is_selected() -> None:
+    """Not even a volume that exists and fits; one that is reserved for it, it does (pv_controller.go)."""
+    waiting, classes = claim(storageClassName="later"), {("", "later"): LATER}
+    offered = volume("a", storageClassName="later")
+    for volumes_there in ([], [offered]):
+        answer = volumes.decide(waiting, volumes_there, classes)
+        assert answer == volumes.Wait("WaitForFirstConsumer", "waiting for first consumer to be created before binding")
+    reserved = volume("b", claimRef={"namespace": "default", "name": "data"})
+    assert volumes.decide(waiting, [reserved], classes) == volumes.Bind(reserved)
+    waiting["metadata"]["annotations"] = {volumes.SELECTED_NODE: "n1"}
+    assert volumes.decide(waiting, [], classes) == volumes.Provision(LATER)
+    assert volumes.decide(waiting, [offered], classes) == volumes.Bind(offered)
+
+
+def test_nobody_provisions_for_a_class_that_says_so() -> None:
+    answer = volumes.decide(claim(storageClassName="local"), [], {("", "local"): NOBODY})
+    assert isinstance(answer, volumes.Wait)
+    assert answer.reason == "ProvisioningFailed"
+
+
+def test_a_pod_is_placed_before_its_claim_is_bound_where_the_class_waits_for_that() -> None:
+    unbound = claim(storageClassName="later") | {"status": {"phase": "Pending"}}
+    waiting = Snapshot([node("n1")], [], {("default", "data"): unbound}, {}, {("", "later"): LATER})
+    assert choose(claimed("a"), waiting) == "n1"
+    assert waits_for_consumer(unbound, waiting)
+    at_once = Snapshot([node("n1")], [], {("default", "data"): unbound}, {}, CLASSES)
+    assert isinstance(choose(claimed("a"), at_once), Refusal)
 
 
 def test_a_volume_is_released_when_its_claim_is_another_one() -> None:

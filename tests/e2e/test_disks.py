@@ -1,0 +1,80 @@
+"""A StatefulSet's template with a claim that waits for its first consumer: bound, kept, watched over, let go."""
+
+from __future__ import annotations
+
+import pytest
+from fixtures.live_cluster import CLUSTER
+from fixtures.waiting import wait_until
+
+pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.timeout(300)]
+_PATIENCE_S = 100.0
+_CORE, _CLAIMS = "/api/v1/namespaces/default", "/api/v1/namespaces/default/persistentvolumeclaims"
+WEB = """
+  - group: web-group
+    members:
+      - {id: webdisk, agent: volume, params: {claim: www-web-0}}
+      - {id: web, agent: pod, params: {template_from: statefulset/web, park: false}}
+"""
+
+
+def lend(live):
+    storage_class = {"provisioner": "disk.sandbox.hamgr.io", "volumeBindingMode": "WaitForFirstConsumer"}
+    live.request("post", "/apis/storage.k8s.io/v1/storageclasses", {"metadata": {"name": "first"}} | storage_class)
+    wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}
+    wanted["storageClassName"] = "first"
+    mount = {"name": "www", "mountPath": "/srv"}
+    container = {"name": "main", "image": "hamgr/kvapp", "command": ["sleep", "1000"], "volumeMounts": [mount]}
+    labels = {"app": "web"}
+    spec = {
+        "replicas": 0,
+        "serviceName": "peers",
+        "selector": {"matchLabels": labels},
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
+        },
+        "volumeClaimTemplates": [{"metadata": {"name": "www"}, "spec": wanted}],
+    }
+    live.request("post", "/apis/apps/v1/namespaces/default/statefulsets", {"metadata": {"name": "web"}, "spec": spec})
+    live.request("post", _CLAIMS, {"metadata": {"name": "www-web-0"}, "spec": wanted})
+
+
+def claim(live):
+    found = [item for item in live.request("get", _CLAIMS)["items"] if item["metadata"]["name"] == "www-web-0"]
+    return found[0] if found else None
+
+
+def codes(live):
+    return {finding.code: finding for finding in live.status().findings}
+
+
+def test_a_stateful_sets_first_pod_with_a_claim_that_waits_for_it(live):
+    lend(live)
+    assert claim(live)["status"]["phase"] == "Pending"
+    live.apply(CLUSTER.replace("\nconstraints:", WEB + "constraints:"))
+    wait_until(lambda: live.resource("web").nodes, _PATIENCE_S)
+    (node,) = live.resource("web").nodes
+    pod = live.request("get", f"{_CORE}/pods/web-{node}")
+    assert (pod["spec"]["hostname"], pod["spec"]["subdomain"]) == ("web-0", "peers")
+    found = claim(live)
+    assert found["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] == node
+    assert found["status"]["phase"] == "Bound"
+    wait_until(lambda: "hamgr.io/in-use" in claim(live)["metadata"]["finalizers"], _PATIENCE_S)
+
+    volume = {"name": "v", "persistentVolumeClaim": {"claimName": "www-web-0"}}
+    container = {"name": "c", "image": "hamgr/kvapp", "command": ["sleep", "1000"]}
+    spec = {"nodeName": node, "containers": [container], "volumes": [volume], "terminationGracePeriodSeconds": 1}
+    live.request("post", f"{_CORE}/pods", {"metadata": {"name": "backup"}, "spec": spec})
+    wait_until(lambda: "foreign-user" in codes(live), _PATIENCE_S)
+    assert live.hamgr("status", "-s").returncode == 1
+    live.request("delete", f"{_CORE}/pods/backup")
+    wait_until(lambda: "foreign-user" not in codes(live), _PATIENCE_S)
+
+    live.request("delete", f"{_CLAIMS}/www-web-0")
+    wait_until(lambda: "disk-doomed" in codes(live), _PATIENCE_S)
+    assert live.hamgr("status", "-s").returncode == 2
+    assert "a new claim with volumeName" in codes(live)["disk-doomed"].text
+
+    live.apply()
+    wait_until(lambda: claim(live) is None, _PATIENCE_S)
+    live.await_whole()

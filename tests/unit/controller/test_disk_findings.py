@@ -1,0 +1,112 @@
+"""Who else has our disks, and which are about to be destroyed: objects in, findings out."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import pytest
+from fixtures.term_world import REGISTRY
+
+from hamgr.cib.config import load_yaml
+from hamgr.cib.model import Cib
+from hamgr.cib.status import CRITICAL, WARNING
+from hamgr.controller.disk_care import finalizer_orders, kept_claims, unmanaged
+from hamgr.controller.disk_findings import (
+    busy_workloads,
+    deleted_with_claim,
+    doomed_disk,
+    doomed_disks,
+    doubled_disks,
+    foreign_users,
+)
+
+DATA = ("default", "data")
+LEAVING = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+
+
+def pod(name: str, node: str = "n1", claim: str = "data", phase: str = "Running", **labels: str) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "labels": {k.replace("_", "/"): v for k, v in labels.items()},
+        },
+        "spec": {"nodeName": node, "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]},
+        "status": {"phase": phase},
+    }
+
+
+def pvc(**metadata: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "data", "namespace": "default", **metadata}, "spec": {"volumeName": "pv-1"}}
+
+
+def pv(name: str = "pv-1", handle: str = "h", policy: str = "Delete", **metadata: Any) -> dict[str, Any]:
+    csi = {"driver": "d", "volumeHandle": handle}
+    return {"metadata": {"name": name, **metadata}, "spec": {"csi": csi, "persistentVolumeReclaimPolicy": policy}}
+
+
+def test_a_foreign_pod_on_our_claim_is_a_warning_by_daylight() -> None:
+    ours = pod("db-n1") | {"metadata": {"name": "db-n1", "namespace": "default", "labels": {"hamgr.io/cluster": "c"}}}
+    pods = [ours, pod("backup"), pod("waits", node=""), pod("done", phase="Succeeded"), pod("other", claim="logs")]
+    (found,) = foreign_users(pods, [DATA], "c")
+    assert (found.code, found.severity, found.node) == ("foreign-user", WARNING, "n1")
+    assert found.text.startswith("pod default/backup on n1 uses claim default/data and is not hamgr's: two writers")
+
+
+@pytest.mark.parametrize(("replicas", "asked"), [(1, 1), (3, 3), (None, 1)])
+def test_a_workload_that_makes_pods_of_its_own_is_a_warning(replicas: int | None, asked: int) -> None:
+    source = ("default", "deployment/db")
+    spec = {} if replicas is None else {"replicas": replicas}
+    (found,) = busy_workloads({"db": source}, {source: {"spec": spec}})
+    assert f"asks for {asked} replicas of its own" in found.text
+    assert "`kubectl -n default scale deployment/db --replicas=0`" in found.text
+    assert list(busy_workloads({"db": source}, {source: {"spec": {"replicas": 0}}})) == []
+    assert list(busy_workloads({"db": source}, {})) == []
+
+
+def test_a_disk_that_is_being_deleted_is_critical_with_the_way_out() -> None:
+    (found,) = doomed_disks({DATA: (pvc(**LEAVING), pv())})
+    assert found.severity == CRITICAL
+    assert "claim default/data is being deleted" in found.text
+    assert "kubectl patch pv pv-1" in found.text
+    assert "a new claim with volumeName pv-1" in found.text
+    (found,) = doomed_disks({DATA: (pvc(), pv(**LEAVING))})
+    assert "PersistentVolume pv-1 of claim default/data is being deleted" in found.text
+    assert doomed_disk(DATA, pvc(), pv()) == ""
+    assert doomed_disk(DATA, None, None) == ""
+
+
+def test_one_disk_under_two_persistent_volumes_is_told() -> None:
+    (found,) = doubled_disks({DATA: (pvc(), pv())}, [pv(), pv("pv-2"), pv("pv-3", "other")])
+    assert "PersistentVolumes pv-1 (claim default/data) and pv-2 are the same disk" in found.text
+
+
+def test_the_reclaim_policy_that_deletes_is_named() -> None:
+    assert list(deleted_with_claim({DATA: (pvc(), pv())})) == [(DATA, "pv-1")]
+    assert list(deleted_with_claim({DATA: (pvc(), pv(policy="Retain"))})) == []
+
+
+def cib(resources: str) -> Cib:
+    head = "cluster: c\nnodes: [n1, n2]\nfencing: {levels: [volume]}\nresources:\n"
+    text = head + textwrap.indent(textwrap.dedent(resources).strip(), "  ")
+    return load_yaml(text, "c.yaml", REGISTRY.specs()).to_live_cib()
+
+
+def test_only_claims_of_managed_volumes_are_kept() -> None:
+    disk = "{id: disk, agent: volume, params: {claim: data}%s}"
+    assert kept_claims(cib("- " + disk % "")) == {DATA: "disk"}
+    assert kept_claims(cib("- " + disk % ", meta: {is-managed: false}")) == {}
+    group = "- {group: g, meta: {is-managed: false}, members: [%s]}" % (disk % "")
+    assert unmanaged(cib(group)) == {"g", "disk"}
+    assert kept_claims(cib(group)) == {}
+
+
+def test_the_finalizer_comes_with_the_resource_and_goes_after_its_pods() -> None:
+    bare, kept = pvc(), pvc(finalizers=["hamgr.io/in-use"], annotations={"hamgr.io/kept-by": "c"})
+    assert list(finalizer_orders([bare], [DATA], [], "c")) == [("protect", DATA)]
+    assert list(finalizer_orders([kept], [DATA], [], "c")) == []
+    assert list(finalizer_orders([kept], [], [], "c")) == [("release", DATA)]
+    assert list(finalizer_orders([kept], [], [DATA], "c")) == []
+    assert list(finalizer_orders([kept], [], [], "another")) == []
+    assert list(finalizer_orders([pvc(**LEAVING)], [DATA], [], "c")) == []
