@@ -48,7 +48,7 @@ def towards_bound(claim: Mapping[str, Any], storage_class: Mapping[str, Any] | N
     if spec.get("volumeName"):
         return Await(f"{told} is {phase}: it waits for PersistentVolume {spec['volumeName']}, which it names")
     if not spec.get("storageClassName"):
-        return Refuse(f"{told} is {phase} and has no StorageClass: create a PersistentVolume and name it in volumeName")
+        return Await(f"{told} is {phase} and has no StorageClass: create a PersistentVolume and name it in volumeName")
     if storage_class is None:
         return Await(f"{told} is {phase}: StorageClass {spec['storageClassName']} does not exist")
     maker = str(storage_class.get("provisioner"))

@@ -52,7 +52,6 @@ def test_a_class_that_makes_no_volumes_is_refused_with_the_way_out(mode: str) ->
 @pytest.mark.parametrize(
     ("entry", "given", "words"),
     [
-        (claim(storageClassName=""), None, "has no StorageClass"),
         (claim("Lost", volumeName="pv-1"), WAITS, "is Lost: its PersistentVolume pv-1 is gone"),
     ],
 )
@@ -65,6 +64,13 @@ def test_what_nobody_will_bind_is_refused(entry: dict[str, Any], given: dict[str
 def test_a_class_that_does_not_exist_yet_is_waited_for() -> None:
     needed = towards_bound(claim(), None, "n1")
     assert needed == Await("claim shop/data is Pending: StorageClass fast does not exist")
+
+
+def test_a_claim_without_a_class_waits_for_a_volume_that_somebody_makes() -> None:
+    needed = towards_bound(claim(storageClassName=""), None, "n1")
+    assert isinstance(needed, Await)
+    assert not needed.for_node
+    assert "has no StorageClass: create a PersistentVolume and name it in volumeName" in needed.why
 
 
 def test_a_claim_that_names_its_volume_waits_for_that_one() -> None:
