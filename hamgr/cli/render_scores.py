@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hamgr.cib import scores
-from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.entities import Rsc
 from hamgr.scheduler.state.work import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import

@@ -6,13 +6,13 @@ Whoever knows crm_simulate and crm_mon reads this without a manual. Pure text: t
 from __future__ import annotations
 
 from hamgr.scheduler import health
-from hamgr.scheduler.actions import is_active
+from hamgr.scheduler.attributes import target_role
+from hamgr.scheduler.nodes import name_key
 from hamgr.scheduler.op_records import masked_probe
-from hamgr.scheduler.resources import target_role
+from hamgr.scheduler.resource_actions import is_active
 from hamgr.scheduler.simulator import Simulation
-from hamgr.scheduler.state.node import NodeRt, name_key
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, Variant
+from hamgr.scheduler.state.constants import PROMOTED, ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, Variant
+from hamgr.scheduler.state.entities import NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 from hamgr.scheduler.transition import Action, SummaryLine, Transition
 

@@ -32,9 +32,8 @@ from hamgr.kube import nodes as kube_nodes
 from hamgr.kube.cache import Cache
 from hamgr.kube.objects import LABEL_RESOURCE, POD
 from hamgr.kube.pods import is_parked, node_of
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import ROLE_NAMES, STOPPED, Variant
+from hamgr.scheduler.state.constants import ROLE_NAMES, STOPPED, Variant
+from hamgr.scheduler.state.entities import NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 from hamgr.scheduler.status import unpack
 from hamgr.store.errors import StoreUnavailable

@@ -8,15 +8,9 @@ from __future__ import annotations
 
 from hamgr.cib import model, scores
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import bundles, container_options, nodes, placement, remotes, resources
-from hamgr.scheduler.behavior import BEHAVIORS
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import BundleData, Replica, Rsc
-from hamgr.scheduler.state.vocabulary import Variant
+from hamgr.scheduler import container_options, nodes, remotes, resources
+from hamgr.scheduler.state.entities import BundleData, NodeRt, Replica, Rsc
 from hamgr.scheduler.state.work import Work
-
-# Registered here and not by the engine: few clusters have a bundle, and no bundle comes to be but by this module.
-BEHAVIORS[Variant.BUNDLE] = bundles.BundleBehavior()
 
 # Beyond what addresses can be counted up for, and more than one scheduler could place.
 MAX_REPLICAS = 1000
@@ -56,8 +50,9 @@ def _per_host(work: Work, config: model.Bundle) -> int:
     return count
 
 
-def unpack(work: Work, bundle: Rsc, config: model.Bundle) -> None:
-    """Make a bundle's implicit resources, and the guest nodes in its containers."""
+def build(work: Work, config: model.Bundle) -> Rsc:
+    """Make the runtime resource of a bundle with its implicit resources, and the guest nodes in its containers."""
+    bundle = resources.begin(work, config, None)
     per_host = _per_host(work, config)
     if _replica_count(config, "replicas-per-host", 1) == 1:
         bundle.unique = False
@@ -76,6 +71,7 @@ def unpack(work: Work, bundle: Rsc, config: model.Bundle) -> None:
     if data.child is not None:
         _attribute_target(bundle, data.child)
         bundle.children.append(data.child)
+    return bundle
 
 
 def _inner_clone(config: model.Bundle, primitive: model.Primitive, count: int, per_host: int) -> model.Clone:
@@ -178,7 +174,7 @@ def _guest_node(work: Work, name: str) -> NodeRt:
     node.bundle = node.remote = True
     node.weight = -INFINITY
     for top in work.resources:
-        for rsc in placement.with_descendants(top):
+        for rsc in top.with_descendants():
             if node in rsc.allowed:
                 rsc.allowed[node] = -INFINITY
     return node

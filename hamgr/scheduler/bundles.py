@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import (
-    actions,
     colocation,
+    colocation_constraints,
     constraints,
     failures,
     instance_actions,
     instances,
+    orderings,
+    parts,
     placement,
     promotion,
+    resource_actions,
 )
-from hamgr.scheduler.state.action import (
+from hamgr.scheduler.state.constants import (
     O_IMPLIES_FIRST,
     O_IMPLIES_FIRST_PRINTED,
     O_IMPLIES_THEN_PRINTED,
@@ -27,12 +30,11 @@ from hamgr.scheduler.state.action import (
     O_PROBE,
     O_RUNNABLE_LEFT,
     O_SAME_NODE,
-    Act,
+    PROMOTED,
+    UNPROMOTED,
+    Variant,
 )
-from hamgr.scheduler.state.constraint import Colocation, LocationRt
-from hamgr.scheduler.state.node import NodeRt, NodeScores
-from hamgr.scheduler.state.resource import BundleData, Replica, Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, UNPROMOTED, Variant
+from hamgr.scheduler.state.entities import Act, BundleData, Colocation, LocationRt, NodeRt, NodeScores, Replica, Rsc
 from hamgr.scheduler.state.work import Work
 
 
@@ -41,13 +43,13 @@ def _data(rsc: Rsc) -> BundleData:
     return rsc.bundle
 
 
-class BundleBehavior:
+class BundleMethods:
     def assign(self, work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
         # As in Pacemaker, colocations that lead back here enter once more: what is being placed already is left alone,
         # and the others are placed before it.
         data = _data(rsc)
         rsc.allocating = True
-        containers = instances.instances(rsc)
+        containers = parts.instances(rsc)
         instances.sort_instances(containers, lambda a, b: instances.compare_instances(work, a, b))
         instances.distribute(work, rsc, containers, len(data.replicas), data.replicas_per_host)
         for replica in data.replicas:
@@ -56,7 +58,7 @@ class BundleBehavior:
             own = {replica.node for replica in data.replicas}
             for node in data.child.allowed:
                 data.child.allowed[node] = 0 if node in own else -INFINITY
-            data.child.behavior.assign(work, data.child, preferred)
+            work.variants[data.child.variant].assign(work, data.child, preferred)
         rsc.allocating = False
         rsc.provisional = False
         return None
@@ -66,15 +68,15 @@ class BundleBehavior:
         for replica in data.replicas:
             for part in (replica.ip, replica.container, replica.remote):
                 if part is not None:
-                    part.behavior.create_actions(work, part)
-        instance_actions.create_pseudo_actions(work, rsc, instances.instances(rsc))
+                    work.variants[part.variant].create_actions(work, part)
+        instance_actions.create_pseudo_actions(work, rsc, parts.instances(rsc))
         if data.child is None:
             return
-        data.child.behavior.create_actions(work, data.child)
+        work.variants[data.child.variant].create_actions(work, data.child)
         if data.child.promotable:
             for task, done in (("promote", "promoted"), ("demote", "demoted")):
-                actions.rsc_pseudo(work, rsc, task, optional=True)
-                actions.rsc_pseudo(work, rsc, done, optional=True).priority = INFINITY
+                resource_actions.rsc_pseudo(work, rsc, task, optional=True)
+                resource_actions.rsc_pseudo(work, rsc, done, optional=True).priority = INFINITY
 
     def create_probe(self, work: Work, rsc: Rsc, node: NodeRt) -> bool:
         probed = [_probe_replica(work, _data(rsc), replica, node) for replica in _data(rsc).replicas]
@@ -83,14 +85,14 @@ class BundleBehavior:
     def internal_constraints(self, work: Work, rsc: Rsc) -> None:
         data = _data(rsc)
         if data.child is not None:
-            actions.order_starts(work, rsc, data.child, O_IMPLIES_FIRST_PRINTED)
-            actions.order_stops(work, rsc, data.child, O_IMPLIES_FIRST_PRINTED)
-            actions.order_tasks(work, data.child, "running", rsc, "running", O_IMPLIES_THEN_PRINTED)
-            actions.order_tasks(work, data.child, "stopped", rsc, "stopped", O_IMPLIES_THEN_PRINTED)
+            orderings.order_starts(work, rsc, data.child, O_IMPLIES_FIRST_PRINTED)
+            orderings.order_stops(work, rsc, data.child, O_IMPLIES_FIRST_PRINTED)
+            orderings.order_tasks(work, data.child, "running", rsc, "running", O_IMPLIES_THEN_PRINTED)
+            orderings.order_tasks(work, data.child, "stopped", rsc, "stopped", O_IMPLIES_THEN_PRINTED)
         for replica in data.replicas:
             _order_replica(work, rsc, replica)
         if data.child is not None:
-            data.child.behavior.internal_constraints(work, data.child)
+            work.variants[data.child.variant].internal_constraints(work, data.child)
             if data.child.promotable:
                 _order_promotion(work, rsc, data.child)
 
@@ -102,8 +104,8 @@ class BundleBehavior:
         if constraint.dependent.variant > Variant.GROUP:
             _pair(work, dependent, primary, constraint)
         elif constraint.score < INFINITY:
-            for container in instances.instances(primary):
-                container.behavior.apply_colocation(work, dependent, container, constraint, False)
+            for container in parts.instances(primary):
+                work.variants[container.variant].apply_colocation(work, dependent, container, constraint, False)
         else:
             replicas = _data(primary).replicas
             hosts = {replica.container.assigned_to for replica in replicas if _ready(replica, constraint)}
@@ -122,17 +124,17 @@ class BundleBehavior:
         for replica in data.replicas:
             for part in (replica.container, replica.ip):
                 if part is not None:
-                    part.behavior.apply_location(work, part, constraint)
+                    work.variants[part.variant].apply_location(work, part, constraint)
         if data.child is not None and constraint.role in (UNPROMOTED, PROMOTED):
-            data.child.behavior.apply_location(work, data.child, constraint)
+            work.variants[data.child.variant].apply_location(work, data.child, constraint)
             data.child.locations.insert(0, constraint)
 
-    def action_flags(self, action: Act, node: NodeRt | None) -> int:
+    def action_flags(self, work: Work, action: Act, node: NodeRt | None) -> int:
         assert action.rsc is not None
         child = _data(action.rsc).child
         if child is not None and action.task in _TASKS_INSIDE:
-            return instance_actions.summed_flags(action, child.children, node)
-        return instance_actions.summed_flags(action, instances.instances(action.rsc), node)
+            return instance_actions.summed_flags(work, action, child.children, node)
+        return instance_actions.summed_flags(work, action, parts.instances(action.rsc), node)
 
     def update_ordered(
         self, work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int
@@ -153,14 +155,14 @@ _TASKS_INSIDE = frozenset(("notify", "notified", "promote", "promoted", "demote"
 def _assign_replica(work: Work, replica: Replica, preferred: NodeRt | None) -> None:
     """Once its container has a place: a replica's address, its connection, and what runs inside."""
     if replica.ip is not None:
-        replica.ip.behavior.assign(work, replica.ip, preferred)
+        work.variants[replica.ip.variant].assign(work, replica.ip, preferred)
     host = replica.container.assigned_to
     if replica.remote is not None:
         if host is not None and host.remote and host.remote_rsc is not None:
             # A host that is a remote node itself takes one connection only, so both have to come from one node.
             name = "child-remote-with-docker-remote"
-            colocation.add(work, name, replica.remote, host.remote_rsc, INFINITY, influence=True)
-        replica.remote.behavior.assign(work, replica.remote, preferred)
+            colocation_constraints.add(work, name, replica.remote, host.remote_rsc, INFINITY, influence=True)
+        work.variants[replica.remote.variant].assign(work, replica.remote, preferred)
     child = replica.child
     if child is None or child.parent is None:
         return
@@ -170,22 +172,22 @@ def _assign_replica(work: Work, replica: Replica, preferred: NodeRt | None) -> N
         elif failures.threshold_reached(work, child, node) is None:
             child.allowed[node] = INFINITY
     child.parent.allocating = True
-    child.behavior.assign(work, child, replica.node)
+    work.variants[child.variant].assign(work, child, replica.node)
     child.parent.allocating = False
 
 
 def _pair(work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
     """Colocate an instance of a clone or bundle with the container that will be where it can be."""
-    container = instances.compatible(dependent, primary, False)
+    container = parts.compatible(dependent, primary, False)
     if container is not None:
-        dependent.behavior.apply_colocation(work, dependent, container, constraint, True)
+        work.variants[dependent.variant].apply_colocation(work, dependent, container, constraint, True)
     elif constraint.score >= INFINITY:
         placement.set_assigned(work, dependent, None, True)
 
 
 def _ready(replica: Replica, constraint: Colocation) -> bool:
     """Whether a mandatory dependent may go where this replica is."""
-    if replica.container.assigned_to is None or instances.blocked(replica.container):
+    if replica.container.assigned_to is None or parts.blocked(replica.container):
         return False
     if constraint.primary_role < PROMOTED:
         return True
@@ -197,29 +199,29 @@ def _ready(replica: Replica, constraint: Colocation) -> bool:
 
 def _order_replica(work: Work, bundle: Rsc, replica: Replica) -> None:
     container = replica.container
-    container.behavior.internal_constraints(work, container)
-    actions.order_starts(work, bundle, container, O_RUNNABLE_LEFT | O_IMPLIES_FIRST_PRINTED)
+    work.variants[container.variant].internal_constraints(work, container)
+    orderings.order_starts(work, bundle, container, O_RUNNABLE_LEFT | O_IMPLIES_FIRST_PRINTED)
     if replica.child is not None:
-        actions.order_stops(work, bundle, replica.child, O_IMPLIES_FIRST_PRINTED)
-    actions.order_stops(work, bundle, container, O_IMPLIES_FIRST_PRINTED)
-    actions.order_tasks(work, container, "start", bundle, "running", O_IMPLIES_THEN_PRINTED)
-    actions.order_tasks(work, container, "stop", bundle, "stopped", O_IMPLIES_THEN_PRINTED)
+        orderings.order_stops(work, bundle, replica.child, O_IMPLIES_FIRST_PRINTED)
+    orderings.order_stops(work, bundle, container, O_IMPLIES_FIRST_PRINTED)
+    orderings.order_tasks(work, container, "start", bundle, "running", O_IMPLIES_THEN_PRINTED)
+    orderings.order_tasks(work, container, "stop", bundle, "stopped", O_IMPLIES_THEN_PRINTED)
     if replica.ip is not None:
-        replica.ip.behavior.internal_constraints(work, replica.ip)
-        actions.order_starts(work, replica.ip, container, O_RUNNABLE_LEFT | O_PRESERVE)
-        actions.order_stops(work, container, replica.ip, O_IMPLIES_FIRST | O_PRESERVE)
-        colocation.add(work, "ip-with-docker", replica.ip, container, INFINITY, influence=True)
+        work.variants[replica.ip.variant].internal_constraints(work, replica.ip)
+        orderings.order_starts(work, replica.ip, container, O_RUNNABLE_LEFT | O_PRESERVE)
+        orderings.order_stops(work, container, replica.ip, O_IMPLIES_FIRST | O_PRESERVE)
+        colocation_constraints.add(work, "ip-with-docker", replica.ip, container, INFINITY, influence=True)
     if replica.remote is not None:
         # Its order and place relative to the container are those of any guest node's connection.
-        replica.remote.behavior.internal_constraints(work, replica.remote)
+        work.variants[replica.remote.variant].internal_constraints(work, replica.remote)
 
 
 def _order_promotion(work: Work, bundle: Rsc, child: Rsc) -> None:
     promotion.order_phases(work, bundle)
-    actions.order_tasks(work, child, "demoted", bundle, "demoted", O_IMPLIES_THEN_PRINTED)
-    actions.order_tasks(work, bundle, "demote", child, "demote", O_IMPLIES_FIRST_PRINTED)
-    actions.order_tasks(work, child, "promoted", bundle, "promoted", O_IMPLIES_THEN_PRINTED)
-    actions.order_tasks(work, bundle, "promote", child, "promote", O_IMPLIES_FIRST_PRINTED)
+    orderings.order_tasks(work, child, "demoted", bundle, "demoted", O_IMPLIES_THEN_PRINTED)
+    orderings.order_tasks(work, bundle, "demote", child, "demote", O_IMPLIES_FIRST_PRINTED)
+    orderings.order_tasks(work, child, "promoted", bundle, "promoted", O_IMPLIES_THEN_PRINTED)
+    orderings.order_tasks(work, bundle, "promote", child, "promote", O_IMPLIES_FIRST_PRINTED)
 
 
 # --- probes -------------------------------------------------------------------------------------------
@@ -227,19 +229,19 @@ def _order_promotion(work: Work, bundle: Rsc, child: Rsc) -> None:
 
 def _probe_replica(work: Work, data: BundleData, replica: Replica, node: NodeRt) -> bool:
     container, child, remote = replica.container, replica.child, replica.remote
-    probed = replica.ip is not None and replica.ip.behavior.create_probe(work, replica.ip, node)
-    if child is not None and node is replica.node and child.behavior.create_probe(work, child, node):
+    probed = replica.ip is not None and work.variants[replica.ip.variant].create_probe(work, replica.ip, node)
+    if child is not None and node is replica.node and work.variants[child.variant].create_probe(work, child, node):
         probed = True
-    if container.behavior.create_probe(work, container, node):
+    if work.variants[container.variant].create_probe(work, container, node):
         probed = True
         if data.replicas_per_host == 1:
             _before_peers_start(work, data, replica)
-    if remote is not None and remote.behavior.create_probe(work, remote, node):
+    if remote is not None and work.variants[remote.variant].create_probe(work, remote, node):
         probed = True
         # Where the container runs may tell the address to look for.
-        probe = actions.find_task(remote, "monitor", node)
-        key = actions.key_of(container, "start")
-        actions.new_ordering(work, container, key, None, remote, "", probe, O_PROBE)
+        probe = resource_actions.find_task(remote, "monitor", node)
+        key = orderings.key_of(container, "start")
+        orderings.new_ordering(work, container, key, None, remote, "", probe, O_PROBE)
     return probed
 
 
@@ -248,4 +250,4 @@ def _before_peers_start(work: Work, data: BundleData, replica: Replica) -> None:
     for other in data.replicas:
         if other is not replica:
             flags = O_OPTIONAL | O_SAME_NODE
-            actions.order_tasks(work, replica.container, "monitor", other.container, "start", flags)
+            orderings.order_tasks(work, replica.container, "monitor", other.container, "start", flags)

@@ -10,35 +10,25 @@ import itertools
 
 from hamgr.cib.booleans import is_true
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, colocation, constraints, placement, promotion
-from hamgr.scheduler.behavior import BEHAVIORS
-from hamgr.scheduler.groups import first_action
+from hamgr.scheduler import colocation, constraints, orderings, placement, promotion, resource_actions
 from hamgr.scheduler.instance_actions import create_pseudo_actions, summed_flags, update_ordered
-from hamgr.scheduler.instances import (
-    blocked,
-    compare_instances,
-    compatible,
-    distribute,
-    instances,
-    number,
-    sort_instances,
-)
-from hamgr.scheduler.state.action import (
+from hamgr.scheduler.instances import compare_instances, distribute, sort_instances
+from hamgr.scheduler.parts import blocked, compatible, instances, number
+from hamgr.scheduler.state.constants import (
     O_IMPLIES_FIRST_PRINTED,
     O_IMPLIES_THEN_PRINTED,
     O_OPTIONAL,
     O_RUNNABLE_LEFT,
     OPTIONAL,
-    Act,
+    PROMOTED,
+    UNKNOWN,
+    Variant,
 )
-from hamgr.scheduler.state.constraint import Colocation, LocationRt
-from hamgr.scheduler.state.node import NodeRt, NodeScores
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, UNKNOWN, Variant
+from hamgr.scheduler.state.entities import Act, Colocation, LocationRt, NodeRt, NodeScores, Rsc
 from hamgr.scheduler.state.work import Work
 
 
-class CloneBehavior:
+class CloneMethods:
     def assign(self, work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
         if not rsc.provisional or rsc.allocating:
             return None
@@ -48,7 +38,7 @@ class CloneBehavior:
             promotion.add_scores(work, rsc)
         rsc.allocating = True
         for constraint in colocation.with_primaries(rsc):
-            constraint.primary.behavior.assign(work, constraint.primary, preferred)
+            work.variants[constraint.primary.variant].assign(work, constraint.primary, preferred)
         for constraint in colocation.with_dependents(rsc):
             if colocation.has_influence(constraint):
                 colocation.add_dependent_scores(work, rsc, constraint, positive=True)
@@ -62,7 +52,7 @@ class CloneBehavior:
 
     def create_actions(self, work: Work, rsc: Rsc) -> None:
         for child in rsc.children:
-            child.behavior.create_actions(work, child)
+            work.variants[child.variant].create_actions(work, child)
         create_pseudo_actions(work, rsc, rsc.children)
         _order_required(rsc)
         if rsc.promotable:
@@ -74,7 +64,7 @@ class CloneBehavior:
             del rsc.allowed[node]
             return False
         if rsc.unique:
-            probed = [child.behavior.create_probe(work, child, node) for child in rsc.children]
+            probed = [work.variants[child.variant].create_probe(work, child, node) for child in rsc.children]
             return any(probed)
         if not rsc.children:
             return False
@@ -82,28 +72,28 @@ class CloneBehavior:
             (c for c in rsc.children if any(node in leaf.known_on for leaf in c.leaves())),
             next((c for c in rsc.children if c.location(current=False) is node), rsc.children[0]),
         )
-        return child.behavior.create_probe(work, child, node)
+        return work.variants[child.variant].create_probe(work, child, node)
 
     def internal_constraints(self, work: Work, rsc: Rsc) -> None:
         assert rsc.clone is not None
-        actions.order_tasks(work, rsc, "stopped", rsc, "start", O_OPTIONAL)
-        actions.order_tasks(work, rsc, "start", rsc, "running", O_RUNNABLE_LEFT)
-        actions.order_tasks(work, rsc, "stop", rsc, "stopped", O_RUNNABLE_LEFT)
+        orderings.order_tasks(work, rsc, "stopped", rsc, "start", O_OPTIONAL)
+        orderings.order_tasks(work, rsc, "start", rsc, "running", O_RUNNABLE_LEFT)
+        orderings.order_tasks(work, rsc, "stop", rsc, "stopped", O_RUNNABLE_LEFT)
         if rsc.promotable:
-            actions.order_tasks(work, rsc, "demoted", rsc, "stop", O_OPTIONAL)
-            actions.order_tasks(work, rsc, "running", rsc, "promote", O_RUNNABLE_LEFT)
+            orderings.order_tasks(work, rsc, "demoted", rsc, "stop", O_OPTIONAL)
+            orderings.order_tasks(work, rsc, "running", rsc, "promote", O_RUNNABLE_LEFT)
         if rsc.clone.ordered:
             rsc.children.sort(key=number)
         last: Rsc | None = None
         for child in rsc.children:
-            child.behavior.internal_constraints(work, child)
-            actions.order_starts(work, rsc, child, O_RUNNABLE_LEFT | O_IMPLIES_FIRST_PRINTED)
-            actions.order_tasks(work, child, "start", rsc, "running", O_IMPLIES_THEN_PRINTED)
-            actions.order_stops(work, rsc, child, O_IMPLIES_FIRST_PRINTED)
-            actions.order_tasks(work, child, "stop", rsc, "stopped", O_IMPLIES_THEN_PRINTED)
+            work.variants[child.variant].internal_constraints(work, child)
+            orderings.order_starts(work, rsc, child, O_RUNNABLE_LEFT | O_IMPLIES_FIRST_PRINTED)
+            orderings.order_tasks(work, child, "start", rsc, "running", O_IMPLIES_THEN_PRINTED)
+            orderings.order_stops(work, rsc, child, O_IMPLIES_FIRST_PRINTED)
+            orderings.order_tasks(work, child, "stop", rsc, "stopped", O_IMPLIES_THEN_PRINTED)
             if rsc.clone.ordered and last is not None:
-                actions.order_starts(work, last, child, O_OPTIONAL)
-                actions.order_stops(work, child, last, O_OPTIONAL)
+                orderings.order_starts(work, last, child, O_OPTIONAL)
+                orderings.order_stops(work, child, last, O_OPTIONAL)
             last = child
         if rsc.promotable:
             promotion.internal_constraints(work, rsc)
@@ -123,7 +113,7 @@ class CloneBehavior:
         if _interleaved(constraint):
             instance = compatible(dependent, primary, False)
             if instance is not None:
-                dependent.behavior.apply_colocation(work, dependent, instance, constraint, True)
+                work.variants[dependent.variant].apply_colocation(work, dependent, instance, constraint, True)
             elif constraint.score >= INFINITY:
                 placement.keep_down(work, dependent)
             return
@@ -138,7 +128,7 @@ class CloneBehavior:
                     dependent.allowed[node] = -INFINITY
             return
         for child in instances(primary):
-            child.behavior.apply_colocation(work, dependent, child, constraint, False)
+            work.variants[child.variant].apply_colocation(work, dependent, child, constraint, False)
 
     def add_scores(
         self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, mode: int
@@ -148,11 +138,11 @@ class CloneBehavior:
     def apply_location(self, work: Work, rsc: Rsc, constraint: LocationRt) -> None:
         constraints.apply_to_scores(work, rsc, constraint)
         for child in rsc.children:
-            child.behavior.apply_location(work, child, constraint)
+            work.variants[child.variant].apply_location(work, child, constraint)
 
-    def action_flags(self, action: Act, node: NodeRt | None) -> int:
+    def action_flags(self, work: Work, action: Act, node: NodeRt | None) -> int:
         assert action.rsc is not None
-        return summed_flags(action, action.rsc.children, node)
+        return summed_flags(work, action, action.rsc.children, node)
 
     def update_ordered(
         self, work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int
@@ -161,9 +151,6 @@ class CloneBehavior:
 
     def add_to_graph(self, work: Work, rsc: Rsc) -> None:
         return
-
-
-BEHAVIORS[Variant.CLONE] = CloneBehavior()
 
 
 def _per_node(rsc: Rsc) -> int:
@@ -187,7 +174,7 @@ def _order_required(clone: Rsc) -> None:
         return
     clone.children.sort(key=number)
     for task, backwards in (("stop", True), ("start", False)):
-        found = [action for child in clone.children if (action := first_action(child, task)) is not None]
+        found = [action for child in clone.children if (action := resource_actions.find_task(child, task)) is not None]
         required = [action for action in found if not action.flags & OPTIONAL]
         for earlier, later in itertools.pairwise(reversed(required) if backwards else required):
-            actions.order(earlier, later, O_OPTIONAL)
+            orderings.order(earlier, later, O_OPTIONAL)

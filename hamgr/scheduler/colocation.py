@@ -1,4 +1,4 @@
-"""Colocation: resources that want (or refuse) to be where another one is.
+"""Colocations in the scores: the dependent follows the primary, and the primary listens to its dependents.
 
 Implements "Colocation Constraints" of Pacemaker Explained. A colocation acts twice: the dependent's scores follow from
 where the primary went, and, before that, the primary takes the preferences of its dependents into account.
@@ -6,15 +6,17 @@ where the primary went, and, before that, the primary takes the preferences of i
 
 from __future__ import annotations
 
-from hamgr.cib import model, scores
-from hamgr.cib.booleans import is_true
+from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, placement
-from hamgr.scheduler.state.action import O_ANTI_COLOCATION
-from hamgr.scheduler.state.constraint import MERGE_OPTIONAL, MERGE_POSITIVE, Colocation
-from hamgr.scheduler.state.node import NodeRt, NodeScores
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, ROLES_BY_NAME, STARTED, UNKNOWN, UNPROMOTED, Variant
+from hamgr.scheduler.state.constants import (
+    MERGE_OPTIONAL,
+    MERGE_POSITIVE,
+    PROMOTED,
+    UNKNOWN,
+    UNPROMOTED,
+    Variant,
+)
+from hamgr.scheduler.state.entities import Colocation, NodeRt, NodeScores, Rsc, any_available
 from hamgr.scheduler.state.work import Work
 
 # Marks a node whose score would have become negative while only non-negative results are wanted.
@@ -38,132 +40,6 @@ def float32(value: float) -> float:
 
 
 # --- constraints --------------------------------------------------------------------------------------
-
-
-def add(
-    work: Work,
-    name: str,
-    dependent: Rsc,
-    primary: Rsc,
-    score: int,
-    dependent_role: str = "",
-    primary_role: str = "",
-    attribute: str = "",
-    influence: bool | None = None,
-) -> None:
-    """Add a colocation; one with score 0 has no effect."""
-    if score == 0:
-        return
-    roles = [ROLES_BY_NAME.get(role, UNKNOWN) for role in (dependent_role, primary_role)]
-    roles = [UNKNOWN if role == STARTED else role for role in roles]
-    constraint = Colocation(name, dependent, primary, score, roles[0], roles[1], attribute, influence)
-    dependent.with_primaries.append(constraint)
-    primary.with_dependents.append(constraint)
-    work.colocations.append(constraint)
-    if score <= -INFINITY:
-        _order_apart(work, dependent, roles[0], primary, roles[1])
-        _order_apart(work, primary, roles[1], dependent, roles[0])
-
-
-def _order_apart(work: Work, first: Rsc, first_role: int, then: Rsc, then_role: int) -> None:
-    """Where two must not be together, one leaves a node before the other comes."""
-    losing = ("demote",) if first_role == PROMOTED else ("stop", "promote") if first_role == UNPROMOTED else ("stop",)
-    gaining = ("promote",) if then_role == PROMOTED else ("start", "demote") if then_role == UNPROMOTED else ("start",)
-    for first_task in losing:
-        for then_task in gaining:
-            actions.order_tasks(work, first, first_task, then, then_task, O_ANTI_COLOCATION)
-
-
-def _influence(constraint: model.Colocation) -> bool | None:
-    return is_true(constraint.influence) if constraint.influence else None
-
-
-def unpack_constraint(work: Work, constraint: model.Colocation, sets: tuple[model.ResourceSet, ...]) -> None:
-    """Make the runtime colocations of a configured one; ``sets`` are its resource sets, tags expanded."""
-    if not sets:
-        dependent, primary = work.constrained(constraint.rsc), work.constrained(constraint.with_rsc)
-        if dependent is None or primary is None:
-            missing = constraint.rsc if dependent is None else constraint.with_rsc
-            work.warn(f'Colocation "{constraint.id}" is ignored: there is no resource "{missing}".')
-            return
-        add(
-            work,
-            constraint.id,
-            dependent,
-            primary,
-            constraint.score,
-            constraint.rsc_role,
-            constraint.with_rsc_role,
-            constraint.node_attribute,
-            _influence(constraint),
-        )
-        return
-    last: model.ResourceSet | None = None
-    for current in sets:
-        _within_set(work, constraint, current)
-        if last is not None:
-            _between_sets(work, constraint, last, current)
-        last = current
-
-
-def _members(work: Work, constraint: model.Colocation, group: model.ResourceSet) -> list[Rsc]:
-    """A set's resources, up to the first that is not known: what follows it is left alone."""
-    found = []
-    for name in group.members:
-        rsc = work.constrained(name)
-        if rsc is None:
-            work.warn(f'Colocation "{constraint.id}" ends at "{name}": there is no such resource.')
-            break
-        found.append(rsc)
-    return found
-
-
-def _within_set(work: Work, constraint: model.Colocation, group: model.ResourceSet) -> None:
-    if group.sequential is False:
-        return
-    members = _members(work, constraint, group)
-    score = constraint.score if group.score is None else group.score
-    influence = _influence(constraint)
-    if score > 0:
-        pairs = list(zip(members[1:], members, strict=False))
-        if group.ordering not in ("", "group"):
-            pairs = [(b, a) for a, b in pairs]
-    else:
-        pairs = [(later, earlier) for later in members for earlier in _named_before(later, members, group)]
-    for dependent, primary in pairs:
-        add(work, group.id or constraint.id, dependent, primary, score, group.role, group.role, "", influence)
-
-
-def _named_before(rsc: Rsc, members: list[Rsc], group: model.ResourceSet) -> list[Rsc]:
-    """The members that a set names before a resource; all of them, where it names the resource by an alias."""
-    names = group.members[: len(members)]
-    return members[: names.index(rsc.id)] if rsc.id in names else members
-
-
-def _between_sets(
-    work: Work, constraint: model.Colocation, dependents: model.ResourceSet, primaries: model.ResourceSet
-) -> None:
-    first = _members(work, constraint, dependents)
-    second = _members(work, constraint, primaries)
-    if dependents.sequential is not False:
-        first = first[:1]
-    if primaries.sequential is not False:
-        last = work.constrained(primaries.members[-1]) if primaries.members else None
-        second = [last] if last is not None else []
-    influence = _influence(constraint)
-    for dependent in first:
-        for primary in second:
-            add(
-                work,
-                constraint.id,
-                dependent,
-                primary,
-                constraint.score,
-                dependents.role,
-                primaries.role,
-                "",
-                influence,
-            )
 
 
 def _sort_key(other: Rsc) -> tuple[int, int, bool, str]:
@@ -249,7 +125,7 @@ def _apply_to_scores(work: Work, dependent: Rsc, primary: Rsc, constraint: Coloc
                 table[node] = scores.add(score, weight)
         elif score >= INFINITY:
             table[node] = scores.add(-score, weight)
-    if abs(score) >= INFINITY or placement.any_available(table):
+    if abs(score) >= INFINITY or any_available(table):
         dependent.allowed = table
         work.because("colocated", dependent, where, primary=primary.id, score=score, constraint=constraint.id)
 
@@ -273,7 +149,7 @@ def _apply_to_priority(dependent: Rsc, primary: Rsc, constraint: Colocation) -> 
 def add_dependent_scores(work: Work, rsc: Rsc, constraint: Colocation, positive: bool = False) -> None:
     """Merge a dependent's preferences into a primary's scores, unless no node would remain."""
     dependent, before = constraint.dependent, rsc.allowed
-    rsc.allowed = dependent.behavior.add_scores(
+    rsc.allowed = work.variants[dependent.variant].add_scores(
         work,
         dependent,
         rsc.allowed,
@@ -309,12 +185,12 @@ def add_scores_of(
 
     ``table``: the scores before the resource's preferences were merged, for when those leave no node.
     """
-    if placement.any_available(merged):
+    if any_available(merged):
         sign = -1 if factor < 0 else 1
         for constraint in constraints:
             if has_influence(constraint, rsc):
                 dependent = constraint.dependent
-                merged = dependent.behavior.add_scores(
+                merged = work.variants[dependent.variant].add_scores(
                     work,
                     dependent,
                     merged,
@@ -358,7 +234,7 @@ def matching(rsc: Rsc, table: NodeScores, attribute: str, factor: float, positiv
 def _best_by_value(rsc: Rsc, attribute: str) -> dict[object, int]:
     best: dict[object, int] = {}
     for node, score in rsc.allowed.items():
-        if placement.available(node):
+        if node.is_available():
             key: object = node if attribute == "#uname" else (node.attributes.get(attribute) or "").lower()
             if score > best.get(key, -INFINITY):
                 best[key] = score

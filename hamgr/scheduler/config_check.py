@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from hamgr.cib import digest
 from hamgr.cib.model import OpRecord, ResourceHistory
-from hamgr.scheduler import actions, failures, nodes, operations, placement, primitives, resources, unfencing
-from hamgr.scheduler.history_owner import strip_instance
+from hamgr.scheduler import (
+    attributes,
+    failures,
+    operations,
+    orderings,
+    resource_actions,
+    unfencing,
+)
 from hamgr.scheduler.op_records import active_range, sorted_ops
-from hamgr.scheduler.state.action import O_OPTIONAL, O_THEN_CANCELS_FIRST, RESCHEDULE, Act
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import Variant
+from hamgr.scheduler.parts import strip_instance
+from hamgr.scheduler.state.constants import O_OPTIONAL, O_THEN_CANCELS_FIRST, RESCHEDULE, Variant
+from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 MATCH, ALL, RESTART, UNKNOWN = range(4)
@@ -29,7 +34,7 @@ def compare(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> int:
     """Whether an operation would be run with the parameters with which it was."""
     params = dict(operations.op_params(work, config := operations.find_op(rsc, op.operation, op.interval_ms), node))
     extra = bool(params)
-    for name, value in resources.params(work, rsc, node).items():
+    for name, value in attributes.params(work, rsc, node).items():
         params.setdefault(name, value)
     if needs_remote_name(rsc):
         params["addr"] = host_address(rsc)
@@ -64,8 +69,8 @@ def _public(rsc: Rsc, params: dict[str, str], op: OpRecord) -> dict[str, str]:
 def check_all(work: Work) -> None:
     """Check the active operations of all resources against the configuration."""
     for state in work.cib.node_states:
-        node = nodes.node_of(work, state)
-        if node is None or not (node.maintenance or placement.available(node)):
+        node = work.node_of(state)
+        if node is None or not (node.maintenance or node.is_available()):
             continue
         for history in state.resources:
             if history.ops:
@@ -88,7 +93,7 @@ def _agent_changed(rsc: Rsc, history: ResourceHistory) -> bool:
 
 
 def _clean_up(work: Work, rsc: Rsc, node: NodeRt) -> None:
-    primitives.schedule_cleanup(work, rsc, node, False)
+    resource_actions.schedule_cleanup(work, rsc, node, False)
 
 
 def _check_history(work: Work, rsc: Rsc, node: NodeRt, history: ResourceHistory) -> None:
@@ -100,7 +105,7 @@ def _check_history(work: Work, rsc: Rsc, node: NodeRt, history: ResourceHistory)
     active = node in rsc.running_on
     if _agent_changed(rsc, history):
         if active:
-            actions.make(work, rsc, actions.key_of(rsc, "stop"), "stop", node, False)
+            resource_actions.make(work, rsc, orderings.key_of(rsc, "stop"), "stop", node, False)
         _clean_up(work, rsc, node)
     if not active:
         return
@@ -133,7 +138,7 @@ def check_postponed(work: Work) -> None:
 def cancel_action(work: Work, rsc: Rsc, task: str, interval_ms: int, node: NodeRt) -> Act:
     """An action that cancels a recurring operation."""
     key = operations.op_key(rsc.id, task, interval_ms)
-    cancel = actions.make(work, rsc, key, "cancel", node, False, interval_ms)
+    cancel = resource_actions.make(work, rsc, key, "cancel", node, False, interval_ms)
     cancel.task = "cancel"
     cancel.cancel_task = task
     return cancel
@@ -142,7 +147,7 @@ def cancel_action(work: Work, rsc: Rsc, task: str, interval_ms: int, node: NodeR
 def _cancel(work: Work, rsc: Rsc, op: OpRecord, node: NodeRt, reason: str) -> None:
     cancel = cancel_action(work, rsc, op.operation, op.interval_ms, node)
     cancel.reason = reason
-    actions.new_ordering(work, rsc, actions.key_of(rsc, "stop"), None, rsc, "", cancel, O_OPTIONAL)
+    orderings.new_ordering(work, rsc, orderings.key_of(rsc, "stop"), None, rsc, "", cancel, O_OPTIONAL)
 
 
 def check_op(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> bool:
@@ -160,12 +165,12 @@ def check_op(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> bool:
     if result == MATCH:
         return False
     if result != RESTART and interval:
-        action = actions.make(work, rsc, key, task, node, True, interval)
+        action = resource_actions.make(work, rsc, key, task, node, True, interval)
         action.flags |= RESCHEDULE
     elif result != RESTART and op.op_restart_digest:
         _reload(work, rsc, node)
     else:
-        action = actions.make(work, rsc, key, task, None, False, interval)
+        action = resource_actions.make(work, rsc, key, task, None, False, interval)
         action.reason = "resource definition change"
     unfencing.trigger(work, rsc, node, "Device parameters changed")
     return True
@@ -175,14 +180,14 @@ def _reload(work: Work, rsc: Rsc, node: NodeRt) -> None:
     if not rsc.managed or rsc.failed:
         return
     if rsc.start_pending:
-        actions.make(work, rsc, actions.key_of(rsc, "stop"), "stop", node, False)
+        resource_actions.make(work, rsc, orderings.key_of(rsc, "stop"), "stop", node, False)
         return
     rsc.reload = True
-    reload = actions.make(work, rsc, actions.key_of(rsc, "reload-agent"), "reload-agent", node, False)
+    reload = resource_actions.make(work, rsc, orderings.key_of(rsc, "reload-agent"), "reload-agent", node, False)
     reload.reason = "resource definition change"
     flags = O_OPTIONAL | O_THEN_CANCELS_FIRST
     for task in ("stop", "demote"):
-        actions.new_ordering(work, None, "", reload, rsc, actions.key_of(rsc, task), None, flags)
+        orderings.new_ordering(work, None, "", reload, rsc, orderings.key_of(rsc, task), None, flags)
 
 
 def host_address(connection: Rsc) -> str:

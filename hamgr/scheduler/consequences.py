@@ -7,9 +7,8 @@ unrunnable first makes the other unrunnable, and so on. Implements "Action Relat
 from __future__ import annotations
 
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions
-from hamgr.scheduler.behavior import BEHAVIORS
-from hamgr.scheduler.state.action import (
+from hamgr.scheduler import orderings, resource_actions
+from hamgr.scheduler.state.constants import (
     MIGRATE_RUNNABLE,
     O_ASYMMETRICAL,
     O_IMPLIES_FIRST,
@@ -30,15 +29,16 @@ from hamgr.scheduler.state.action import (
     O_THEN_CANCELS_FIRST,
     OPTIONAL,
     PRINT_ALWAYS,
+    PROMOTED,
     PSEUDO,
     REQUIRES_ANY,
     RUNNABLE,
-    Act,
-    Link,
+    STARTED,
+    STOPPED,
+    UNKNOWN,
+    Variant,
 )
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, STARTED, STOPPED, UNKNOWN, Variant
+from hamgr.scheduler.state.entities import Act, Link, NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
@@ -61,16 +61,16 @@ def state_of(rsc: Rsc) -> int:
     return max((state_of(child) for child in rsc.children), default=UNKNOWN)
 
 
-def flags_for(action: Act, node: NodeRt | None) -> int:
+def flags_for(work: Work, action: Act, node: NodeRt | None) -> int:
     """An action's flags as an ordering sees them; a clone's action is runnable if it is anywhere."""
     rsc = action.rsc
     if rsc is None or rsc.variant == Variant.PRIMITIVE:
         return action.flags
-    flags = rsc.behavior.action_flags(action, None)
+    flags = work.variants[rsc.variant].action_flags(work, action, None)
     if node is None or not rsc.is_clone():
         return flags
     runnable = flags & RUNNABLE
-    return rsc.behavior.action_flags(action, node) | runnable
+    return work.variants[rsc.variant].action_flags(work, action, node) | runnable
 
 
 def remapped(action: Act) -> Act:
@@ -85,7 +85,7 @@ def remapped(action: Act) -> Act:
             key = f"{rsc.id}_confirmed-post_notify_{done}_0"
         else:
             key = f"{rsc.id}_{done}_0"
-        return actions.find(rsc, key) or action
+        return resource_actions.find(rsc, key) or action
     return action
 
 
@@ -158,10 +158,10 @@ def _follow(work: Work, link: Link, then: Act) -> int:
         ):
             first = remapped(first)
     # Looking at a collection's action brings its flags up to date, also where the ordering is then replaced.
-    first_flags, then_flags = flags_for(first, _group_node(then)), flags_for(then, _group_node(first))
+    first_flags, then_flags = flags_for(work, first, _group_node(then)), flags_for(work, then, _group_node(first))
     if first is link.action:
         return _spread(work, first, then, link, first_flags, then_flags)
-    if actions.order(first, then, link.flags):
+    if orderings.order(first, then, link.flags):
         link.flags = O_NONE
         return THEN
     return 0
@@ -265,7 +265,7 @@ def _update(
 ) -> int:
     if rsc.variant == Variant.PRIMITIVE:
         return update_primitive(work, first, then, flags, filter_, type_)
-    return BEHAVIORS[rsc.variant].update_ordered(work, first, then, node, flags, filter_, type_)
+    return work.variants[rsc.variant].update_ordered(work, first, then, node, flags, filter_, type_)
 
 
 def update_primitive(work: Work, first: Act, then: Act, flags: int, filter_: int, type_: int) -> int:

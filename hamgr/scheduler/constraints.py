@@ -10,8 +10,8 @@ import itertools
 from hamgr.cib import model, rules, scores
 from hamgr.cib.model import ResourceSet
 from hamgr.cib.records import replace
-from hamgr.scheduler import actions, colocation
-from hamgr.scheduler.state.action import (
+from hamgr.scheduler import cluster_actions, colocation_constraints, orderings
+from hamgr.scheduler.state.constants import (
     O_ASYMMETRICAL,
     O_IMPLIES_FIRST,
     O_IMPLIES_THEN,
@@ -21,11 +21,12 @@ from hamgr.scheduler.state.action import (
     O_RUNNABLE_LEFT,
     O_SERIALIZE_ONLY,
     REQUIRES_ANY,
+    ROLES_BY_NAME,
+    STARTED,
+    UNKNOWN,
+    UNPROMOTED,
 )
-from hamgr.scheduler.state.constraint import LocationRt
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import ROLES_BY_NAME, STARTED, UNKNOWN, UNPROMOTED
+from hamgr.scheduler.state.entities import LocationRt, NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
@@ -47,7 +48,7 @@ def unpack(work: Work) -> None:
             _order(work, constraint)
         elif isinstance(constraint, model.Colocation):
             pair = ((constraint.rsc, constraint.rsc_role), (constraint.with_rsc, constraint.with_rsc_role))
-            colocation.unpack_constraint(work, constraint, _as_sets(work, constraint.sets, pair))
+            colocation_constraints.unpack_constraint(work, constraint, _as_sets(work, constraint.sets, pair))
         else:
             from hamgr.scheduler import tickets
 
@@ -275,15 +276,15 @@ def _order_pair(work: Work, constraint: model.Order, kind: int, symmetry: int) -
     if minimum > 0:
         _order_after_minimum(work, constraint.id, first, first_task, then, then_task, flags, minimum)
     else:
-        actions.order_tasks(work, first, first_task, then, then_task, flags)
+        orderings.order_tasks(work, first, first_task, then, then_task, flags)
     if symmetry != SYMMETRIC:
         return
-    first_task, then_task = actions.INVERSE_TASK.get(first_task, ""), actions.INVERSE_TASK.get(then_task, "")
+    first_task, then_task = orderings.INVERSE_TASK.get(first_task, ""), orderings.INVERSE_TASK.get(then_task, "")
     if first_task and then_task:
         flags = _flags(kind, first_task, INVERSE)
         if recovers:
             flags |= O_IMPLIES_FIRST
-        actions.order_tasks(work, then, then_task, first, first_task, flags)
+        orderings.order_tasks(work, then, then_task, first, first_task, flags)
 
 
 def _minimum_instances(first: Rsc, constraint: model.Order) -> int:
@@ -298,14 +299,14 @@ def _order_after_minimum(
     work: Work, name: str, first: Rsc, first_task: str, then: Rsc, then_task: str, flags: int, minimum: int
 ) -> None:
     """``then`` waits for a pseudo-action that enough instances of ``first`` make runnable."""
-    met = actions.pseudo(work, f"clone-one-or-more:{name}")
+    met = cluster_actions.pseudo(work, f"clone-one-or-more:{name}")
     met.required_runnable_before = minimum
     met.flags |= REQUIRES_ANY
     for child in first.children:
-        key = actions.key_of(child, first_task)
-        actions.new_ordering(work, child, key, None, None, "", met, O_ONE_OR_MORE | O_IMPLIES_THEN_PRINTED)
-    key = actions.key_of(then, then_task)
-    actions.new_ordering(work, None, "", met, then, key, None, flags | O_RUNNABLE_LEFT)
+        key = orderings.key_of(child, first_task)
+        orderings.new_ordering(work, child, key, None, None, "", met, O_ONE_OR_MORE | O_IMPLIES_THEN_PRINTED)
+    key = orderings.key_of(then, then_task)
+    orderings.new_ordering(work, None, "", met, then, key, None, flags | O_RUNNABLE_LEFT)
 
 
 def _members(work: Work, group: ResourceSet) -> list[Rsc]:
@@ -324,22 +325,22 @@ def _within_set(work: Work, constraint: model.Order, group: ResourceSet, parent_
     if kind == SERIALIZE:
         for index, first in enumerate(members):
             for then in members[index + 1 :]:
-                actions.order_tasks(work, first, task, then, task, flags)
+                orderings.order_tasks(work, first, task, then, task, flags)
     elif group.sequential is not False:
         for first, then in itertools.pairwise(members):
-            actions.order_tasks(work, first, task, then, task, flags)
+            orderings.order_tasks(work, first, task, then, task, flags)
     if symmetry != SYMMETRIC or group.sequential is False:
         return
-    inverse = actions.INVERSE_TASK.get(task, "")
+    inverse = orderings.INVERSE_TASK.get(task, "")
     flags = _flags(kind, inverse, INVERSE)
     for first, then in itertools.pairwise(members):
-        actions.order_tasks(work, then, inverse, first, inverse, flags)
+        orderings.order_tasks(work, then, inverse, first, inverse, flags)
 
 
 def _between_sets(work: Work, one: ResourceSet, two: ResourceSet, kind: int, symmetry: int) -> None:
     first_task, then_task = one.action or "start", two.action or "start"
     if symmetry == INVERSE:
-        first_task, then_task = actions.INVERSE_TASK.get(first_task, ""), actions.INVERSE_TASK.get(then_task, "")
+        first_task, then_task = orderings.INVERSE_TASK.get(first_task, ""), orderings.INVERSE_TASK.get(then_task, "")
     firsts, thens = _members(work, one), _members(work, two)
     if not firsts or not thens:
         return
@@ -347,14 +348,14 @@ def _between_sets(work: Work, one: ResourceSet, two: ResourceSet, kind: int, sym
     flags = _flags(kind, then_task, symmetry)
     # One of several is enough to go on with when starting; for stopping, all have to be down.
     if not one.require_all and first_task not in ("stop", "demote"):
-        enough = actions.pseudo(work, f"one-or-more:{one.id}")
+        enough = cluster_actions.pseudo(work, f"one-or-more:{one.id}")
         enough.flags |= REQUIRES_ANY
         for rsc in firsts:
-            key = actions.key_of(rsc, first_task)
-            actions.new_ordering(work, rsc, key, None, None, "", enough, O_ONE_OR_MORE | O_IMPLIES_THEN_PRINTED)
+            key = orderings.key_of(rsc, first_task)
+            orderings.new_ordering(work, rsc, key, None, None, "", enough, O_ONE_OR_MORE | O_IMPLIES_THEN_PRINTED)
         for rsc in thens:
-            key = actions.key_of(rsc, then_task)
-            actions.new_ordering(work, None, "", enough, rsc, key, None, flags | O_RUNNABLE_LEFT)
+            key = orderings.key_of(rsc, then_task)
+            orderings.new_ordering(work, None, "", enough, rsc, key, None, flags | O_RUNNABLE_LEFT)
         return
     if one.sequential:
         firsts = firsts[:1] if symmetry == INVERSE else firsts[-1:]
@@ -362,4 +363,4 @@ def _between_sets(work: Work, one: ResourceSet, two: ResourceSet, kind: int, sym
         thens = thens[-1:] if symmetry == INVERSE else thens[:1]
     for first in firsts:
         for then in thens:
-            actions.order_tasks(work, first, first_task, then, then_task, flags)
+            orderings.order_tasks(work, first, first_task, then, then_task, flags)

@@ -10,33 +10,27 @@ import sys
 
 from hamgr.cib.model import Cib
 from hamgr.scheduler import (
-    actions,
-    clones,
     config_check,
     constraints,
     failures,
-    fencing,
+    fence_scheduling,
     graph,
-    groups,
     node_criteria,
     ordering,
-    primitives,
+    orderings,
     probes,
-    remotes,
     status,
     summary,
+    variant_table,
 )
-from hamgr.scheduler.state.action import O_OPTIONAL
-from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.constants import O_OPTIONAL
+from hamgr.scheduler.state.entities import Rsc
 from hamgr.scheduler.state.work import Work
 from hamgr.scheduler.transition import Transition
 
 TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
 if TYPE_CHECKING:
     from datetime import datetime
-
-# Importing these modules registers what their kind of resource does; of bundles, `bundle_unpack` does.
-_KINDS = (primitives, groups, clones)
 
 
 def effective_time(cib: Cib, now: datetime | int) -> int:
@@ -66,7 +60,7 @@ def run(cib: Cib, now: datetime | int, explain: bool = False) -> Work:
 
     ``explain``: let each step of a score leave its reason as well, which takes time.
     """
-    work = status.unpack(cib, effective_time(cib, now))
+    work = status.unpack(cib, effective_time(cib, now), variant_table.variants_of(cib))
     work.explain = explain
     # Placement follows chains of colocations, a few calls for each resource of the chain.
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 2000 + 20 * len(work.by_id)))
@@ -77,12 +71,15 @@ def run(cib: Cib, now: datetime | int, explain: bool = False) -> Work:
     constraints.unpack(work)
     node_criteria.apply(work)
     for rsc in list(work.resources):
-        rsc.behavior.internal_constraints(work, rsc)
+        work.variants[rsc.variant].internal_constraints(work, rsc)
     config_check.check_all(work)
     _assign(work)
     _create_actions(work)
-    remotes.order_actions(work)
-    fencing.schedule(work)
+    if work.have_remote_nodes:
+        from hamgr.scheduler import remote_ordering
+
+        remote_ordering.apply(work)
+    fence_scheduling.schedule(work)
     ordering.apply(work)
     return work
 
@@ -96,10 +93,10 @@ def _assign(work: Work) -> None:
     if work.have_remote_nodes:
         for rsc in work.resources:
             if rsc.is_remote_node:
-                rsc.behavior.assign(work, rsc, rsc.partial_migration_target)
+                work.variants[rsc.variant].assign(work, rsc, rsc.partial_migration_target)
     for rsc in work.resources:
         if not rsc.is_remote_node:
-            rsc.behavior.assign(work, rsc, None)
+            work.variants[rsc.variant].assign(work, rsc, None)
 
 
 def _create_actions(work: Work) -> None:
@@ -109,7 +106,7 @@ def _create_actions(work: Work) -> None:
     for rsc in work.resources:
         _clear_orphan(work, rsc)
     for rsc in list(work.resources):
-        rsc.behavior.create_actions(work, rsc)
+        work.variants[rsc.variant].create_actions(work, rsc)
 
 
 def _clear_orphan(work: Work, rsc: Rsc) -> None:
@@ -119,7 +116,7 @@ def _clear_orphan(work: Work, rsc: Rsc) -> None:
     for node in work.nodes:
         if node.online and failures.fail_count(work, rsc, node, effective=True)[0]:
             action = failures.clear(work, rsc, node, "it is orphaned")
-            actions.new_ordering(work, rsc, "", action, rsc, actions.key_of(rsc, "stop"), None, O_OPTIONAL)
+            orderings.new_ordering(work, rsc, "", action, rsc, orderings.key_of(rsc, "stop"), None, O_OPTIONAL)
 
 
 __all__ = ["run", "schedule"]

@@ -8,10 +8,9 @@ from __future__ import annotations
 from hamgr.cib.records import dataclass
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import graph, summary
-from hamgr.scheduler.resources import target_role
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, Variant
+from hamgr.scheduler.attributes import target_role
+from hamgr.scheduler.state.constants import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, Variant
+from hamgr.scheduler.state.entities import NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 from hamgr.scheduler.transition import Reason, SummaryLine
 

@@ -7,21 +7,16 @@ from __future__ import annotations
 
 from hamgr.cib import scores
 from hamgr.cib.model import OpRecord, ResourceHistory
-from hamgr.scheduler import actions, operations
-from hamgr.scheduler.state.action import OPTIONAL, Act
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler import operations, resource_actions
+from hamgr.scheduler.parts import strip_instance
+from hamgr.scheduler.state.constants import OPTIONAL
+from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
-
-
-def _strip(name: str) -> str:
-    head, colon, tail = name.rpartition(":")
-    return head if colon and tail.isdigit() else name
 
 
 def _matching(work: Work, rsc: Rsc, node: NodeRt, prefix: str) -> list[str]:
     """Values of the node's attributes that count (or date) failures of a resource."""
-    name = rsc.id if rsc.unique else _strip(rsc.id)
+    name = rsc.id if rsc.unique else strip_instance(rsc.id)
     start = f"{prefix}-{name}"
     legacy = work.legacy_fail_counts
     found = []
@@ -104,7 +99,7 @@ def fail_count(
 def clear(work: Work, rsc: Rsc, node: NodeRt, reason: str) -> Act:
     """Have the controller clear a resource's fail count on a node."""
     key = f"{rsc.id}_clear_failcount_0"
-    action = actions.make(work, rsc, key, "clear_failcount", node, False)
+    action = resource_actions.make(work, rsc, key, "clear_failcount", node, False)
     action.reason = reason
     # It concerns the recorded history only, so it is done even for resources that are not managed.
     action.flags &= ~OPTIONAL

@@ -7,26 +7,12 @@ ordering does not insist is dropped ("Transition Graph" of Pacemaker Development
 from __future__ import annotations
 
 from hamgr.cib import digest
-from hamgr.scheduler import config_check, notifications, operations, resources
-from hamgr.scheduler.state.action import (
+from hamgr.scheduler import attributes, config_check, graph_inputs, notifications, operations
+from hamgr.scheduler.state.constants import (
     DUMPED,
-    MIGRATE_RUNNABLE,
-    O_ANTI_COLOCATION,
-    O_APPLY_FIRST_NON_MIGRATABLE,
-    O_IMPLIES_FIRST_MIGRATABLE,
-    O_IMPLIES_FIRST_PRINTED,
-    O_IMPLIES_THEN_PRINTED,
-    O_LOAD,
-    O_NONE,
-    O_ONE_OR_MORE,
-    O_OPTIONAL,
-    OPTIONAL,
-    PRINT_ALWAYS,
     PSEUDO,
-    RUNNABLE,
-    Act,
 )
-from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.entities import Act, Rsc
 from hamgr.scheduler.state.work import Work
 from hamgr.scheduler.transition import Action
 
@@ -35,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CRM = frozenset(("stonith", "do_shutdown", "clear_failcount"))
-_HARMLESS = O_IMPLIES_FIRST_PRINTED | O_IMPLIES_THEN_PRINTED | O_OPTIONAL
 
 
 def build(work: Work) -> tuple[tuple[Action, ...], tuple[tuple[int, int], ...]]:
@@ -47,13 +32,15 @@ def build(work: Work) -> tuple[tuple[Action, ...], tuple[tuple[int, int], ...]]:
     included: list[Act] = []
     edges: list[tuple[int, int]] = []
     for action in _considered(work):
-        if not action.flags & DUMPED and _wanted(action):
+        if not action.flags & DUMPED and graph_inputs.wanted(action):
             action.flags |= DUMPED
             included.append(action)
             merged: dict[Act, int] = {}
             for link in action.before:
                 merged[link.action] = merged.get(link.action, 0) | link.flags
-            edges += [(first.id, action.id) for first, flags in merged.items() if keeps(action, first, flags)]
+            edges += [
+                (first.id, action.id) for first, flags in merged.items() if graph_inputs.keeps(action, first, flags)
+            ]
     return tuple(_to_action(work, act) for act in included), tuple(edges)
 
 
@@ -83,61 +70,6 @@ def _actions_of(work: Work, rsc: Rsc) -> Iterator[Act]:
     yield from reversed(rsc.action_list)
     for child in rsc.children:
         yield from _actions_of(work, child)
-
-
-def _wanted(action: Act) -> bool:
-    flags = action.flags
-    if not flags & RUNNABLE or (flags & OPTIONAL and not flags & PRINT_ALWAYS):
-        return False
-    rsc = action.rsc
-    if rsc is not None and not rsc.managed and action.task != "monitor" and not action.interval_ms:
-        return False
-    if flags & PSEUDO or action.task in ("stonith", "do_shutdown"):
-        return True
-    node = action.node
-    if node is None:
-        return False
-    if node.guest and not node.remote_requires_reset:
-        return True
-    return node.online and not node.unclean
-
-
-def keeps(action: Act, first: Act, flags: int) -> bool:
-    """Whether an input stays in the graph."""
-    if flags == O_NONE:
-        return False
-    runnable = first.flags & RUNNABLE
-    if not runnable and (not flags & ~_HARMLESS or flags & (O_ONE_OR_MORE | O_IMPLIES_FIRST_MIGRATABLE)):
-        return False
-    migrating = first.flags & MIGRATE_RUNNABLE
-    if flags & O_APPLY_FIRST_NON_MIGRATABLE and migrating:
-        return False
-    if flags == O_OPTIONAL and migrating and first.key.endswith("_stop_0"):
-        return False
-    if flags == O_LOAD:
-        if action.rsc is not None and action.task == "migrate_to":
-            if first.node is None or action.rsc.assigned_to is not first.node:
-                return False
-        elif first.node is not action.node or first.flags & OPTIONAL:
-            return False
-    elif flags == O_ANTI_COLOCATION:
-        if first.node is not None and action.node is not None and first.node is not action.node:
-            return False
-        if first.flags & OPTIONAL:
-            return False
-    elif (
-        first.rsc is not None
-        and first.rsc is not action.rsc
-        and first.rsc.failed
-        and not first.rsc.managed
-        and first.key.endswith("_stop_0")
-        and action.rsc is not None
-        and action.rsc.is_clone()
-    ):
-        return False
-    if first.flags & OPTIONAL and not first.flags & (PRINT_ALWAYS | DUMPED):
-        return _wanted(first)
-    return True
 
 
 def _to_action(work: Work, act: Act) -> Action:
@@ -178,7 +110,7 @@ def _operation(work: Work, act: Act, key: str, node: str, history_id: str) -> Ac
     assert rsc is not None
     assert rsc.primitive is not None
     task = act.task
-    params = {**resources.params(work, rsc, act.node), **operations.op_params(work, act.op, act.node)}
+    params = {**attributes.params(work, rsc, act.node), **operations.op_params(work, act.op, act.node)}
     if config_check.needs_remote_name(rsc):
         params["addr"] = config_check.host_address(rsc)
     executes = task not in ("cancel", "delete", "notify")

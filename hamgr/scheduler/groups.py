@@ -7,9 +7,16 @@ members plus pseudo-actions (start, running, stop, stopped) that stand for the w
 from __future__ import annotations
 
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, colocation, consequences, constraints
-from hamgr.scheduler.behavior import BEHAVIORS
-from hamgr.scheduler.state.action import (
+from hamgr.scheduler import (
+    colocation,
+    colocation_constraints,
+    consequences,
+    constraints,
+    orderings,
+    parts,
+    resource_actions,
+)
+from hamgr.scheduler.state.constants import (
     O_IMPLIES_FIRST_PRINTED,
     O_IMPLIES_THEN,
     O_IMPLIES_THEN_PRINTED,
@@ -20,31 +27,12 @@ from hamgr.scheduler.state.action import (
     OPTIONAL,
     PSEUDO,
     RUNNABLE,
-    Act,
 )
-from hamgr.scheduler.state.constraint import Colocation, LocationRt
-from hamgr.scheduler.state.node import NodeRt, NodeScores
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import Variant
+from hamgr.scheduler.state.entities import Act, Colocation, LocationRt, NodeRt, NodeScores, Rsc
 from hamgr.scheduler.state.work import Work
 
-_ATOMIC = {"running": "start", "stopped": "stop", "promoted": "promote", "demoted": "demote"}
 
-
-def part_task(part: Rsc, task: str) -> str:
-    """What a collection's task is called for one of its parts: a primitive has no "running", only "start"."""
-    return _ATOMIC.get(task, task) if part.variant == Variant.PRIMITIVE else task
-
-
-def first_action(rsc: Rsc, task: str, node: NodeRt | None = None) -> Act | None:
-    """The newest action of a resource with this task (on this node)."""
-    for action in reversed(rsc.actions.get(f"{rsc.id}_{task}_0", ())):
-        if node is None or action.node is node:
-            return action
-    return None
-
-
-class GroupBehavior:
+class GroupMethods:
     def assign(self, work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
         if not rsc.provisional:
             return rsc.assigned_to
@@ -68,7 +56,7 @@ class GroupBehavior:
                 # An unmanaged member holds nobody in place, so those that follow have to see to it themselves.
                 member.with_primaries = member.with_primaries + mandatory
             held = held and member.managed
-            chosen = member.behavior.assign(work, member, preferred)
+            chosen = work.variants[member.variant].assign(work, member, preferred)
             node = node or chosen
         rsc.next_role = first.next_role
         rsc.allocating = False
@@ -80,31 +68,31 @@ class GroupBehavior:
 
     def create_actions(self, work: Work, rsc: Rsc) -> None:
         for member in rsc.children:
-            member.behavior.create_actions(work, member)
+            work.variants[member.variant].create_actions(work, member)
         tasks = ["start", "running", "stop", "stopped"]
         if rsc.top().promotable:
             tasks += ["demote", "demoted", "promote", "promoted"]
         for task in tasks:
-            actions.rsc_pseudo(work, rsc, task, optional=True)
+            resource_actions.rsc_pseudo(work, rsc, task, optional=True)
 
     def create_probe(self, work: Work, rsc: Rsc, node: NodeRt) -> bool:
-        probed = [member.behavior.create_probe(work, member, node) for member in rsc.children]
+        probed = [work.variants[member.variant].create_probe(work, member, node) for member in rsc.children]
         return any(probed)
 
     def internal_constraints(self, work: Work, rsc: Rsc) -> None:
         promotable = rsc.top().promotable
-        actions.order_tasks(work, rsc, "stopped", rsc, "start", O_OPTIONAL)
-        actions.order_tasks(work, rsc, "start", rsc, "running", O_RUNNABLE_LEFT)
-        actions.order_tasks(work, rsc, "stop", rsc, "stopped", O_RUNNABLE_LEFT)
+        orderings.order_tasks(work, rsc, "stopped", rsc, "start", O_OPTIONAL)
+        orderings.order_tasks(work, rsc, "start", rsc, "running", O_RUNNABLE_LEFT)
+        orderings.order_tasks(work, rsc, "stop", rsc, "stopped", O_RUNNABLE_LEFT)
         last: Rsc | None = None
         last_active: Rsc | None = None
         for member in rsc.children:
-            member.behavior.internal_constraints(work, member)
+            work.variants[member.variant].internal_constraints(work, member)
             self._order_member(work, rsc, member, last, promotable)
             if member.running_on:
                 # A group that is only partly active still shuts down in sequence.
                 if rsc.ordered and last and not last.running_on and last_active and last_active.running_on:
-                    actions.order_stops(work, member, last_active, O_OPTIONAL)
+                    orderings.order_stops(work, member, last_active, O_OPTIONAL)
                 last_active = member
             last = member
 
@@ -117,27 +105,29 @@ class GroupBehavior:
             if rsc.ordered:
                 down, downed = O_OPTIONAL, O_IMPLIES_THEN
         elif rsc.colocated:
-            colocation.add(work, "group:internal_colocation", member, last, INFINITY, influence=member.critical)
+            colocation_constraints.add(
+                work, "group:internal_colocation", member, last, INFINITY, influence=member.critical
+            )
         # In this order: an ordering makes the action that it begins with, and misses one that it should end with.
         if promotable:
-            actions.order_tasks(work, rsc, "demote", member, "demote", down | printed)
-            actions.order_tasks(work, member, "demote", rsc, "demoted", downed)
-            actions.order_tasks(work, member, "promote", rsc, "promoted", upped)
-            actions.order_tasks(work, rsc, "promote", member, "promote", printed)
-        actions.order_tasks(work, rsc, "stop", member, "stop", down | printed)
-        actions.order_tasks(work, member, "stop", rsc, "stopped", downed)
-        actions.order_tasks(work, rsc, "start", member, "start", printed)
-        actions.order_tasks(work, member, "start", rsc, "running", upped)
+            orderings.order_tasks(work, rsc, "demote", member, "demote", down | printed)
+            orderings.order_tasks(work, member, "demote", rsc, "demoted", downed)
+            orderings.order_tasks(work, member, "promote", rsc, "promoted", upped)
+            orderings.order_tasks(work, rsc, "promote", member, "promote", printed)
+        orderings.order_tasks(work, rsc, "stop", member, "stop", down | printed)
+        orderings.order_tasks(work, member, "stop", rsc, "stopped", downed)
+        orderings.order_tasks(work, rsc, "start", member, "start", printed)
+        orderings.order_tasks(work, member, "start", rsc, "running", upped)
         if not rsc.ordered:
-            actions.order_tasks(work, rsc, "start", member, "start", up | printed)
+            orderings.order_tasks(work, rsc, "start", member, "start", up | printed)
             if promotable:
-                actions.order_tasks(work, rsc, "promote", member, "promote", up | printed)
+                orderings.order_tasks(work, rsc, "promote", member, "promote", up | printed)
         elif last is not None:
-            actions.order_tasks(work, last, "start", member, "start", up)
-            actions.order_tasks(work, member, "stop", last, "stop", O_OPTIONAL | O_RESTART)
+            orderings.order_tasks(work, last, "start", member, "start", up)
+            orderings.order_tasks(work, member, "stop", last, "stop", O_OPTIONAL | O_RESTART)
             if promotable:
-                actions.order_tasks(work, last, "promote", member, "promote", up)
-                actions.order_tasks(work, member, "demote", last, "demote", O_OPTIONAL)
+                orderings.order_tasks(work, last, "promote", member, "promote", up)
+                orderings.order_tasks(work, member, "demote", last, "demote", O_OPTIONAL)
 
     def apply_colocation(
         self, work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation, for_dependent: bool
@@ -146,17 +136,17 @@ class GroupBehavior:
             members = dependent.children[:1] if dependent.colocated else dependent.children
             if dependent.colocated or constraint.score < INFINITY:
                 for member in members:
-                    member.behavior.apply_colocation(work, member, primary, constraint, True)
+                    work.variants[member.variant].apply_colocation(work, member, primary, constraint, True)
             return
         if primary.provisional or not primary.children:
             return
         if primary.colocated:
             # All of the group must be up for a mandatory colocation, any of it will do for another.
             member = primary.children[-1] if constraint.score >= INFINITY else primary.children[0]
-            member.behavior.apply_colocation(work, dependent, member, constraint, False)
+            work.variants[member.variant].apply_colocation(work, dependent, member, constraint, False)
         elif constraint.score < INFINITY:
             for member in primary.children:
-                member.behavior.apply_colocation(work, dependent, member, constraint, False)
+                work.variants[member.variant].apply_colocation(work, dependent, member, constraint, False)
 
     def add_scores(
         self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, mode: int
@@ -165,7 +155,7 @@ class GroupBehavior:
             return table
         rsc.merging = True
         first, last = rsc.children[0], rsc.children[-1]
-        merged = first.behavior.add_scores(work, first, table, attribute, factor, mode)
+        merged = work.variants[first.variant].add_scores(work, first, table, attribute, factor, mode)
         # What is with the group counts from when the group is assigned: its last member has taken that over then.
         constraints = colocation.with_dependents(last)
         merged = colocation.add_scores_of(work, rsc, constraints, table, merged, factor, mode)
@@ -176,21 +166,21 @@ class GroupBehavior:
         constraints.apply_to_scores(work, rsc, constraint)
         score_once = constraint
         for member in rsc.children:
-            member.behavior.apply_location(work, member, score_once)
+            work.variants[member.variant].apply_location(work, member, score_once)
             if rsc.colocated and score_once is constraint:
                 # The first member carries the score; the others follow it anyway.
                 score_once = LocationRt(constraint.id, constraint.rsc, constraint.role, constraint.discovery)
                 score_once.nodes = [(node, 0) for node, _ in constraint.nodes]
 
-    def action_flags(self, action: Act, node: NodeRt | None) -> int:
+    def action_flags(self, work: Work, action: Act, node: NodeRt | None) -> int:
         flags = OPTIONAL | RUNNABLE | PSEUDO
         rsc = action.rsc
         assert rsc is not None
         for member in rsc.children:
-            task = part_task(member, action.task)
-            member_action = first_action(member, task, node)
+            task = parts.part_task(member, action.task)
+            member_action = resource_actions.find_task(member, task, node)
             if member_action is not None:
-                member_flags = member.behavior.action_flags(member_action, node)
+                member_flags = work.variants[member.variant].action_flags(work, member_action, node)
                 if flags & OPTIONAL and not member_flags & OPTIONAL:
                     flags &= ~OPTIONAL
                     action.flags &= ~OPTIONAL
@@ -206,14 +196,13 @@ class GroupBehavior:
     ) -> int:
         changed = consequences.update_primitive(work, first, then, flags, filter_, type_)
         for member in then.rsc.children if then.rsc else ():
-            member_action = first_action(member, then.task, node)
+            member_action = resource_actions.find_task(member, then.task, node)
             if member_action is not None:
-                changed |= member.behavior.update_ordered(work, first, member_action, node, flags, filter_, type_)
+                changed |= work.variants[member.variant].update_ordered(
+                    work, first, member_action, node, flags, filter_, type_
+                )
         return changed
 
     def add_to_graph(self, work: Work, rsc: Rsc) -> None:
         for member in rsc.children:
-            member.behavior.add_to_graph(work, member)
-
-
-BEHAVIORS[Variant.GROUP] = GroupBehavior()
+            work.variants[member.variant].add_to_graph(work, member)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from hamgr.cib import scores
 from hamgr.cib.booleans import is_true
 from hamgr.scheduler import constraints
-from hamgr.scheduler.state.node import NodeRt
+from hamgr.scheduler.state.entities import NodeRt
 from hamgr.scheduler.state.work import Work
 
 _STRATEGIES = ("migrate-on-red", "only-green", "progressive", "custom")

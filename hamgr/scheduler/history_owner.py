@@ -8,17 +8,10 @@ from __future__ import annotations
 
 from hamgr.cib import model
 from hamgr.cib.model import ResourceHistory
-from hamgr.scheduler import placement, remotes, resources
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import Needs, Variant
+from hamgr.scheduler import node_scores, parts, remotes, resources
+from hamgr.scheduler.state.constants import Needs, Variant
+from hamgr.scheduler.state.entities import NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
-
-
-def strip_instance(name: str) -> str:
-    """An instance's name without its number: ``db`` of ``db:0``."""
-    head, colon, tail = name.rpartition(":")
-    return head if colon and tail.isdigit() else name
 
 
 def find(work: Work, node: NodeRt, history: ResourceHistory) -> Rsc | None:
@@ -26,7 +19,7 @@ def find(work: Work, node: NodeRt, history: ResourceHistory) -> Rsc | None:
     rsc = work.by_id.get(history.id)
     if rsc is None:
         renamed = work.by_history.get(history.id)
-        zero = work.by_id.get(strip_instance(history.id) + ":0")
+        zero = work.by_id.get(parts.strip_instance(history.id) + ":0")
         if zero is not None and not zero.unique and zero.variant == Variant.PRIMITIVE:
             rsc = zero
         elif renamed:
@@ -40,20 +33,12 @@ def find(work: Work, node: NodeRt, history: ResourceHistory) -> Rsc | None:
         if parent.parent is not None and parent.parent.bundle is not None:
             rsc = next((r.child for r in parent.parent.bundle.replicas if r.node is node), None)
         else:
-            rsc = _anonymous_instance(work, node, parent, strip_instance(history.id))
+            rsc = _anonymous_instance(work, node, parent, parts.strip_instance(history.id))
     if rsc is not None and history.id not in (rsc.id, rsc.history_id):
         rsc.history_id = history.id
     if rsc is not None and history.id != rsc.id:
         rsc.clone_name = history.id
     return rsc
-
-
-def member_called(instance: Rsc, base: str) -> Rsc | None:
-    """The primitive of an instance that was made from the configured primitive ``base``."""
-    for leaf in instance.leaves():
-        if leaf.primitive is not None and leaf.primitive.id == base:
-            return leaf
-    return None
 
 
 def _locations(instance: Rsc) -> list[NodeRt]:
@@ -76,14 +61,14 @@ def _anonymous_instance(work: Work, node: NodeRt, clone: Rsc, base: str) -> Rsc 
         where = _locations(child)
         if where:
             if where[0] is node:
-                rsc = member_called(child, base)
+                rsc = parts.member_called(child, base)
                 if rsc is not None and rsc.running_on:
                     # Several instances in one node's history: the others are left over from when they were unique.
                     skip_inactive, rsc = True, None
                 if rsc is not None:
                     break
         elif not skip_inactive and inactive is None and not child.blocked:
-            inactive = member_called(child, base)
+            inactive = parts.member_called(child, base)
             if inactive is not None and inactive.pending_node is not None and inactive.pending_node is not node:
                 inactive = None
     if rsc is None and not skip_inactive:
@@ -98,7 +83,7 @@ def _anonymous_instance(work: Work, node: NodeRt, clone: Rsc, base: str) -> Rsc 
     ):
         rsc = None
     if rsc is None:
-        rsc = member_called(resources.create_instance(work, clone), base)
+        rsc = parts.member_called(resources.create_instance(work, clone), base)
     return rsc
 
 
@@ -113,7 +98,7 @@ def make_orphan(work: Work, history: ResourceHistory) -> Rsc:
     if history.container:
         rsc.orphan_container_filler = True
     if work.options.stop_orphans:
-        placement.ban_everywhere(work, rsc, "orphan")
+        node_scores.ban_everywhere(work, rsc, "orphan")
     else:
         rsc.managed = False
     return rsc

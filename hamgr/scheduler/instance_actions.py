@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from hamgr.cib.booleans import is_true
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, consequences, notifications, placement
-from hamgr.scheduler.groups import first_action, part_task
-from hamgr.scheduler.instances import compatible, instances
-from hamgr.scheduler.state.action import (
+from hamgr.scheduler import consequences, notifications, orderings, placement, resource_actions
+from hamgr.scheduler.parts import compatible, instances, part_task
+from hamgr.scheduler.state.constants import (
     MIGRATE_RUNNABLE,
     O_IMPLIES_THEN,
     O_RUNNABLE_LEFT,
     OPTIONAL,
     PSEUDO,
     RUNNABLE,
-    Act,
+    Variant,
 )
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import Variant
+from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 
@@ -32,12 +29,12 @@ def create_pseudo_actions(work: Work, rsc: Rsc, parts: list[Rsc]) -> None:
     for child in parts:
         _pseudo_status(child, status)
     starting, stopping, active = status["start"], status["stop"], status["active"]
-    actions.rsc_pseudo(work, rsc, "start", not starting)
-    running = actions.rsc_pseudo(work, rsc, "running", not starting, runnable=False)
+    resource_actions.rsc_pseudo(work, rsc, "start", not starting)
+    running = resource_actions.rsc_pseudo(work, rsc, "running", not starting, runnable=False)
     running.priority = INFINITY
     running.flags = running.flags | RUNNABLE if active or starting else running.flags & ~RUNNABLE
-    stop = actions.rsc_pseudo(work, rsc, "stop", not stopping)
-    stopped = actions.rsc_pseudo(work, rsc, "stopped", not stopping)
+    stop = resource_actions.rsc_pseudo(work, rsc, "stop", not stopping)
+    stopped = resource_actions.rsc_pseudo(work, rsc, "stopped", not stopping)
     stopped.priority = INFINITY
     stop.flags |= MIGRATE_RUNNABLE
     if rsc.notify and rsc.is_clone():
@@ -68,15 +65,17 @@ def _part_action_task(part: Rsc, action: Act) -> str:
     return part_task(part, task)
 
 
-def summed_flags(action: Act, parts: list[Rsc], node: NodeRt | None) -> int:
+def summed_flags(work: Work, action: Act, parts: list[Rsc], node: NodeRt | None) -> int:
     """A collection's action is required if any part's is, and runnable if any part's is."""
     flags = OPTIONAL | RUNNABLE | PSEUDO
     any_runnable = False
     for child in parts:
-        child_action = first_action(child, _part_action_task(child, action), None if child.children else node)
+        child_action = resource_actions.find_task(
+            child, _part_action_task(child, action), None if child.children else node
+        )
         if child_action is None:
             continue
-        child_flags = child.behavior.action_flags(child_action, node)
+        child_flags = work.variants[child.variant].action_flags(work, child_action, node)
         if flags & OPTIONAL and not child_flags & OPTIONAL:
             flags &= ~OPTIONAL
             action.flags &= ~OPTIONAL
@@ -109,10 +108,10 @@ def update_ordered(work: Work, first: Act, then: Act, node: NodeRt | None, flags
         return 0
     changed = consequences.update_primitive(work, first, then, flags, filter_, type_)
     for child in instances(then.rsc):
-        action = first_action(child, then.task, node)
-        if action is None or not child.behavior.action_flags(action, node) & RUNNABLE:
+        action = resource_actions.find_task(child, then.task, node)
+        if action is None or not work.variants[child.variant].action_flags(work, action, node) & RUNNABLE:
             continue
-        child_changed = child.behavior.update_ordered(work, first, action, node, flags, filter_, type_)
+        child_changed = work.variants[child.variant].update_ordered(work, first, action, node, flags, filter_, type_)
         changed |= child_changed
         if child_changed & consequences.THEN:
             for link in list(action.after):
@@ -133,18 +132,18 @@ def _update_interleaved(work: Work, first: Act, then: Act, node: NodeRt | None, 
                 changed |= consequences.THEN if placement.keep_down(work, child) else 0
             continue
         # Of a bundle, these are its containers' actions; what is inside of them is not paired.
-        first_child_action = first_action(partner, _part_action_task(partner, first), node)
-        then_action = first_action(child, part_task(child, then.task), node)
+        first_child_action = resource_actions.find_task(partner, _part_action_task(partner, first), node)
+        then_action = resource_actions.find_task(child, part_task(child, then.task), node)
         if first_child_action is None or then_action is None:
             continue
-        if actions.order(first_child_action, then_action, type_):
+        if orderings.order(first_child_action, then_action, type_):
             changed |= consequences.FIRST | consequences.THEN
-        changed |= child.behavior.update_ordered(
+        changed |= work.variants[child.variant].update_ordered(
             work,
             first_child_action,
             then_action,
             node,
-            partner.behavior.action_flags(first_child_action, node),
+            work.variants[partner.variant].action_flags(work, first_child_action, node),
             filter_,
             type_,
         )

@@ -1,17 +1,14 @@
-"""Instances of clones and of bundles: in which order they are assigned, where to, and which of them belong together.
+"""Assigns the instances of clones and of bundles: in which order, and where to.
 
 What `clones`, `bundles` and `promotion` have in common, of "Clones" and "Bundles" in Pacemaker Explained.
 """
 
 from __future__ import annotations
 
-from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import colocation, placement, primitives
-from hamgr.scheduler.state.constraint import MERGE_POSITIVE
-from hamgr.scheduler.state.node import NodeRt, NodeScores
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import UNKNOWN, Variant
+from hamgr.scheduler import colocation, node_scores, parts, placement
+from hamgr.scheduler.state.constants import MERGE_POSITIVE, Variant
+from hamgr.scheduler.state.entities import NodeRt, NodeScores, Rsc
 from hamgr.scheduler.state.work import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
@@ -19,39 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def instances(rsc: Rsc) -> list[Rsc]:
-    """A clone's instances, or a bundle's containers."""
-    if rsc.bundle is not None:
-        return [replica.container for replica in rsc.bundle.replicas]
-    return rsc.children
-
-
-def next_role(rsc: Rsc) -> int:
-    """The role that a resource is going to have; of a collection the highest of its parts."""
-    if rsc.variant == Variant.PRIMITIVE:
-        return rsc.next_role
-    return max((next_role(child) for child in rsc.children), default=UNKNOWN)
-
-
-def current_role(rsc: Rsc) -> int:
-    """The role that a resource has; of a collection the highest of its parts."""
-    if rsc.variant == Variant.PRIMITIVE:
-        return rsc.role
-    return max((current_role(child) for child in rsc.children), default=UNKNOWN)
-
-
 def _failed(rsc: Rsc) -> bool:
     return rsc.failed or any(_failed(child) for child in rsc.children)
-
-
-def number(rsc: Rsc) -> int:
-    """An instance's number: that of a clone's is after a colon, that of a bundle's container after a dash."""
-    return scores.leading_int(rsc.id.rpartition(":" if ":" in rsc.id else "-")[2])
-
-
-def blocked(rsc: Rsc) -> bool:
-    """Whether a resource, or any part of it, is left alone until a person has looked at it."""
-    return rsc.blocked or any(blocked(child) for child in rsc.children)
 
 
 # --- order of instances -------------------------------------------------------------------------------
@@ -67,8 +33,8 @@ def sort_instances(parts: list[Rsc], compare: Callable[[Rsc, Rsc], int]) -> None
 
 def compare_instances(work: Work, a: Rsc, b: Rsc) -> int:
     """Which of two instances is assigned first (Pacemaker's pcmk__cmp_instance)."""
-    node_a, count_a, _ = primitives.active_node(a)
-    node_b, count_b, _ = primitives.active_node(b)
+    node_a, count_a, _ = a.active_node()
+    node_b, count_b, _ = b.active_node()
     if count_a and count_b and count_a != count_b:
         return -1 if count_a < count_b else 1
     ok_a = node_a is None or a.allowed.get(node_a, -INFINITY) >= 0
@@ -81,7 +47,7 @@ def compare_instances(work: Work, a: Rsc, b: Rsc) -> int:
     node_a, node_b = node_a if ok_a else None, node_b if ok_b else None
     if node_a is None or node_b is None:
         return (node_a is None) - (node_b is None)
-    ok_a, ok_b = placement.available(node_a), placement.available(node_b)
+    ok_a, ok_b = node_a.is_available(), node_b.is_available()
     if ok_a != ok_b:
         return -1 if ok_a else 1
     top = a.parent or a
@@ -94,7 +60,7 @@ def compare_instances(work: Work, a: Rsc, b: Rsc) -> int:
     order = _compare_by_colocation(work, a, b, node_a, node_b)
     if order:
         return order
-    return (number(a) > number(b)) - (number(a) < number(b))
+    return (parts.number(a) > parts.number(b)) - (parts.number(a) < parts.number(b))
 
 
 def _compare_by_colocation(work: Work, a: Rsc, b: Rsc, node_a: NodeRt, node_b: NodeRt) -> int:
@@ -104,12 +70,12 @@ def _compare_by_colocation(work: Work, a: Rsc, b: Rsc, node_a: NodeRt, node_b: N
     for rsc in (a, b):
         table: NodeScores = {node_a: node_a.weight, node_b: node_b.weight}
         for constraint in colocation.with_primaries(parent):
-            table = constraint.primary.behavior.add_scores(
+            table = work.variants[constraint.primary.variant].add_scores(
                 work, constraint.primary, table, constraint.attribute, constraint.score / INFINITY, 0
             )
         for constraint in colocation.with_dependents(parent):
             if colocation.has_influence(constraint, rsc):
-                table = constraint.dependent.behavior.add_scores(
+                table = work.variants[constraint.dependent.variant].add_scores(
                     work, constraint.dependent, table, constraint.attribute, constraint.score / INFINITY, MERGE_POSITIVE
                 )
         sums.append(table)
@@ -123,7 +89,7 @@ def _compare_by_colocation(work: Work, a: Rsc, b: Rsc, node_a: NodeRt, node_b: N
 def distribute(work: Work, rsc: Rsc, children: list[Rsc], maximum: int, per_host: int) -> None:
     """Assign instances: first those that may stay where they are, then the rest."""
     rsc.counts = {}
-    available = sum(1 for node in rsc.allowed if placement.available(node))
+    available = sum(1 for node in rsc.allowed if node.is_available())
     optimal = max(1, maximum // available) if available else 1
     assigned = 0
     for child in children:
@@ -133,7 +99,7 @@ def distribute(work: Work, rsc: Rsc, children: list[Rsc], maximum: int, per_host
             continue
         node = child.running_on[0]
         if (
-            placement.available(node)
+            node.is_available()
             and node in rsc.allowed
             and rsc.allowed[node] >= 0
             and rsc.counts.get(node, 0) < optimal
@@ -144,13 +110,13 @@ def distribute(work: Work, rsc: Rsc, children: list[Rsc], maximum: int, per_host
         if not child.provisional:
             continue
         if assigned >= maximum:
-            placement.ban_everywhere(work, child, "clone-max")
+            node_scores.ban_everywhere(work, child, "clone-max")
         elif _assign_instance(work, rsc, child, None, maximum < available, per_host):
             assigned += 1
 
 
 def _ban_instance(rsc: Rsc, node: NodeRt) -> None:
-    for part in placement.with_descendants(rsc):
+    for part in rsc.with_descendants():
         if node in part.allowed:
             part.allowed[node] = -INFINITY
 
@@ -168,7 +134,7 @@ def _assign_instance(
     for node in list(child.allowed):
         if (
             child.orphan
-            or not placement.available(node)
+            or not node.is_available()
             or clone.allowed.get(node, -INFINITY) < 0
             or clone.counts.get(node, 0) >= per_host
         ):
@@ -176,7 +142,7 @@ def _assign_instance(
             if work.explain and clone.counts.get(node, 0) >= per_host:
                 work.because("clone-node-max", child, node, score=-INFINITY)
     backup = dict(child.allowed)
-    chosen = child.behavior.assign(work, child, preferred)
+    chosen = work.variants[child.variant].assign(work, child, preferred)
     if chosen is not None and preferred is not None and chosen is not preferred:
         if child.variant == Variant.PRIMITIVE:
             child.allowed = backup
@@ -195,31 +161,3 @@ def _copy_colocations(clone: Rsc, child: Rsc, everything: bool) -> None:
     for constraint in colocation.with_dependents(clone):
         if colocation.has_influence(constraint, child) and (everything or constraint.score < 0):
             child.with_dependents.append(constraint)
-
-
-# --- pairs --------------------------------------------------------------------------------------------
-
-
-def compatible(dependent: Rsc, primary: Rsc, current: bool, role: int = UNKNOWN) -> Rsc | None:
-    """The primary's instance on the node where the dependent is, or on the best node where it could be."""
-    node = dependent.location(current)
-    if node is not None:
-        return _instance_on(primary, node, current, role)
-    candidates = [
-        (-(score if placement.available(n) else -INFINITY), n.num_resources, n.name, n)
-        for n, score in dependent.allowed.items()
-    ]
-    for *_, node in sorted(candidates, key=lambda c: c[:3]):
-        instance = _instance_on(primary, node, current, role)
-        if instance is not None:
-            return instance
-    return None
-
-
-def _instance_on(primary: Rsc, node: NodeRt, current: bool, role: int) -> Rsc | None:
-    for child in instances(primary):
-        if child.location(current) is not node or blocked(child):
-            continue
-        if role == UNKNOWN or (current_role(child) if current else next_role(child)) == role:
-            return child
-    return None

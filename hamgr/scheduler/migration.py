@@ -6,17 +6,15 @@ stop on the source; the start becomes a pseudo-action.
 
 from __future__ import annotations
 
-from hamgr.scheduler import actions
-from hamgr.scheduler.state.action import (
+from hamgr.scheduler import orderings, resource_actions
+from hamgr.scheduler.state.constants import (
     MIGRATE_RUNNABLE,
     O_IMPLIES_FIRST_MIGRATABLE,
     O_OPTIONAL,
     O_PSEUDO_LEFT,
     PSEUDO,
-    Act,
 )
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 
@@ -39,8 +37,8 @@ def create_actions(work: Work, rsc: Rsc, current: NodeRt) -> None:
     """Add the migration beside the stop and start that it replaces if orderings allow."""
     target = rsc.assigned_to
     assert target is not None
-    start = actions.start(work, rsc, target, True)
-    stop = actions.stop(work, rsc, current, True)
+    start = resource_actions.start(work, rsc, target, True)
+    stop = resource_actions.stop(work, rsc, current, True)
     pair = {"migrate_source": current.name, "migrate_target": target.name}
     start.flags |= PSEUDO | MIGRATE_RUNNABLE
     stop.flags |= MIGRATE_RUNNABLE
@@ -48,20 +46,20 @@ def create_actions(work: Work, rsc: Rsc, current: NodeRt) -> None:
     if begins:
         migrate_to = _half(work, rsc, "migrate_to", current, pair)
         migrate_to.needs = start.needs
-        actions.order_tasks(work, rsc, "monitor", rsc, "migrate_to", O_OPTIONAL)
-        actions.order_tasks(work, rsc, "migrate_to", rsc, "migrate_from", O_OPTIONAL | O_IMPLIES_FIRST_MIGRATABLE)
+        orderings.order_tasks(work, rsc, "monitor", rsc, "migrate_to", O_OPTIONAL)
+        orderings.order_tasks(work, rsc, "migrate_to", rsc, "migrate_from", O_OPTIONAL | O_IMPLIES_FIRST_MIGRATABLE)
     migrate_from = _half(work, rsc, "migrate_from", target, pair)
     if not begins:
         migrate_from.needs = start.needs
-        actions.order_tasks(work, rsc, "monitor", rsc, "migrate_from", O_OPTIONAL)
-    actions.order_tasks(work, rsc, "migrate_from", rsc, "stop", O_OPTIONAL | O_IMPLIES_FIRST_MIGRATABLE)
-    actions.order_tasks(
+        orderings.order_tasks(work, rsc, "monitor", rsc, "migrate_from", O_OPTIONAL)
+    orderings.order_tasks(work, rsc, "migrate_from", rsc, "stop", O_OPTIONAL | O_IMPLIES_FIRST_MIGRATABLE)
+    orderings.order_tasks(
         work, rsc, "migrate_from", rsc, "start", O_OPTIONAL | O_IMPLIES_FIRST_MIGRATABLE | O_PSEUDO_LEFT
     )
 
 
 def _half(work: Work, rsc: Rsc, task: str, node: NodeRt, pair: dict[str, str]) -> Act:
-    action = actions.make(work, rsc, actions.key_of(rsc, task), task, node, True)
+    action = resource_actions.make(work, rsc, orderings.key_of(rsc, task), task, node, True)
     action.meta.update(pair)
     action.flags |= MIGRATE_RUNNABLE
     return action

@@ -9,9 +9,8 @@ from __future__ import annotations
 from hamgr.cib.model import OpRecord
 from hamgr.scheduler.op_records import PENDING, compare_age
 from hamgr.scheduler.outcome import add_running
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import STARTED, STOPPED
+from hamgr.scheduler.state.constants import STARTED, STOPPED
+from hamgr.scheduler.state.entities import NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 _STATE_CHANGES = frozenset(("start", "stop", "promote", "demote", "migrate_to", "migrate_from"))

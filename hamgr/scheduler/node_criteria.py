@@ -6,10 +6,9 @@ Pacemaker calls them node-specific criteria; what resources want of each other c
 from __future__ import annotations
 
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, failures, placement
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import Variant
+from hamgr.scheduler import failures, node_scores, resource_actions
+from hamgr.scheduler.state.constants import Variant
+from hamgr.scheduler.state.entities import NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 
@@ -17,7 +16,7 @@ def apply(work: Work) -> None:
     """Bring what is known of nodes and resources by themselves into the scores, before anything is placed."""
     _shutdown_locks(work)
     for location in work.locations:
-        location.rsc.behavior.apply_location(work, location.rsc, location)
+        work.variants[location.rsc.variant].apply_location(work, location.rsc, location)
     for rsc in work.resources:
         _stickiness(work, rsc)
     for node in work.nodes:
@@ -63,7 +62,7 @@ def _apply_lock(work: Work, rsc: Rsc) -> None:
         return
     for node in work.nodes:
         if node is not held:
-            placement.ban(work, rsc, node, "shutdown-lock")
+            node_scores.ban(work, rsc, node, "shutdown-lock")
 
 
 def _stickiness(work: Work, rsc: Rsc) -> None:
@@ -76,7 +75,7 @@ def _stickiness(work: Work, rsc: Rsc) -> None:
         return
     node = rsc.running_on[0]
     if work.options.symmetric or node in rsc.allowed:
-        placement.prefer(work, rsc, node, rsc.stickiness, "stickiness")
+        node_scores.prefer(work, rsc, node, rsc.stickiness, "stickiness")
 
 
 def _failure_ban(work: Work, rsc: Rsc, node: NodeRt) -> None:
@@ -87,12 +86,12 @@ def _failure_ban(work: Work, rsc: Rsc, node: NodeRt) -> None:
         for child in rsc.children:
             _failure_ban(work, child, node)
         return
-    if actions.find(rsc, f"{rsc.id}_clear_failcount_0", node) is not None:
+    if resource_actions.find(rsc, f"{rsc.id}_clear_failcount_0", node) is not None:
         # The count is about to be cleared.
         return
     failed = failures.threshold_reached(work, rsc, node)
     if failed is not None:
-        placement.ban(work, failed, node, "migration-threshold")
+        node_scores.ban(work, failed, node, "migration-threshold")
 
 
 def _exclusive_discovery(rsc: Rsc, node: NodeRt) -> None:

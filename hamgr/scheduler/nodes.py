@@ -5,9 +5,27 @@ from __future__ import annotations
 from hamgr.cib import model, scores
 from hamgr.cib.booleans import is_true
 from hamgr.scheduler import fencing
-from hamgr.scheduler.state.node import NodeRt, name_key
-from hamgr.scheduler.state.vocabulary import STARTED, STOPPED
+from hamgr.scheduler.state.constants import STARTED, STOPPED
+from hamgr.scheduler.state.entities import NodeRt
 from hamgr.scheduler.state.work import Work
+
+
+def name_key(name: str) -> list[tuple[int, int, int]]:
+    """Sorts names as people (and Pacemaker) do: case ignored, numbers in them by value."""
+    key: list[tuple[int, int, int]] = []
+    in_number = False
+    for letter in name.lower():
+        if letter not in "0123456789":
+            key.append((ord(letter), 0, 0))
+            in_number = False
+        elif in_number:
+            _, value, length = key[-1]
+            key[-1] = (ord("0"), value * 10 + int(letter), length + 1)
+        else:
+            # No other character lies between the digits, so one place does for all numbers.
+            key.append((ord("0"), int(letter), 1))
+            in_number = True
+    return key
 
 
 def create_node(work: Work, name: str, node_id: str, remote: bool) -> NodeRt:
@@ -33,15 +51,10 @@ def create_node(work: Work, name: str, node_id: str, remote: bool) -> NodeRt:
     return node
 
 
-def node_of(work: Work, state: model.NodeState) -> NodeRt | None:
-    """The node that a recorded state is about; None when no such node is known."""
-    return work.nodes_by_id.get(state.id or state.name) or work.nodes_by_name.get(state.name)
-
-
 def unpack_states(work: Work) -> None:
     """Take over what is recorded about nodes, and see which of them are online; of remote nodes that comes later."""
     for state in work.cib.node_states:
-        node = node_of(work, state)
+        node = work.node_of(state)
         if node is None:
             continue
         if node.remote:

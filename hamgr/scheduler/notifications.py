@@ -7,11 +7,9 @@ pseudo-actions, between which every active instance runs its agent's notify acti
 from __future__ import annotations
 
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions
-from hamgr.scheduler.state.action import O_IMPLIES_THEN, O_OPTIONAL, OPTIONAL, PSEUDO, RUNNABLE, Act
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import STOPPED
+from hamgr.scheduler import orderings, resource_actions
+from hamgr.scheduler.state.constants import O_IMPLIES_THEN, O_OPTIONAL, OPTIONAL, PSEUDO, RUNNABLE, STOPPED
+from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 _DONE = {"start": "running", "stop": "stopped", "promote": "promoted", "demote": "demoted"}
@@ -32,7 +30,7 @@ class Phase:
 
 def _pseudo(work: Work, rsc: Rsc, around: Act, task: str, kind: str) -> Act:
     key = f"{rsc.id}_{kind}_notify_{around.task}_0"
-    action = actions.make(work, rsc, key, task, None, bool(around.flags & OPTIONAL))
+    action = resource_actions.make(work, rsc, key, task, None, bool(around.flags & OPTIONAL))
     action.flags |= PSEUDO
     return action
 
@@ -45,8 +43,8 @@ def _phase(work: Work, rsc: Rsc, task: str, action: Act | None, complete: Act | 
         for made in (phase.pre, phase.pre_done):
             made.meta.update({"notify_type": "pre", "notify_operation": task})
             made.flags |= RUNNABLE
-        actions.order(phase.pre, phase.pre_done, O_OPTIONAL)
-        actions.order(phase.pre_done, action, O_OPTIONAL)
+        orderings.order(phase.pre, phase.pre_done, O_OPTIONAL)
+        orderings.order(phase.pre_done, action, O_OPTIONAL)
     if complete is not None:
         phase.post = _pseudo(work, rsc, complete, "notify", "post")
         phase.post_done = _pseudo(work, rsc, complete, "notified", "confirmed-post")
@@ -54,10 +52,10 @@ def _phase(work: Work, rsc: Rsc, task: str, action: Act | None, complete: Act | 
             made.meta.update({"notify_type": "post", "notify_operation": task})
             made.priority = INFINITY
             made.flags = (made.flags & ~RUNNABLE) | (complete.flags & RUNNABLE)
-        actions.order(complete, phase.post, O_IMPLIES_THEN)
-        actions.order(phase.post, phase.post_done, O_IMPLIES_THEN)
+        orderings.order(complete, phase.post, O_IMPLIES_THEN)
+        orderings.order(phase.post, phase.post_done, O_IMPLIES_THEN)
     if action is not None and complete is not None:
-        actions.order(phase.pre_done, phase.post, O_OPTIONAL)
+        orderings.order(phase.pre_done, phase.post, O_OPTIONAL)
     return phase
 
 
@@ -65,7 +63,9 @@ def add_pseudo_actions(work: Work, clone: Rsc, up: str, down: str) -> None:
     """Add the notifications around two opposite phases, and their order relative to the other phases."""
     phases: dict[str, Phase] = clone.notify_phases
     for task in (up, down):
-        phases[task] = _phase(work, clone, task, actions.find_task(clone, task), actions.find_task(clone, _DONE[task]))
+        phases[task] = _phase(
+            work, clone, task, resource_actions.find_task(clone, task), resource_actions.find_task(clone, _DONE[task])
+        )
     if up == "start":
         _after(phases, "stop", "start")
         return
@@ -81,7 +81,7 @@ def add_pseudo_actions(work: Work, clone: Rsc, up: str, down: str) -> None:
 
 def _after(phases: dict[str, Phase], first: str, then: str) -> None:
     if first in phases and then in phases:
-        actions.order(phases[first].post_done, phases[then].pre, O_OPTIONAL)
+        orderings.order(phases[first].post_done, phases[then].pre, O_OPTIONAL)
 
 
 # --- instances' notify actions --------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def _after(phases: dict[str, Phase], first: str, then: str) -> None:
 def create(work: Work, clone: Rsc) -> None:
     """Settle which phases of a clone take place, and make its instances' notify actions for them."""
     for action in reversed(clone.action_list[:]):
-        clone.behavior.action_flags(action, None)
+        work.variants[clone.variant].action_flags(work, action, None)
     for phase in clone.notify_phases.values():
         _create(work, clone, phase, _happening(clone))
 
@@ -118,7 +118,7 @@ def _notify_instance(work: Work, rsc: Rsc, phase: Phase, happening: set[str]) ->
         return
     if task in ("stop", "demote") and rsc.role != STOPPED:
         for node in rsc.running_on:
-            stop = actions.find_task(rsc, "stop", node)
+            stop = resource_actions.find_task(rsc, "stop", node)
             if stop is not None and stop.flags & PSEUDO and (node.unclean or node.remote_requires_reset):
                 continue
             _notify(work, rsc, node, phase, "pre")
@@ -128,7 +128,7 @@ def _notify_instance(work: Work, rsc: Rsc, phase: Phase, happening: set[str]) ->
         target = rsc.assigned_to
         if target is None:
             return
-        start = actions.find_task(rsc, "start")
+        start = resource_actions.find_task(rsc, "start")
         if start is not None and _connection_blocked(start):
             return
         if task != "start" or start is None or start.flags & OPTIONAL:
@@ -139,7 +139,7 @@ def _notify_instance(work: Work, rsc: Rsc, phase: Phase, happening: set[str]) ->
 def _connection_blocked(action: Act) -> bool:
     """Whether an action's node is to be reached through a connection that cannot start."""
     connection = action.node.remote_rsc if action.node is not None else None
-    start = actions.find_task(connection, "start") if connection is not None else None
+    start = resource_actions.find_task(connection, "start") if connection is not None else None
     return start is not None and not start.flags & RUNNABLE
 
 
@@ -149,10 +149,10 @@ def _notify(work: Work, rsc: Rsc, node: NodeRt, phase: Phase, kind: str) -> bool
     if around is None or done is None or not node.online or not around.flags & RUNNABLE:
         return False
     key = f"{rsc.id}_{kind}_notify_{phase.task}_0"
-    action = actions.make(work, rsc, key, "notify", node, bool(around.flags & OPTIONAL))
+    action = resource_actions.make(work, rsc, key, "notify", node, bool(around.flags & OPTIONAL))
     action.meta.update({"notify_type": kind, "notify_operation": phase.task})
-    actions.order(around, action, O_OPTIONAL)
-    actions.order(action, done, O_OPTIONAL)
+    orderings.order(around, action, O_OPTIONAL)
+    orderings.order(action, done, O_OPTIONAL)
     return True
 
 
@@ -160,7 +160,7 @@ def _notify_after(work: Work, rsc: Rsc, node: NodeRt, phase: Phase) -> None:
     _notify(work, rsc, node, phase, "post")
     for action in rsc.action_list:
         if action.interval_ms and action.task != "cancel":
-            actions.order(phase.post_done, action, O_OPTIONAL)
+            orderings.order(phase.post_done, action, O_OPTIONAL)
 
 
 def after_fencing(work: Work, rsc: Rsc, fence: Act) -> None:

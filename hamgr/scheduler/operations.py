@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from hamgr.cib import durations, model, rules
 from hamgr.cib.booleans import is_true
-from hamgr.scheduler import resources
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import STARTED, STOPPED, UNKNOWN, UNPROMOTED, OnFail
+from hamgr.scheduler import attributes
+from hamgr.scheduler.state.constants import STARTED, STOPPED, UNKNOWN, UNPROMOTED, OnFail
+from hamgr.scheduler.state.entities import NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 DEFAULT_TIMEOUT_MS = 20_000
@@ -76,7 +75,7 @@ def timeout_ms(work: Work, rsc: Rsc, op: model.Op | None, meta: dict[str, str], 
         if frequent is not None and "timeout" in (own := op_meta(work, rsc, frequent, task, frequent.interval_ms)):
             return durations.parse_ms(own["timeout"], DEFAULT_TIMEOUT_MS)
     if rsc.fence_device and task in ("start", "monitor"):
-        special = resources.params(work, rsc, None).get("pcmk_monitor_timeout")
+        special = attributes.params(work, rsc, None).get("pcmk_monitor_timeout")
         if special:
             return durations.parse_ms(special, DEFAULT_TIMEOUT_MS)
     return durations.parse_ms(meta.get("timeout"), DEFAULT_TIMEOUT_MS)

@@ -5,20 +5,18 @@ Implements "Ordering Constraints" of Pacemaker Explained; what a link implies is
 
 from __future__ import annotations
 
-from hamgr.scheduler import actions, consequences, graph, probes
-from hamgr.scheduler.state.action import (
+from hamgr.scheduler import consequences, graph_inputs, orderings, probes, resource_actions
+from hamgr.scheduler.state.constants import (
     DANGLE,
     O_IMPLIES_THEN,
     O_LOAD,
     O_NONE,
     O_PRESERVE,
     RUNNABLE,
-    Act,
-    Link,
-    Ordering,
+    STOPPED,
+    UNPROMOTED,
 )
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import STOPPED, UNPROMOTED
+from hamgr.scheduler.state.entities import Act, Link, Ordering, Rsc
 from hamgr.scheduler.state.work import Work
 
 
@@ -32,7 +30,7 @@ def apply(work: Work) -> None:
         elif ordering.then_rsc is not None:
             _to_resource(ordering.first, ordering.then_rsc, ordering)
         else:
-            actions.order(ordering.first, ordering.then, ordering.flags)
+            orderings.order(ordering.first, ordering.then, ordering.flags)
     # Newest first, as everywhere below: of several reasons the first one is told, and a cycle ends as Pacemaker's does.
     for action in reversed(work.actions[:]):
         consequences.block_dependents(work, action)
@@ -65,7 +63,7 @@ def _loops(action: Act, link: Link) -> bool:
     stack = [(action, link)]
     while stack:
         then, via = stack.pop()
-        if via.action in seen or not graph.keeps(then, via.action, via.flags):
+        if via.action in seen or not graph_inputs.keeps(then, via.action, via.flags):
             continue
         if via.action is action:
             return True
@@ -86,7 +84,7 @@ def _from_resource(work: Work, ordering: Ordering) -> None:
         if ordering.then_rsc is not None:
             _to_resource(first, ordering.then_rsc, ordering)
         else:
-            actions.order(first, ordering.then, ordering.flags)
+            orderings.order(first, ordering.then, ordering.flags)
 
 
 def _inherent_first(work: Work, rsc: Rsc, ordering: Ordering) -> Act | None:
@@ -96,7 +94,7 @@ def _inherent_first(work: Work, rsc: Rsc, ordering: Ordering) -> Act | None:
         return None
     if task == "demote" and consequences.state_of(rsc) == UNPROMOTED:
         return None
-    return actions.make(work, rsc, ordering.first_task, task, None, True, interval)
+    return resource_actions.make(work, rsc, ordering.first_task, task, None, True, interval)
 
 
 def parse_key(key: str, rsc_id: str) -> tuple[str, int]:
@@ -118,6 +116,6 @@ def _to_resource(first: Act | None, rsc: Rsc, ordering: Ordering) -> None:
         flags &= ~O_IMPLIES_THEN
     for then in thens:
         if first is not None:
-            actions.order(first, then, flags)
+            orderings.order(first, then, flags)
         else:
             then.flags &= ~RUNNABLE

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from hamgr.cib.model import OpRecord
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, fencing, placement
-from hamgr.scheduler.history_owner import strip_instance
-from hamgr.scheduler.state.action import OPTIONAL
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, STARTED, STOPPED, UNKNOWN, OnFail, Variant
+from hamgr.scheduler import fencing, node_scores, resource_actions
+from hamgr.scheduler.parts import strip_instance
+from hamgr.scheduler.state.constants import OPTIONAL, PROMOTED, STARTED, STOPPED, UNKNOWN, OnFail, Variant
+from hamgr.scheduler.state.entities import NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
-TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
-if TYPE_CHECKING:
-    from hamgr.scheduler.replay import Replay
+
+class Replay:
+    """One resource's operations on one node, while they are replayed."""
+
+    __slots__ = ("last_failure", "node", "on_fail", "rsc", "work")
+
+    def __init__(self, work: Work, rsc: Rsc, node: NodeRt) -> None:
+        self.work = work
+        self.rsc = rsc
+        self.node = node
+        self.on_fail = OnFail.IGNORE
+        self.last_failure: OpRecord | None = None
 
 
 def apply(work: Work, replay: Replay) -> None:
@@ -46,7 +54,7 @@ def apply(work: Work, replay: Replay) -> None:
         rsc.history_id = strip_instance(rsc.history_id)
         rsc.clone_name = ""
     else:
-        for action in actions.all_of(rsc, "stop", node):
+        for action in resource_actions.all_of(rsc, "stop", node):
             action.flags |= OPTIONAL
     if rsc.role == STOPPED and rsc.partial_migration_source is node and rsc.partial_migration_target and rsc.running_on:
         rsc.role = STARTED
@@ -68,7 +76,7 @@ def _fence_where_active(work: Work, rsc: Rsc, node: NodeRt) -> None:
 def _handle_failure(work: Work, rsc: Rsc, node: NodeRt, on_fail: int) -> None:
     if on_fail == OnFail.DEMOTE:
         rsc.failed = True
-        actions.demote(work, rsc, node, False)
+        resource_actions.demote(work, rsc, node, False)
     elif on_fail == OnFail.FENCE:
         fencing.fence_node(work, node, f"{rsc.id} failed there", priority_delay=False)
     elif on_fail == OnFail.STANDBY:
@@ -77,21 +85,21 @@ def _handle_failure(work: Work, rsc: Rsc, node: NodeRt, on_fail: int) -> None:
         rsc.managed = False
         rsc.blocked = True
     elif on_fail == OnFail.MIGRATE:
-        placement.ban(work, rsc, node, "on-fail-migrate")
+        node_scores.ban(work, rsc, node, "on-fail-migrate")
     elif on_fail == OnFail.STOP:
         rsc.next_role = STOPPED
     elif on_fail == OnFail.RECOVER:
         if rsc.role not in (STOPPED, UNKNOWN):
             rsc.failed = rsc.stop_required = True
-            actions.stop(work, rsc, node, False)
+            resource_actions.stop(work, rsc, node, False)
     elif on_fail == OnFail.RESTART_CONTAINER:
         rsc.failed = rsc.stop_required = True
         if rsc.container is not None and rsc.in_bundle():
             work.stop_needed.insert(0, rsc.container)
         elif rsc.container is not None:
-            actions.stop(work, rsc.container, node, False)
+            resource_actions.stop(work, rsc.container, node, False)
         elif rsc.role not in (STOPPED, UNKNOWN):
-            actions.stop(work, rsc, node, False)
+            resource_actions.stop(work, rsc, node, False)
     elif on_fail == OnFail.RESET_REMOTE:
         _reset_remote(work, rsc, node)
 
@@ -103,7 +111,7 @@ def _reset_remote(work: Work, rsc: Rsc, node: NodeRt) -> None:
         if remote is not None and remote.remote and not remote.guest and not remote.remote_was_fenced:
             fencing.fence_node(work, remote, "remote connection is unrecoverable", priority_delay=False)
     if rsc.role > STOPPED:
-        actions.stop(work, rsc, node, False)
+        resource_actions.stop(work, rsc, node, False)
     if rsc.remote_reconnect_ms:
         rsc.next_role = STOPPED
 
@@ -119,7 +127,7 @@ def add_running(work: Work, rsc: Rsc, node: NodeRt, failed: bool) -> None:
         if node.maintenance:
             rsc.managed = False
     if not rsc.managed:
-        placement.prefer(work, rsc, node, INFINITY, "not-managed")
+        node_scores.prefer(work, rsc, node, INFINITY, "not-managed")
         parent = rsc.parent
         while parent is not None and node.online:
             # Counted once for each unmanaged part: to its clone, the instance then looks like one active on several.

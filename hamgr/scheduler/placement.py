@@ -6,54 +6,11 @@ modules of their own and end up here for their parts.
 
 from __future__ import annotations
 
-from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import colocation, remotes
-from hamgr.scheduler.state.action import OPTIONAL, RUNNABLE
-from hamgr.scheduler.state.constraint import Colocation
-from hamgr.scheduler.state.node import NodeRt, NodeScores
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, STOPPED
+from hamgr.scheduler import colocation, remote_connections
+from hamgr.scheduler.state.constants import OPTIONAL, PROMOTED, RUNNABLE, STOPPED
+from hamgr.scheduler.state.entities import Colocation, NodeRt, NodeScores, Rsc, any_available
 from hamgr.scheduler.state.work import Work
-
-
-def prefer(work: Work, rsc: Rsc, node: NodeRt, score: int, code: str) -> None:
-    """Add to a resource's score on a node; -INFINITY bans it."""
-    for part in with_descendants(rsc):
-        part.allowed[node] = scores.add(part.allowed.get(node, node.weight), score)
-    if score:
-        work.because(code, rsc, node, score=score)
-
-
-def with_descendants(rsc: Rsc) -> list[Rsc]:
-    """A resource and everything in it, outermost first."""
-    found = [rsc]
-    for child in rsc.children:
-        found += with_descendants(child)
-    return found
-
-
-def ban(work: Work, rsc: Rsc, node: NodeRt, code: str) -> None:
-    """Keep a resource off a node, for a reason that is no configured constraint."""
-    for part in with_descendants(rsc):
-        part.allowed[node] = -INFINITY
-    work.because(code, rsc, node, score=-INFINITY)
-
-
-def ban_everywhere(work: Work, rsc: Rsc, code: str) -> None:
-    for part in with_descendants(rsc):
-        for node in work.nodes:
-            part.allowed[node] = -INFINITY
-    work.because(code, rsc, score=-INFINITY)
-
-
-def available(node: NodeRt) -> bool:
-    """Whether a node may get resources at all, scores aside."""
-    return node.online and not (node.shutdown or node.unclean or node.standby or node.maintenance)
-
-
-def any_available(table: NodeScores) -> bool:
-    return any(score >= 0 and available(node) for node, score in table.items())
 
 
 def sorted_nodes(work: Work, table: NodeScores, active: NodeRt | None) -> list[NodeRt]:
@@ -65,7 +22,7 @@ def sorted_nodes(work: Work, table: NodeScores, active: NodeRt | None) -> list[N
         return utilization.sorted_nodes(work, table, active)
     keyed = []
     for node, score in table.items():
-        weight = score if available(node) else -INFINITY
+        weight = score if node.is_available() else -INFINITY
         keyed.append((-weight, node.num_resources, node is not active, node.name, node))
     keyed.sort(key=_first_four)
     return [item[4] for item in keyed]
@@ -79,7 +36,7 @@ def set_assigned(work: Work, rsc: Rsc, chosen: NodeRt | None, force: bool) -> bo
     """Record where a resource goes; False when it cannot go there and so goes nowhere."""
     if not force and chosen is not None:
         score = rsc.allowed.get(chosen, 0)
-        if score < 0 or not (available(chosen) or chosen.guest):
+        if score < 0 or not (chosen.is_available() or chosen.guest):
             work.because("node-unavailable", rsc, chosen, score=score)
             rsc.next_role = STOPPED
             chosen = None
@@ -135,7 +92,7 @@ def assign(work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
     parent = rsc.parent
     if parent is not None and not parent.allocating:
         # The collection decides for its parts.
-        parent.behavior.assign(work, parent, preferred)
+        work.variants[parent.variant].assign(work, parent, preferred)
     if not rsc.provisional:
         return rsc.assigned_to
     if rsc.allocating:
@@ -160,7 +117,7 @@ def assign(work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
         _choose(work, rsc, preferred)
     rsc.allocating = False
     if rsc.is_remote_node:
-        remotes.connection_assigned(work, rsc)
+        remote_connections.connection_assigned(work, rsc)
     return rsc.assigned_to
 
 
@@ -177,8 +134,8 @@ def _apply_this_with(work: Work, rsc: Rsc, constraint: Colocation) -> None:
     before = dict(rsc.allowed) if work.explain else {}
     if constraint.dependent_role >= PROMOTED or -INFINITY < constraint.score < 0:
         archive = dict(rsc.allowed)
-    constraint.primary.behavior.assign(work, constraint.primary, None)
-    rsc.behavior.apply_colocation(work, rsc, constraint.primary, constraint, True)
+    work.variants[constraint.primary.variant].assign(work, constraint.primary, None)
+    work.variants[rsc.variant].apply_colocation(work, rsc, constraint.primary, constraint, True)
     if archive is not None and not any_available(rsc.allowed):
         rsc.allowed = archive
     if work.explain:
@@ -210,13 +167,13 @@ def _choose(work: Work, rsc: Rsc, preferred: NodeRt | None) -> None:
     if preferred is not None and order:
         score = table.get(preferred)
         # Another node may have become better since the preference was formed.
-        if score is not None and score >= table[order[0]] and score >= 0 and available(preferred):
+        if score is not None and score >= table[order[0]] and score >= 0 and preferred.is_available():
             chosen = preferred
     parent = rsc.parent
     if chosen is None and order:
         chosen = order[0]
         best = table[chosen]
-        if best > 0 and not (parent is not None and parent.unique and parent.is_clone()) and available(chosen):
+        if best > 0 and not (parent is not None and parent.unique and parent.is_clone()) and chosen.is_available():
             chosen = _keep_where_it_is(rsc, order, table, chosen)
     set_assigned(work, rsc, chosen, False)
 
@@ -224,7 +181,7 @@ def _choose(work: Work, rsc: Rsc, preferred: NodeRt | None) -> None:
 def _keep_where_it_is(rsc: Rsc, order: list[NodeRt], table: NodeScores, chosen: NodeRt) -> NodeRt:
     """Among equally good nodes, the one where the resource is active already wins."""
     running = rsc.current_node()
-    if running is not None and not available(running):
+    if running is not None and not running.is_available():
         running = None
     if running is not None:
         for node in order[1:]:

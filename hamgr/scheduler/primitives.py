@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler import (
-    actions,
     colocation,
+    colocation_constraints,
     consequences,
     constraints,
     migration,
+    orderings,
     placement,
     probes,
     recurring,
+    resource_actions,
     unfencing,
 )
-from hamgr.scheduler.behavior import BEHAVIORS
-from hamgr.scheduler.state.action import (
+from hamgr.scheduler.state.constants import (
     DANGLE,
     O_IMPLIES_FIRST,
     O_IMPLIES_THEN,
@@ -31,14 +32,16 @@ from hamgr.scheduler.state.action import (
     O_THEN_CANCELS_FIRST,
     OPTIONAL,
     PRINT_ALWAYS,
+    PROMOTED,
     PSEUDO,
     RUNNABLE,
-    Act,
+    STARTED,
+    STOPPED,
+    UNKNOWN,
+    UNPROMOTED,
+    Needs,
 )
-from hamgr.scheduler.state.constraint import Colocation, LocationRt
-from hamgr.scheduler.state.node import NodeRt, NodeScores
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, STARTED, STOPPED, UNKNOWN, UNPROMOTED, Needs, Variant
+from hamgr.scheduler.state.entities import Act, Colocation, LocationRt, NodeRt, NodeScores, Rsc
 from hamgr.scheduler.state.work import Work
 
 # From a role towards another: the role that comes next on the way.
@@ -51,7 +54,7 @@ _NEXT = (
 )
 
 
-class PrimitiveBehavior:
+class PrimitiveMethods:
     def assign(self, work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
         return placement.assign(work, rsc, preferred)
 
@@ -68,7 +71,7 @@ class PrimitiveBehavior:
         self, work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation, for_dependent: bool
     ) -> None:
         if for_dependent:
-            primary.behavior.apply_colocation(work, dependent, primary, constraint, False)
+            work.variants[primary.variant].apply_colocation(work, dependent, primary, constraint, False)
         else:
             colocation.apply_to_primitive(work, dependent, primary, constraint)
 
@@ -80,7 +83,7 @@ class PrimitiveBehavior:
     def apply_location(self, work: Work, rsc: Rsc, constraint: LocationRt) -> None:
         constraints.apply_to_scores(work, rsc, constraint)
 
-    def action_flags(self, action: Act, node: NodeRt | None) -> int:
+    def action_flags(self, work: Work, action: Act, node: NodeRt | None) -> int:
         return action.flags
 
     def update_ordered(
@@ -92,9 +95,6 @@ class PrimitiveBehavior:
         return
 
 
-BEHAVIORS[Variant.PRIMITIVE] = PrimitiveBehavior()
-
-
 # --- orderings within -----------------------------------------------------------------------------------
 
 
@@ -102,12 +102,12 @@ def internal_constraints(work: Work, rsc: Rsc) -> None:
     """Stop before start, demote before stop, start before promote; and what a container implies."""
     if not rsc.managed:
         return
-    actions.order_tasks(work, rsc, "stop", rsc, "start", O_OPTIONAL | O_IMPLIES_THEN | O_RESTART)
+    orderings.order_tasks(work, rsc, "stop", rsc, "start", O_OPTIONAL | O_IMPLIES_THEN | O_RESTART)
     if rsc.top().promotable or rsc.role > UNPROMOTED:
-        actions.order_tasks(work, rsc, "demote", rsc, "stop", O_PROMOTED_IMPLIES_FIRST)
-        actions.order_tasks(work, rsc, "start", rsc, "promote", O_RUNNABLE_LEFT)
+        orderings.order_tasks(work, rsc, "demote", rsc, "stop", O_PROMOTED_IMPLIES_FIRST)
+        orderings.order_tasks(work, rsc, "start", rsc, "promote", O_RUNNABLE_LEFT)
     # History is not removed on a node where the resource is about to be probed.
-    actions.order_tasks(work, rsc, "delete", rsc, "monitor", O_SAME_NODE | O_THEN_CANCELS_FIRST)
+    orderings.order_tasks(work, rsc, "delete", rsc, "monitor", O_SAME_NODE | O_THEN_CANCELS_FIRST)
     if rsc.needs_unfencing and not rsc.fence_device and work.options.enable_unfencing:
         unfencing.internal_constraints(work, rsc)
     if rsc.utilization and work.options.placement != "default":
@@ -125,7 +125,7 @@ def _with_container(work: Work, rsc: Rsc, container: Rsc) -> None:
     if rsc.is_remote_node:
         if not rsc.is_bundle_connection:
             _avoid_remote_nodes(container)
-        actions.order_tasks(work, container, "monitor", rsc, "stop", O_OPTIONAL)
+        orderings.order_tasks(work, container, "monitor", rsc, "stop", O_OPTIONAL)
     elif container.is_remote_node:
         remote = container
     else:
@@ -135,10 +135,10 @@ def _with_container(work: Work, rsc: Rsc, container: Rsc) -> None:
             if node.remote_rsc is not remote:
                 rsc.allowed[node] = -INFINITY
         return
-    actions.order_tasks(work, container, "start", rsc, "start", O_IMPLIES_THEN | O_RUNNABLE_LEFT)
-    actions.order_tasks(work, rsc, "stop", container, "stop", O_IMPLIES_FIRST)
+    orderings.order_tasks(work, container, "start", rsc, "start", O_IMPLIES_THEN | O_RUNNABLE_LEFT)
+    orderings.order_tasks(work, rsc, "stop", container, "stop", O_IMPLIES_FIRST)
     score = 10_000 if rsc.is_bundle_connection else INFINITY
-    colocation.add(work, "resource-with-container", rsc, container, score, influence=True)
+    colocation_constraints.add(work, "resource-with-container", rsc, container, score, influence=True)
 
 
 def _avoid_remote_nodes(rsc: Rsc) -> None:
@@ -175,7 +175,7 @@ def _needs_restart(work: Work, rsc: Rsc, current: NodeRt | None) -> tuple[bool, 
     if rsc.blocked:
         return True, False
     if rsc.role > STARTED and current is not None and rsc.assigned_to is not None:
-        return not actions.start(work, rsc, rsc.assigned_to, True).flags & OPTIONAL, False
+        return not resource_actions.start(work, rsc, rsc.assigned_to, True).flags & OPTIONAL, False
     return False, False
 
 
@@ -183,12 +183,12 @@ def create_actions(work: Work, rsc: Rsc) -> None:
     """Make a primitive's actions (Pacemaker's pcmk__primitive_create_actions)."""
     if rsc.next_role == UNKNOWN:
         rsc.next_role = STOPPED if rsc.assigned_to is None else STARTED
-    current, all_active, clean_active = active_node(rsc)
+    current, all_active, clean_active = rsc.active_node()
     for source in rsc.dangling_migrations:
-        stop = actions.stop(work, rsc, source, False)
+        stop = resource_actions.stop(work, rsc, source, False)
         stop.flags |= DANGLE
         if work.options.remove_after_stop:
-            schedule_cleanup(work, rsc, source, False)
+            resource_actions.schedule_cleanup(work, rsc, source, False)
     moving = current is not None and rsc.assigned_to not in (None, current) and rsc.next_role >= STARTED
     migrate = moving and migration.possible(rsc, current)
     continues = migrate and _halfway(rsc, current)
@@ -204,7 +204,7 @@ def create_actions(work: Work, rsc: Rsc) -> None:
     need_stop = moving or interrupted or recovers
     need_promote = False
     if rsc.start_pending:
-        actions.start(work, rsc, rsc.assigned_to, True).flags |= PRINT_ALWAYS
+        resource_actions.start(work, rsc, rsc.assigned_to, True).flags |= PRINT_ALWAYS
     if not moving:
         restart, need_promote = _needs_restart(work, rsc, current)
         need_stop = need_stop or restart
@@ -250,7 +250,7 @@ def _step(
     elif role == PROMOTED:
         for place in rsc.running_on:
             if not _expected(rsc, place, restarting):
-                actions.demote(work, rsc, place, optional)
+                resource_actions.demote(work, rsc, place, optional)
     elif role == STOPPED:
         _start(work, rsc, node, optional, restarting)
 
@@ -271,7 +271,7 @@ def _stop(work: Work, rsc: Rsc, optional: bool, restarting: bool) -> None:
             if node is rsc.partial_migration_target:
                 continue
             required = True
-        stop = actions.stop(work, rsc, node, not required)
+        stop = resource_actions.stop(work, rsc, node, not required)
         if rsc.assigned_to is None:
             stop.reason = "node availability"
         elif restarting and rsc.stop_unexpected:
@@ -279,13 +279,13 @@ def _stop(work: Work, rsc: Rsc, optional: bool, restarting: bool) -> None:
         if not rsc.managed:
             stop.flags &= ~RUNNABLE
         if work.options.remove_after_stop:
-            schedule_cleanup(work, rsc, node, not required)
+            resource_actions.schedule_cleanup(work, rsc, node, not required)
         if rsc.needs_unfencing:
             unfencing.after_stop(work, stop, node)
 
 
 def _start(work: Work, rsc: Rsc, node: NodeRt | None, optional: bool, restarting: bool) -> None:
-    start = actions.start(work, rsc, node, True)
+    start = resource_actions.start(work, rsc, node, True)
     if node is not None:
         unfencing.order(work, rsc, node, start, O_IMPLIES_THEN)
     if start.flags & RUNNABLE and not optional:
@@ -295,20 +295,11 @@ def _start(work: Work, rsc: Rsc, node: NodeRt | None, optional: bool, restarting
 
 
 def _promote(work: Work, rsc: Rsc, node: NodeRt | None, optional: bool, restarting: bool) -> None:
-    starts = actions.all_of(rsc, "start", node, require_node=True)
+    starts = resource_actions.all_of(rsc, "start", node, require_node=True)
     if all(start.flags & RUNNABLE for start in starts):
-        promote = actions.promote(work, rsc, node, optional)
+        promote = resource_actions.promote(work, rsc, node, optional)
         if _expected(rsc, node, restarting):
             promote.flags |= PSEUDO
     else:
-        for promote in actions.all_of(rsc, "promote", node, require_node=True):
+        for promote in resource_actions.all_of(rsc, "promote", node, require_node=True):
             promote.flags &= ~RUNNABLE
-
-
-def schedule_cleanup(work: Work, rsc: Rsc, node: NodeRt, optional: bool) -> None:
-    """Have a resource's history on a node removed, after its stop and before its start."""
-    if rsc.failed or node.unclean or not node.online:
-        return
-    actions.make(work, rsc, actions.key_of(rsc, "delete"), "delete", node, optional)
-    actions.order_tasks(work, rsc, "stop", rsc, "delete", O_IMPLIES_THEN if optional else O_OPTIONAL)
-    actions.order_tasks(work, rsc, "delete", rsc, "start", O_IMPLIES_THEN if optional else O_OPTIONAL)

@@ -6,8 +6,16 @@ Implements "resource discovery" of Pacemaker Explained.
 from __future__ import annotations
 
 from hamgr.cib.booleans import is_true
-from hamgr.scheduler import actions, fencing, instances, remotes, unfencing
-from hamgr.scheduler.state.action import (
+from hamgr.scheduler import (
+    cluster_actions,
+    fencing,
+    orderings,
+    parts,
+    remote_connections,
+    resource_actions,
+    unfencing,
+)
+from hamgr.scheduler.state.constants import (
     O_ANTI_COLOCATION,
     O_APPLY_FIRST_NON_MIGRATABLE,
     O_IMPLIES_THEN,
@@ -17,13 +25,13 @@ from hamgr.scheduler.state.action import (
     O_RUNNABLE_LEFT,
     O_SAME_NODE,
     OPTIONAL,
+    PROMOTED,
     PSEUDO,
     RUNNABLE,
-    Act,
+    STOPPED,
+    Variant,
 )
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, STOPPED, Variant
+from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 
@@ -31,17 +39,22 @@ def schedule(work: Work) -> None:
     """Probe each resource on each node where its state is not known."""
     for node in work.nodes:
         if not node.online:
-            if node.remote and not node.guest and node.remote_rsc is not None and remotes.state_of(node) == "failed":
+            if (
+                node.remote
+                and not node.guest
+                and node.remote_rsc is not None
+                and remote_connections.state_of(node) == "failed"
+            ):
                 fencing.fence_node(work, node, "the connection is unrecoverable", priority_delay=False)
             continue
         if node.unclean or not node.discovery_enabled:
             continue
         probed = node.attributes.get("probe_complete")
         if probed is not None and not is_true(probed):
-            actions.make(work, None, f"probe_complete-{node.name}", "probe_complete", node, False)
+            cluster_actions.make(work, f"probe_complete-{node.name}", "probe_complete", node, False)
             continue
         for rsc in work.resources:
-            rsc.behavior.create_probe(work, rsc, node)
+            work.variants[rsc.variant].create_probe(work, rsc, node)
 
 
 def _not_needed(work: Work, rsc: Rsc, node: NodeRt, top: Rsc) -> bool:
@@ -67,7 +80,7 @@ def _guest_down(work: Work, node: NodeRt, top: Rsc) -> bool:
         return False
     if guest.role == STOPPED:
         if guest.assigned_to is not None and guest.assigned_to not in guest.known_on:
-            actions.order_tasks(work, guest, "monitor", top, "start", O_OPTIONAL)
+            orderings.order_tasks(work, guest, "monitor", top, "start", O_OPTIONAL)
         return True
     if (
         node.remote_requires_reset
@@ -76,7 +89,7 @@ def _guest_down(work: Work, node: NodeRt, top: Rsc) -> bool:
         or guest.next_role == STOPPED
         or (guest.assigned_to is not None and guest.assigned_to not in guest.running_on)
     ):
-        actions.order_tasks(work, guest, "stop", top, "start", O_OPTIONAL)
+        orderings.order_tasks(work, guest, "stop", top, "start", O_OPTIONAL)
         return True
     return False
 
@@ -86,7 +99,7 @@ def probe_primitive(work: Work, rsc: Rsc, node: NodeRt) -> bool:
     top = rsc.top()
     if _not_needed(work, rsc, node, top):
         return False
-    probe = actions.make(work, rsc, actions.key_of(rsc, "monitor"), "monitor", node, False)
+    probe = resource_actions.make(work, rsc, orderings.key_of(rsc, "monitor"), "monitor", node, False)
     probe.flags &= ~OPTIONAL
     unfencing.order(work, rsc, node, probe, O_OPTIONAL)
     if node not in rsc.running_on:
@@ -101,8 +114,8 @@ def probe_primitive(work: Work, rsc: Rsc, node: NodeRt) -> bool:
     # A probe that cannot run keeps what is inactive from starting, but stops nothing that is active.
     blocks = not probe.flags & RUNNABLE and not rsc.running_on
     flags = O_OPTIONAL | (O_RUNNABLE_LEFT if blocks else 0)
-    actions.new_ordering(work, rsc, "", probe, waiting, actions.key_of(waiting, "start"), None, flags)
-    actions.new_ordering(work, rsc, "", probe, waiting, actions.key_of(waiting, "reload-agent"), None, O_OPTIONAL)
+    orderings.new_ordering(work, rsc, "", probe, waiting, orderings.key_of(waiting, "start"), None, flags)
+    orderings.new_ordering(work, rsc, "", probe, waiting, orderings.key_of(waiting, "reload-agent"), None, O_OPTIONAL)
     return True
 
 
@@ -114,7 +127,7 @@ def order(work: Work) -> None:
     tracked: set[Act] = set()
     for top in work.resources:
         for rsc in top.leaves():
-            for probe in actions.all_of(rsc, "monitor"):
+            for probe in resource_actions.all_of(rsc, "monitor"):
                 for link in list(probe.after):
                     tracked.clear()
                     _restart_orderings(probe, link.action, tracked)
@@ -134,7 +147,7 @@ def _before_dependents_of_stops(work: Work) -> None:
             continue
         if first_rsc.container is ordering.then_rsc and ordering.then_task.endswith("_stop_0"):
             continue
-        probes = actions.all_of(first_rsc, "monitor")
+        probes = resource_actions.all_of(first_rsc, "monitor")
         if not probes:
             continue
         flags = O_OPTIONAL | (ordering.flags & (O_APPLY_FIRST_NON_MIGRATABLE | O_SAME_NODE))
@@ -148,7 +161,7 @@ def _before_dependents_of_stops(work: Work) -> None:
             thens = []
         for probe in probes:
             for action in thens:
-                actions.order(probe, action, flags)
+                orderings.order(probe, action, flags)
 
 
 def _restart_orderings(probe: Act, after: Act, tracked: set[Act]) -> None:
@@ -164,11 +177,11 @@ def _restart_orderings(probe: Act, after: Act, tracked: set[Act]) -> None:
         rsc = action.rsc
         if rsc is not None and rsc.variant == Variant.PRIMITIVE and rsc is not probe.rsc:
             counter = {"start": "stop", "promote": "demote"}.get(action.task)
-            for then in actions.all_of(rsc, counter) if counter else ():
+            for then in resource_actions.all_of(rsc, counter) if counter else ():
                 if not then.flags & PSEUDO:
-                    actions.order(probe, then, O_OPTIONAL)
+                    orderings.order(probe, then, O_OPTIONAL)
         interleave = rsc is not None and rsc.variant > Variant.GROUP and is_true(rsc.meta.get("interleave"))
-        partner = instances.compatible(probe.rsc, rsc, current=False) if rsc is not None and interleave else None
+        partner = parts.compatible(probe.rsc, rsc, current=False) if rsc is not None and interleave else None
         for link in action.after:
             follower = link.action.rsc
             if not link.flags & O_IMPLIES_THEN:

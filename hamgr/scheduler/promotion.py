@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, colocation, instances, notifications, placement
-from hamgr.scheduler.history_owner import member_called, strip_instance
-from hamgr.scheduler.state.action import O_IMPLIES_FIRST_PRINTED, O_IMPLIES_THEN_PRINTED, O_OPTIONAL, OPTIONAL
-from hamgr.scheduler.state.constraint import MERGE_OPTIONAL, Colocation
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, STARTED, STOPPED, UNKNOWN, UNPROMOTED
+from hamgr.scheduler import colocation, instances, notifications, orderings, parts, resource_actions
+from hamgr.scheduler.parts import member_called, strip_instance
+from hamgr.scheduler.state.constants import (
+    MERGE_OPTIONAL,
+    O_IMPLIES_FIRST_PRINTED,
+    O_IMPLIES_THEN_PRINTED,
+    O_OPTIONAL,
+    OPTIONAL,
+    PROMOTED,
+    STARTED,
+    STOPPED,
+    UNKNOWN,
+    UNPROMOTED,
+)
+from hamgr.scheduler.state.entities import Colocation, NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
@@ -70,7 +78,7 @@ def add_scores(work: Work, clone: Rsc) -> None:
     clone.clone.merged_promotion = True
     for child in clone.children:
         for node in child.allowed:
-            if not placement.available(node):
+            if not node.is_available():
                 continue
             score = promotion_score(child, node) or 0
             if score > 0:
@@ -106,20 +114,20 @@ def choose(work: Work, clone: Rsc) -> None:
         counts[node] = counts.get(node, 0) + 1
         promoted += 1
         work.because("promoted", child, node, score=child.sort_index)
-        for part in placement.with_descendants(child):
+        for part in child.with_descendants():
             if part.next_role == UNKNOWN:
                 part.next_role = PROMOTED
 
 
 def _prioritize(work: Work, clone: Rsc, child: Rsc) -> None:
-    if instances.current_role(child) == STARTED:
-        for part in placement.with_descendants(child):
+    if parts.current_role(child) == STARTED:
+        for part in child.with_descendants():
             if part.role == STARTED:
                 part.role = UNPROMOTED
     node = child.location(current=False)
     if node is None:
         return
-    role = instances.next_role(child)
+    role = parts.next_role(child)
     if role in (STARTED, UNKNOWN):
         score = promotion_score(child, node)
         child.priority = -1 if score is None else score
@@ -132,7 +140,7 @@ def _prioritize(work: Work, clone: Rsc, child: Rsc) -> None:
                     child.priority = scores.add(child.priority, score)
                     work.because("promotion-location", child, node, score=score, constraint=location.id)
     for constraint in colocation.with_primaries(child):
-        child.behavior.apply_colocation(work, child, constraint.primary, constraint, True)
+        work.variants[child.variant].apply_colocation(work, child, constraint.primary, constraint, True)
     child.sort_index = INFINITY if role == PROMOTED else child.priority
 
 
@@ -144,7 +152,7 @@ def _sort(work: Work, clone: Rsc) -> None:
             clone.allowed[node] = scores.add(child.sort_index, clone.allowed.get(node, 0))
     for constraint in colocation.with_primaries(clone):
         if constraint.dependent_role == PROMOTED:
-            clone.allowed = constraint.primary.behavior.add_scores(
+            clone.allowed = work.variants[constraint.primary.variant].add_scores(
                 work,
                 constraint.primary,
                 clone.allowed,
@@ -168,7 +176,7 @@ def _sort(work: Work, clone: Rsc) -> None:
     def compare(a: Rsc, b: Rsc) -> int:
         if a.sort_index != b.sort_index:
             return -1 if a.sort_index > b.sort_index else 1
-        role_a, role_b = instances.current_role(a), instances.current_role(b)
+        role_a, role_b = parts.current_role(a), parts.current_role(b)
         if role_a != role_b:
             return -1 if role_a > role_b else 1
         return instances.compare_instances(work, a, b)
@@ -185,8 +193,8 @@ def _promotable_on(rsc: Rsc, counts: dict[NodeRt, int], per_node: int) -> NodeRt
     if node is None:
         return None
     if not rsc.managed:
-        return node if instances.current_role(rsc) == PROMOTED else None
-    if rsc.priority < 0 or not placement.available(node) or counts.get(node, 0) >= per_node:
+        return node if parts.current_role(rsc) == PROMOTED else None
+    if rsc.priority < 0 or not node.is_available() or counts.get(node, 0) >= per_node:
         return None
     return node if _has_host(node) else None
 
@@ -209,9 +217,9 @@ def _set_unpromoted(rsc: Rsc) -> None:
 def place_with(dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
     """Place a dependent with (or apart from) those instances of a clone that have a role."""
     affected: dict[NodeRt, int] = {}
-    for child in instances.instances(primary):
+    for child in parts.instances(primary):
         node = child.location(current=False)
-        if node is None or instances.next_role(child) != constraint.primary_role:
+        if node is None or parts.next_role(child) != constraint.primary_role:
             continue
         affected[node] = child.allowed.get(node, 0)
         if constraint.score < INFINITY:
@@ -230,7 +238,7 @@ def place_with(dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
 
 def prioritize_with(dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
     """Raise an instance's promotion priority where the primary has the wanted role."""
-    if instances.compatible(dependent, primary, False, constraint.primary_role) is not None:
+    if parts.compatible(dependent, primary, False, constraint.primary_role) is not None:
         dependent.priority = scores.add(dependent.priority, constraint.score)
     elif constraint.score >= INFINITY:
         dependent.priority = -INFINITY
@@ -251,14 +259,14 @@ def _changes(rsc: Rsc, found: set[str]) -> None:
 def create_actions(work: Work, clone: Rsc) -> None:
     """A promotable clone's promote, promoted, demote and demoted."""
     found: set[str] = set()
-    for child in instances.instances(clone):
+    for child in parts.instances(clone):
         _changes(child, found)
     promoting, demoting = "promote" in found, "demote" in found
-    actions.rsc_pseudo(work, clone, "promote", not promoting)
-    promoted = actions.rsc_pseudo(work, clone, "promoted", not promoting)
+    resource_actions.rsc_pseudo(work, clone, "promote", not promoting)
+    promoted = resource_actions.rsc_pseudo(work, clone, "promoted", not promoting)
     promoted.priority = INFINITY
-    actions.rsc_pseudo(work, clone, "demote", not demoting)
-    demoted = actions.rsc_pseudo(work, clone, "demoted", not demoting)
+    resource_actions.rsc_pseudo(work, clone, "demote", not demoting)
+    demoted = resource_actions.rsc_pseudo(work, clone, "demoted", not demoting)
     demoted.priority = INFINITY
     if clone.notify:
         notifications.add_pseudo_actions(work, clone, "promote", "demote")
@@ -270,14 +278,14 @@ def internal_constraints(work: Work, clone: Rsc) -> None:
     order_phases(work, clone)
     last: Rsc | None = None
     for child in clone.children:
-        actions.order_tasks(work, child, "demote", child, "promote", O_OPTIONAL)
-        actions.order_tasks(work, clone, "demote", child, "demote", O_IMPLIES_FIRST_PRINTED)
-        actions.order_tasks(work, child, "demote", clone, "demoted", O_IMPLIES_THEN_PRINTED)
-        actions.order_tasks(work, clone, "promote", child, "promote", O_IMPLIES_FIRST_PRINTED)
-        actions.order_tasks(work, child, "promote", clone, "promoted", O_IMPLIES_THEN_PRINTED)
+        orderings.order_tasks(work, child, "demote", child, "promote", O_OPTIONAL)
+        orderings.order_tasks(work, clone, "demote", child, "demote", O_IMPLIES_FIRST_PRINTED)
+        orderings.order_tasks(work, child, "demote", clone, "demoted", O_IMPLIES_THEN_PRINTED)
+        orderings.order_tasks(work, clone, "promote", child, "promote", O_IMPLIES_FIRST_PRINTED)
+        orderings.order_tasks(work, child, "promote", clone, "promoted", O_IMPLIES_THEN_PRINTED)
         if clone.clone.ordered and last is not None:
-            actions.order_tasks(work, last, "promote", child, "promote", O_OPTIONAL)
-            actions.order_tasks(work, child, "demote", last, "demote", O_OPTIONAL)
+            orderings.order_tasks(work, last, "promote", child, "promote", O_OPTIONAL)
+            orderings.order_tasks(work, child, "demote", last, "demote", O_OPTIONAL)
         last = child
 
 
@@ -292,4 +300,4 @@ def order_phases(work: Work, rsc: Rsc) -> None:
         ("running", "promote"),
         ("demote", "demoted"),
     ):
-        actions.order_tasks(work, rsc, first, rsc, then, O_OPTIONAL)
+        orderings.order_tasks(work, rsc, first, rsc, then, O_OPTIONAL)

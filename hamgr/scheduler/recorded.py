@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from hamgr.cib import model
 from hamgr.cib.model import OpRecord, ResourceHistory
-from hamgr.scheduler import actions, history_owner, nodes, operations, outcome, resources
+from hamgr.scheduler import attributes, history_owner, nodes, operations, outcome, resource_actions
 from hamgr.scheduler.op_records import PENDING, active_range, sorted_ops
-from hamgr.scheduler.replay import Replay, replay_op
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import STARTED, UNKNOWN, Variant
+from hamgr.scheduler.outcome import Replay
+from hamgr.scheduler.replay import replay_op
+from hamgr.scheduler.state.constants import STARTED, UNKNOWN, Variant
+from hamgr.scheduler.state.entities import NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 
 def unpack(work: Work) -> None:
     """Replay all histories: cluster nodes first, guests and remotes once it is known whether they are up."""
     for state in work.cib.node_states:
-        node = nodes.node_of(work, state)
+        node = work.node_of(state)
         histories = work.histories.setdefault(node.name if node else state.name, {})
         histories.update({history.id: history for history in state.resources})
     while _pass(work, last=False):
@@ -36,7 +36,7 @@ def _pass(work: Work, last: bool) -> bool:
     found = False
     for state in work.cib.node_states:
         # Nodes may turn up on the way, from connections that are not configured.
-        node = nodes.node_of(work, state)
+        node = work.node_of(state)
         if node is None or node.unpacked:
             continue
         connection = node.remote_rsc
@@ -64,7 +64,7 @@ def _stop_containers(work: Work) -> None:
     for container in work.stop_needed:
         node = container.current_node()
         if node is not None:
-            action = actions.stop(work, container, node, False)
+            action = resource_actions.stop(work, container, node, False)
             action.reason = "container failed"
     work.stop_needed.clear()
 
@@ -104,7 +104,7 @@ def _unpack_resource(work: Work, node: NodeRt, history: ResourceHistory) -> Rsc 
         replay_op(work, replayed, record)
     _recurring_in_history(work, rsc, node, ops)
     outcome.apply(work, replayed)
-    wanted = resources.target_role(rsc)
+    wanted = attributes.target_role(rsc)
     if wanted != UNKNOWN and (rsc.next_role == UNKNOWN or wanted < rsc.next_role):
         rsc.next_role = wanted
     rsc.role = max(rsc.role, saved_role)
@@ -127,4 +127,4 @@ def _recurring_in_history(work: Work, rsc: Rsc, node: NodeRt, ops: list[OpRecord
     for index, op in enumerate(ops):
         if index >= start and op.interval_ms and op.op_status != PENDING:
             key = operations.op_key(rsc.id, op.operation, op.interval_ms)
-            actions.make(work, rsc, key, op.operation, node, True, op.interval_ms)
+            resource_actions.make(work, rsc, key, op.operation, node, True, op.interval_ms)

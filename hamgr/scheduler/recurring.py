@@ -6,19 +6,22 @@ Implements "Monitoring Resources for Failure" of Pacemaker Explained.
 from __future__ import annotations
 
 from hamgr.cib import model
-from hamgr.scheduler import actions, config_check, operations
-from hamgr.scheduler.state.action import (
+from hamgr.scheduler import config_check, operations, orderings, resource_actions
+from hamgr.scheduler.state.constants import (
     O_IMPLIES_THEN,
     O_OPTIONAL,
     O_RUNNABLE_LEFT,
     OPTIONAL,
+    PROMOTED,
     RESCHEDULE,
+    ROLES_BY_NAME,
     RUNNABLE,
-    Act,
+    STARTED,
+    STOPPED,
+    UNKNOWN,
+    UNPROMOTED,
 )
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, ROLES_BY_NAME, STARTED, STOPPED, UNKNOWN, UNPROMOTED
+from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 _NOT_RECURRING = frozenset(("start", "stop", "promote", "demote"))
@@ -31,7 +34,7 @@ def create(work: Work, rsc: Rsc) -> None:
     node = rsc.assigned_to
     start: Act | None = None
     if node is not None and not node.maintenance and (rsc.next_role != STOPPED or not rsc.managed):
-        start = actions.start(work, rsc, node, True)
+        start = resource_actions.start(work, rsc, node, True)
     keys = [(op.name, op.interval_ms) for op in rsc.primitive.ops]
     for op in rsc.primitive.ops:
         # Where two have the same key, their results could not be told apart, so neither runs.
@@ -59,7 +62,7 @@ def _for_active(work: Work, rsc: Rsc, start: Act, node: NodeRt, op: model.Op, ke
         if optional:
             _cancel(work, rsc, op, node)
         return
-    monitor = actions.make(work, rsc, key, op.name, node, optional, op.interval_ms)
+    monitor = resource_actions.make(work, rsc, key, op.name, node, optional, op.interval_ms)
     if not start.flags & RUNNABLE or not node.online or node.unclean:
         monitor.flags &= ~RUNNABLE
     if rsc.next_role == PROMOTED:
@@ -70,11 +73,11 @@ def _for_active(work: Work, rsc: Rsc, start: Act, node: NodeRt, op: model.Op, ke
         ("start", O_IMPLIES_THEN | O_RUNNABLE_LEFT),
         ("reload-agent", O_IMPLIES_THEN | O_RUNNABLE_LEFT),
     ):
-        actions.new_ordering(work, rsc, actions.key_of(rsc, task), None, None, key, monitor, flags)
+        orderings.new_ordering(work, rsc, orderings.key_of(rsc, task), None, None, key, monitor, flags)
     if rsc.next_role == PROMOTED or rsc.role == PROMOTED:
         task = "promote" if rsc.next_role == PROMOTED else "demote"
         flags = O_OPTIONAL | O_RUNNABLE_LEFT
-        actions.new_ordering(work, rsc, actions.key_of(rsc, task), None, rsc, key, monitor, flags)
+        orderings.new_ordering(work, rsc, orderings.key_of(rsc, task), None, rsc, key, monitor, flags)
 
 
 def _cancel(work: Work, rsc: Rsc, op: model.Op, node: NodeRt) -> None:
@@ -85,7 +88,7 @@ def _cancel(work: Work, rsc: Rsc, op: model.Op, node: NodeRt) -> None:
     elif rsc.role == PROMOTED:
         after = "demote"
     if after:
-        actions.new_ordering(work, rsc, "", cancel, rsc, actions.key_of(rsc, after), None, O_RUNNABLE_LEFT)
+        orderings.new_ordering(work, rsc, "", cancel, rsc, orderings.key_of(rsc, after), None, O_RUNNABLE_LEFT)
 
 
 def _for_inactive(work: Work, rsc: Rsc, node: NodeRt | None, op: model.Op, key: str) -> None:
@@ -97,14 +100,14 @@ def _for_inactive(work: Work, rsc: Rsc, node: NodeRt | None, op: model.Op, key: 
             if _running(rsc, key, other):
                 cancel = config_check.cancel_action(work, rsc, op.name, op.interval_ms, other)
                 if rsc.next_role in (STARTED, UNPROMOTED):
-                    start_key = actions.key_of(rsc, "start")
-                    actions.new_ordering(work, rsc, "", cancel, rsc, start_key, None, O_RUNNABLE_LEFT)
+                    start_key = orderings.key_of(rsc, "start")
+                    orderings.new_ordering(work, rsc, "", cancel, rsc, start_key, None, O_RUNNABLE_LEFT)
             continue
-        monitor = actions.make(work, rsc, key, op.name, other, bool(_running(rsc, key, other)), op.interval_ms)
+        monitor = resource_actions.make(work, rsc, key, op.name, other, bool(_running(rsc, key, other)), op.interval_ms)
         monitor.target_rc = 7
-        for probe in actions.all_of(rsc, "monitor", other) if rsc.managed else ():
-            actions.order(probe, monitor, O_RUNNABLE_LEFT)
-        for stop in actions.all_of(rsc, "stop", other):
+        for probe in resource_actions.all_of(rsc, "monitor", other) if rsc.managed else ():
+            orderings.order(probe, monitor, O_RUNNABLE_LEFT)
+        for stop in resource_actions.all_of(rsc, "stop", other):
             if not stop.flags & OPTIONAL and not rsc.managed:
                 monitor.flags |= OPTIONAL
             if not stop.flags & RUNNABLE:
@@ -112,6 +115,6 @@ def _for_inactive(work: Work, rsc: Rsc, node: NodeRt | None, op: model.Op, key: 
             if not rsc.managed:
                 continue
             flags = O_IMPLIES_THEN | O_RUNNABLE_LEFT
-            actions.new_ordering(work, rsc, actions.key_of(rsc, "stop"), stop, None, "", monitor, flags)
+            orderings.new_ordering(work, rsc, orderings.key_of(rsc, "stop"), stop, None, "", monitor, flags)
         if not other.online or other.unclean:
             monitor.flags &= ~RUNNABLE

@@ -1,4 +1,4 @@
-"""Orders what happens on remote nodes relative to their connections, and fences guests by recovering their containers.
+"""Orders what happens on remote nodes relative to their connections.
 
 An action on a remote node needs its connection; where the connection moves, fails or stops, stops have to come before
 and starts after ("Pacemaker Remote").
@@ -6,20 +6,17 @@ and starts after ("Pacemaker Remote").
 
 from __future__ import annotations
 
-from hamgr.scheduler import actions, fencing, remotes
-from hamgr.scheduler.state.action import (
+from hamgr.scheduler import fencing, orderings, remote_connections
+from hamgr.scheduler.state.constants import (
     O_IMPLIES_FIRST,
     O_IMPLIES_THEN,
     O_OPTIONAL,
     O_PRESERVE,
     O_RUNNABLE_LEFT,
     PSEUDO,
-    RUNNABLE,
-    Act,
+    STOPPED,
 )
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import STOPPED
+from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 
@@ -30,8 +27,8 @@ def apply(work: Work) -> None:
         if rsc is None:
             continue
         if rsc.is_remote_node and action.task == "clear_failcount":
-            key = actions.key_of(rsc, "start")
-            actions.new_ordering(work, rsc, "", action, rsc, key, None, O_OPTIONAL)
+            key = orderings.key_of(rsc, "start")
+            orderings.new_ordering(work, rsc, "", action, rsc, key, None, O_OPTIONAL)
             continue
         if node is None or not node.remote or action.flags & PSEUDO:
             continue
@@ -50,23 +47,23 @@ def _keep_until_connected(work: Work, start: Act, rsc: Rsc, connection: Rsc) -> 
     """What moves to a remote node is not stopped elsewhere before the connection is there."""
     for stop in rsc.action_list:
         if stop.task == "stop" and stop.node is not start.node:
-            key = actions.key_of(connection, "start")
-            actions.new_ordering(work, connection, key, None, rsc, "", stop, O_OPTIONAL)
+            key = orderings.key_of(connection, "start")
+            orderings.new_ordering(work, connection, key, None, rsc, "", stop, O_OPTIONAL)
 
 
 def _after_start(work: Work, first: Rsc, action: Act, extra: int = 0) -> None:
     flags = O_PRESERVE | O_RUNNABLE_LEFT | extra
-    actions.new_ordering(work, first, actions.key_of(first, "start"), None, action.rsc, action.key, action, flags)
+    orderings.new_ordering(work, first, orderings.key_of(first, "start"), None, action.rsc, action.key, action, flags)
 
 
 def _before_stop(work: Work, action: Act, then: Rsc, extra: int = 0) -> None:
     # A connection is brought down even where the action cannot be run.
-    key = actions.key_of(then, "stop")
-    actions.new_ordering(work, action.rsc, action.key, action, then, key, None, O_PRESERVE | extra)
+    key = orderings.key_of(then, "stop")
+    orderings.new_ordering(work, action.rsc, action.key, action, then, key, None, O_PRESERVE | extra)
 
 
 def _on_remote(work: Work, action: Act, node: NodeRt, connection: Rsc) -> None:
-    state = remotes.state_of(node)
+    state = remote_connections.state_of(node)
     task = "stop" if action.task in ("migrate_to", "migrate_from") else action.task
     if task in ("start", "promote"):
         # With the connection lost for good, the resource has to be recovered.
@@ -111,27 +108,3 @@ def _on_guest(work: Work, action: Act, node: NodeRt, connection: Rsc, container:
             _after_start(work, connection, action, O_IMPLIES_THEN)
     else:
         _after_start(work, connection, action)
-
-
-def fence_guest(work: Work, node: NodeRt) -> None:
-    """A pseudo-fencing of a guest node, which is really the recovery of its container."""
-    connection = node.remote_rsc
-    container = connection.container if connection else None
-    stop: Act | None = None
-    task = "off"
-    if container is not None:
-        stop = next((a for a in reversed(container.action_list) if a.task == "stop"), None)
-        if any(a.task == "start" for a in container.action_list):
-            task = "reboot"
-    fence = fencing.fence_op(work, node, task, False, "guest is unclean")
-    fence.flags |= PSEUDO | RUNNABLE
-    if stop is not None and stop.flags & PSEUDO and stop.node is not None:
-        host = fencing.fence_op(work, stop.node, "", False, "")
-        actions.order(host, fence, O_RUNNABLE_LEFT | O_IMPLIES_THEN)
-    elif stop is not None:
-        actions.order(stop, fence, O_RUNNABLE_LEFT | O_IMPLIES_THEN)
-    elif connection is not None:
-        # It may only seem to be stopped because its history was cleaned; its connection's stop waits for a probe.
-        stop = next((a for a in reversed(connection.action_list) if a.task == "stop"), None)
-        actions.order(stop, fence, O_OPTIONAL)
-    fencing.order_dependents(work, fence)

@@ -6,11 +6,8 @@ Implements "Pacemaker Remote". A connection resource has the id of its node.
 from __future__ import annotations
 
 from hamgr.cib import model
-from hamgr.scheduler import actions, fencing, nodes
-from hamgr.scheduler.state.action import O_OPTIONAL, Act
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import STOPPED
+from hamgr.scheduler import nodes
+from hamgr.scheduler.state.entities import Rsc
 from hamgr.scheduler.state.work import Work
 
 
@@ -122,59 +119,3 @@ def adopt_orphan(work: Work, rsc: Rsc) -> None:
         node = nodes.create_node(work, rsc.id, rsc.id, True)
     node.remote_rsc = rsc
     node.shutdown = True
-
-
-def state_of(node: NodeRt) -> str:
-    """What actions on a remote node can count on: its connection is alive, resting, stopped, failed or unknown."""
-    rsc = node.remote_rsc
-    if rsc is None:
-        return "unknown"
-    host = rsc.current_node()
-    if rsc.next_role == STOPPED or rsc.assigned_to is None:
-        if host is not None and host.unclean:
-            return "failed"
-        if not rsc.failed:
-            return "stopped"
-        waiting = rsc.next_role == STOPPED and rsc.remote_reconnect_ms and node.remote_was_fenced
-        if waiting and node.attributes.get("shutdown", "0") == "0":
-            # Whether it can be recovered will be known once the reconnect interval is over.
-            return "unknown"
-        return "failed"
-    if host is None:
-        return "unknown"
-    if host.unclean or not host.online:
-        return "resting"
-    if len(rsc.running_on) > 1 and rsc.partial_migration_source and rsc.partial_migration_target:
-        return "resting"
-    return "alive"
-
-
-def order_after_fencing(work: Work, action: Act, rsc: Rsc) -> None:
-    """Clearing a connection's failure waits for its node's fencing."""
-    node = work.node(rsc.id)
-    if node is not None:
-        fence = fencing.fence_op(work, node, "", True, "")
-        actions.order(fence, action, O_OPTIONAL)
-
-
-def connection_assigned(work: Work, rsc: Rsc) -> None:
-    """Once a connection's place is known, so is whether its node is going to be there."""
-    node = work.nodes_by_name.get(rsc.id)
-    if node is None:
-        return
-    if rsc.assigned_to is not None and rsc.next_role != STOPPED:
-        node.online = True
-        if node.unseen:
-            # Not fenced: the connection is about to be established again.
-            node.unclean = False
-    else:
-        node.shutdown = True
-
-
-def order_actions(work: Work) -> None:
-    """Order actions on remote nodes after their connection's start, and before its stop."""
-    if not work.have_remote_nodes:
-        return
-    from hamgr.scheduler import remote_ordering
-
-    remote_ordering.apply(work)

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from hamgr.cib.model import OpRecord
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, config_check, failures, fencing, migration_history, operations, placement, remotes
+from hamgr.scheduler import (
+    config_check,
+    failures,
+    fencing,
+    migration_history,
+    node_scores,
+    operations,
+    remote_connections,
+    resource_actions,
+)
 from hamgr.scheduler.op_records import (
     DEGRADED,
     DEGRADED_PROMOTED,
@@ -36,23 +45,10 @@ from hamgr.scheduler.op_records import (
     is_probe,
     masked_probe,
 )
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, STARTED, STOPPED, UNKNOWN, UNPROMOTED, OnFail
+from hamgr.scheduler.outcome import Replay
+from hamgr.scheduler.state.constants import PROMOTED, STARTED, STOPPED, UNKNOWN, UNPROMOTED, OnFail
+from hamgr.scheduler.state.entities import NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
-
-
-class Replay:
-    """One resource's operations on one node, while they are replayed."""
-
-    __slots__ = ("last_failure", "node", "on_fail", "rsc", "work")
-
-    def __init__(self, work: Work, rsc: Rsc, node: NodeRt) -> None:
-        self.work = work
-        self.rsc = rsc
-        self.node = node
-        self.on_fail = OnFail.IGNORE
-        self.last_failure: OpRecord | None = None
 
 
 def replay_op(work: Work, replay: Replay, op: OpRecord) -> None:
@@ -77,7 +73,7 @@ def replay_op(work: Work, replay: Replay, op: OpRecord) -> None:
     if masked_probe(op):
         _update_role(replay, op, NOT_INSTALLED if rsc.in_bundle() else rc)
         work.failed.append((rsc, node, op))
-        placement.ban(work, _ban_target(rsc), node, "masked-probe-failure")
+        node_scores.ban(work, _ban_target(rsc), node, "masked-probe-failure")
         return
     if status == PENDING:
         _pending(work, rsc, node, op)
@@ -87,7 +83,7 @@ def replay_op(work: Work, replay: Replay, op: OpRecord) -> None:
         if _on_fail_of(work, rsc, op)[0] == OnFail.IGNORE:
             # Without its agent there is no use in pretending that the resource is well.
             replay.on_fail = max(replay.on_fail, OnFail.MIGRATE)
-        placement.ban(work, _ban_target(rsc), node, "hard-error")
+        node_scores.ban(work, _ban_target(rsc), node, "hard-error")
         _failed(work, replay, op, rc)
     elif status == NOT_CONNECTED and node.remote:
         connection = node.remote_rsc
@@ -113,9 +109,9 @@ def _failure(work: Work, replay: Replay, op: OpRecord, rc: int, status: int, exp
         return
     _failed(work, replay, op, rc)
     if status == ERROR_HARD:
-        placement.ban(work, _ban_target(rsc), node, "hard-error")
+        node_scores.ban(work, _ban_target(rsc), node, "hard-error")
     elif status == ERROR_FATAL:
-        placement.ban_everywhere(work, _ban_target(rsc), "fatal-error")
+        node_scores.ban_everywhere(work, _ban_target(rsc), "fatal-error")
 
 
 def _on_fail_of(work: Work, rsc: Rsc, op: OpRecord) -> tuple[int, int]:
@@ -133,7 +129,7 @@ def _pending(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> None:
     elif op.operation == "migrate_to" and node.unclean:
         target = work.node(op.migrate_target)
         if target is not None:
-            actions.stop(work, rsc, target, False)
+            resource_actions.stop(work, rsc, target, False)
     if not rsc.pending_task and not is_probe(op):
         rsc.pending_task = op.operation
         rsc.pending_node = node
@@ -175,7 +171,7 @@ def _check_expiry(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> bool:
     if reason:
         action = failures.clear(work, rsc, node, reason)
         if work.options.fencing and rsc.remote_reconnect_ms:
-            remotes.order_after_fencing(work, action, rsc)
+            remote_connections.order_after_fencing(work, action, rsc)
     if expired and is_probe(op) and op.rc in (OK, NOT_RUNNING, RUNNING_PROMOTED, DEGRADED, DEGRADED_PROMOTED):
         return False
     return expired
@@ -296,7 +292,7 @@ def _failed(work: Work, replay: Replay, op: OpRecord, rc: int) -> None:
     replay.on_fail = max(replay.on_fail, strategy)
     task = op.operation
     if task == "stop":
-        placement.ban(work, rsc, node, "failed-stop")
+        node_scores.ban(work, rsc, node, "failed-stop")
     elif task == "migrate_to":
         migration_history.migrate_to_failed(work, rsc, node, op)
     elif task == "migrate_from":

@@ -8,26 +8,14 @@ from __future__ import annotations
 from hamgr.cib import durations, model, rules, scores
 from hamgr.cib.booleans import is_true
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import behavior, remotes
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import CloneData, Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, ROLES_BY_NAME, STARTED, UNKNOWN, Needs, Variant
+from hamgr.scheduler import attributes, remotes
+from hamgr.scheduler.state.constants import Needs, Variant
+from hamgr.scheduler.state.entities import CloneData, Rsc
 from hamgr.scheduler.state.work import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-def target_role(rsc: Rsc) -> int:
-    """The role that meta attribute ``target-role`` limits a resource to, or UNKNOWN where it says nothing new."""
-    text = rsc.meta.get("target-role")
-    role = ROLES_BY_NAME.get(text.capitalize(), UNKNOWN) if text else UNKNOWN
-    if role in (UNKNOWN, STARTED):
-        return UNKNOWN
-    if role > STARTED and (not rsc.top().promotable or role == PROMOTED):
-        return UNKNOWN
-    return role
 
 
 def _agent_of(config: model.Resource) -> model.Agent | None:
@@ -51,33 +39,17 @@ def _meta(work: Work, rsc: Rsc, config: model.Resource) -> dict[str, str]:
     return table
 
 
-def params(work: Work, rsc: Rsc, node: NodeRt | None) -> dict[str, str]:
-    """A resource's instance attributes as evaluated for a node (or for none)."""
-    cached = rsc.params_cache.get(node)
-    if cached is None:
-        context = rules.Context(
-            now=work.now,
-            attributes=None if node is None else node.attributes,
-            agent=rsc.primitive.agent if rsc.primitive else None,
-        )
-        cached = rules.values(rsc.own_params, context)
-        if rsc.parent is not None:
-            for name, value in params(work, rsc.parent, node).items():
-                cached.setdefault(name, value)
-        rsc.params_cache[node] = cached
-    return cached
+_VARIANTS = {
+    model.Primitive: Variant.PRIMITIVE,
+    model.Group: Variant.GROUP,
+    model.Clone: Variant.CLONE,
+    model.Bundle: Variant.BUNDLE,
+}
 
 
-def build(work: Work, config: model.Resource, parent: Rsc | None, suffix: str = "") -> Rsc:
-    """Make the runtime resource (with its children) for a configured one."""
-    variant = {
-        model.Primitive: Variant.PRIMITIVE,
-        model.Group: Variant.GROUP,
-        model.Clone: Variant.CLONE,
-        model.Bundle: Variant.BUNDLE,
-    }[type(config)]
-    rsc = Rsc(config.id + suffix, variant, parent)
-    rsc.behavior = behavior.BEHAVIORS[variant]
+def begin(work: Work, config: model.Resource, parent: Rsc | None, suffix: str = "") -> Rsc:
+    """The runtime resource for a configured one, with its meta attributes, but without anything that is in it."""
+    rsc = Rsc(config.id + suffix, _VARIANTS[type(config)], parent)
     rsc.meta_sets = config.meta
     rsc.meta = _meta(work, rsc, config)
     if not isinstance(config, model.Bundle):
@@ -88,24 +60,22 @@ def build(work: Work, config: model.Resource, parent: Rsc | None, suffix: str = 
         if rsc.fence_device:
             work.have_stonith_resource = True
     _apply_meta(work, rsc)
-    register(work, rsc)
+    work.by_id[rsc.id] = rsc
+    return rsc
+
+
+def build(work: Work, config: model.Primitive | model.Group | model.Clone, parent: Rsc | None, suffix: str = "") -> Rsc:
+    """Make the runtime resource for a configured one, with its members or instances."""
+    rsc = begin(work, config, parent, suffix)
     if isinstance(config, model.Primitive):
         _primitive(work, rsc, config)
     elif isinstance(config, model.Group):
         rsc.ordered = is_true(rsc.meta.get("ordered", "true"))
         rsc.colocated = is_true(rsc.meta.get("collocated", "true"))
         rsc.children = [build(work, member, rsc, suffix) for member in config.members]
-    elif isinstance(config, model.Clone):
-        _clone(work, rsc, config)
     else:
-        from hamgr.scheduler import bundle_unpack
-
-        bundle_unpack.unpack(work, rsc, config)
+        _clone(work, rsc, config)
     return rsc
-
-
-def register(work: Work, rsc: Rsc) -> None:
-    work.by_id[rsc.id] = rsc
 
 
 def _apply_meta(work: Work, rsc: Rsc) -> None:
@@ -137,11 +107,11 @@ def _apply_meta(work: Work, rsc: Rsc) -> None:
     _requires(work, rsc, is_remote)
     if is_remote:
         rsc.is_remote_node = True
-        interval = params(work, rsc, None).get("reconnect_interval")
+        interval = attributes.params(work, rsc, None).get("reconnect_interval")
         if interval is not None:
             rsc.remote_reconnect_ms = durations.parse_ms(interval)
             rsc.failure_timeout_ms = rsc.remote_reconnect_ms
-    rsc.next_role = target_role(rsc)
+    rsc.next_role = attributes.target_role(rsc)
     if options.symmetric:
         # A node's own score is 0, or -INFINITY once it is known to be down.
         rsc.allowed = {node: node.weight for node in work.nodes if not node.bundle}
@@ -176,15 +146,10 @@ def _requires(work: Work, rsc: Rsc, is_remote: bool) -> None:
 def _primitive(work: Work, rsc: Rsc, config: model.Primitive) -> None:
     top = rsc.top()
     if config.utilization:
-        rsc.utilization = utilization(config.utilization, rules.Context(now=work.now, agent=config.agent))
+        rsc.utilization = attributes.utilization(config.utilization, rules.Context(now=work.now, agent=config.agent))
     if not rsc.unique and top.is_clone() and ":" in rsc.id:
         rsc.history_id = rsc.id.rpartition(":")[0]
     work.by_history.setdefault(rsc.history_id, []).append(rsc)
-
-
-def utilization(sets: Sequence[model.NvSet], context: rules.Context) -> dict[str, int]:
-    """Capacities or demands by name, where they are numbers."""
-    return {name: scores.leading_int(value) for name, value in rules.values(sets, context).items()}
 
 
 def _clone(work: Work, rsc: Rsc, config: model.Clone) -> None:
@@ -242,37 +207,3 @@ def _instance_count(meta: dict[str, str], names: Sequence[str], default: int) ->
             is_number = value.strip("+-").strip()[:1].isdigit()
             return max(0, min(scores.leading_int(value), 1_000_000)) if is_number else default
     return default
-
-
-def unpack(work: Work) -> None:
-    """Make all configured resources; those of higher priority come first."""
-    for config in work.cib.resources:
-        trouble = _trouble(config)
-        if trouble:
-            work.warn(f'Bundle "{config.id}" is left out: {trouble}.')
-        else:
-            work.resources.append(build(work, config, None))
-    for connection in remotes.implicit_connections(work):
-        if connection.id not in work.by_id:
-            work.resources.append(build(work, connection, None))
-    for rsc in list(work.by_id.values()):
-        _link_container(work, rsc)
-    work.resources.sort(key=lambda rsc: -rsc.priority)
-
-
-def _trouble(config: model.Resource) -> str:
-    """Why a resource cannot be scheduled; "" when it can."""
-    if not isinstance(config, model.Bundle):
-        return ""
-    from hamgr.scheduler import bundle_unpack
-
-    return bundle_unpack.unusable(config)
-
-
-def _link_container(work: Work, rsc: Rsc) -> None:
-    """Tie a resource to the one it runs inside of (meta attribute ``container``)."""
-    name = rsc.meta.get("container")
-    container = work.by_id.get(name) if name and name != rsc.id else None
-    if container is not None and container.variant == Variant.PRIMITIVE and rsc.variant == Variant.PRIMITIVE:
-        rsc.container = container
-        container.fillers.append(rsc)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from hamgr.cib import history
 from hamgr.cib.model import Cib, NodeState
 from hamgr.cib.records import dataclass, replace
-from hamgr.scheduler import actions, status
+from hamgr.scheduler import resource_actions, status
 from hamgr.scheduler.engine import effective_time
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED
+from hamgr.scheduler.state.constants import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED
+from hamgr.scheduler.state.entities import NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 from hamgr.scheduler.transition import Action, Transition
 
@@ -88,9 +87,9 @@ def _shown(resources: list[Rsc]) -> Iterator[Rsc]:
     What is no longer configured is shown while it is active.
     """
     for rsc in resources:
-        if rsc.orphan and rsc.parent is None and not actions.is_active(rsc, True):
+        if rsc.orphan and rsc.parent is None and not resource_actions.is_active(rsc, True):
             continue
-        if rsc.running_on or not actions.is_active(rsc, False):
+        if rsc.running_on or not resource_actions.is_active(rsc, False):
             yield from _shown(rsc.children) if rsc.is_clone() else rsc.leaves()
 
 

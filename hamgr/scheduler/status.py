@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from hamgr.cib import durations, model, rules
 from hamgr.cib.booleans import is_true
-from hamgr.scheduler import failures, nodes, recorded, remotes, resources
-from hamgr.scheduler.state.work import Options, Work
+from hamgr.scheduler import attributes, failures, nodes, recorded, remotes, resources
+from hamgr.scheduler.state.constants import Variant
+from hamgr.scheduler.state.entities import Rsc
+from hamgr.scheduler.state.work import Options, VariantMethods, Work
+
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def read_options(cib: model.Cib, now: int) -> Options:
@@ -57,16 +63,19 @@ def _provides_unfencing(resource: model.Resource) -> bool:
     return any(("provides", "unfencing") in s.pairs for s in sets)
 
 
-def unpack(cib: model.Cib, now: int) -> Work:
-    """Make the working state: nodes, resources and what the recorded history says about both."""
-    work = Work(cib, now, read_options(cib, now))
+def unpack(cib: model.Cib, now: int, variants: Mapping[int, VariantMethods] | None = None) -> Work:
+    """Make the working state: nodes, resources and what the recorded history says about both.
+
+    ``variants`` is the table of what the stages after this one do for each kind of resource.
+    """
+    work = Work(cib, now, read_options(cib, now), variants)
     work.legacy_fail_counts = failures.version(cib.crm_feature_set) < (3, 0, 13)
     # A watchdog makes lost nodes fence themselves, so no device is needed.
     work.have_stonith_resource = work.options.have_watchdog
     for node in cib.nodes:
         _add_node(work, node)
     remotes.unpack_nodes(work)
-    resources.unpack(work)
+    _add_resources(work)
     remotes.link_nodes(work)
     work.tickets.update((ticket.id, ticket) for ticket in cib.tickets)
     nodes.unpack_states(work)
@@ -78,9 +87,43 @@ def _add_node(work: Work, config: model.Node) -> None:
     node = nodes.create_node(work, config.name, config.id or config.name, config.type == "remote")
     context = rules.Context(now=work.now, attributes=node.attributes)
     node.permanent = rules.values(config.attributes, context)
-    node.utilization = resources.utilization(config.utilization, context)
+    node.utilization = attributes.utilization(config.utilization, context)
     node.attributes.update(node.permanent)
     if node.remote:
         return
     node.unclean = work.options.fencing and work.options.startup_fencing
     node.unseen = True
+
+
+def _add_resources(work: Work) -> None:
+    """Make all configured resources; those of higher priority come first."""
+    for config in work.cib.resources:
+        if isinstance(config, model.Bundle):
+            _add_bundle(work, config)
+        else:
+            work.resources.append(resources.build(work, config, None))
+    for connection in remotes.implicit_connections(work):
+        if connection.id not in work.by_id:
+            work.resources.append(resources.build(work, connection, None))
+    for rsc in list(work.by_id.values()):
+        _link_container(work, rsc)
+    work.resources.sort(key=lambda rsc: -rsc.priority)
+
+
+def _add_bundle(work: Work, config: model.Bundle) -> None:
+    from hamgr.scheduler import bundle_unpack
+
+    trouble = bundle_unpack.unusable(config)
+    if trouble:
+        work.warn(f'Bundle "{config.id}" is left out: {trouble}.')
+    else:
+        work.resources.append(bundle_unpack.build(work, config))
+
+
+def _link_container(work: Work, rsc: Rsc) -> None:
+    """Tie a resource to the one it runs inside of (meta attribute ``container``)."""
+    name = rsc.meta.get("container")
+    container = work.by_id.get(name) if name and name != rsc.id else None
+    if container is not None and container.variant == Variant.PRIMITIVE and rsc.variant == Variant.PRIMITIVE:
+        rsc.container = container
+        container.fillers.append(rsc)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from hamgr.scheduler import actions
-from hamgr.scheduler.state.action import OPTIONAL, RUNNABLE, Act
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, ROLE_NAMES, STARTED, STOPPED, UNPROMOTED, Variant
+from hamgr.scheduler import resource_actions
+from hamgr.scheduler.state.constants import (
+    OPTIONAL,
+    PROMOTED,
+    ROLE_NAMES,
+    RUNNABLE,
+    STARTED,
+    STOPPED,
+    UNPROMOTED,
+    Variant,
+)
+from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 from hamgr.scheduler.transition import SummaryLine
 
@@ -52,7 +59,7 @@ def _resource(rsc: Rsc) -> Iterator[SummaryLine]:
 
 
 def _first(rsc: Rsc, task: str, node: NodeRt | None) -> Act | None:
-    return next(iter(actions.all_of(rsc, task, node)), None)
+    return next(iter(resource_actions.all_of(rsc, task, node)), None)
 
 
 def _changes(rsc: Rsc, current: NodeRt | None, following: NodeRt | None) -> Iterator[SummaryLine]:

@@ -6,10 +6,9 @@ Implements "Multi-Site Clusters and Tickets" of Pacemaker Explained.
 from __future__ import annotations
 
 from hamgr.cib import model
-from hamgr.scheduler import fencing, placement
-from hamgr.scheduler.state.constraint import TicketRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, ROLES_BY_NAME, STARTED, UNKNOWN
+from hamgr.scheduler import fencing, node_scores
+from hamgr.scheduler.state.constants import PROMOTED, ROLES_BY_NAME, STARTED, UNKNOWN
+from hamgr.scheduler.state.entities import Rsc, TicketRt
 from hamgr.scheduler.state.work import Work
 
 
@@ -54,7 +53,7 @@ def forbid(work: Work, rsc: Rsc, constraint: TicketRt) -> None:
 
 
 def _ban(work: Work, rsc: Rsc, constraint: TicketRt) -> None:
-    placement.ban_everywhere(work, rsc, "ticket")
+    node_scores.ban_everywhere(work, rsc, "ticket")
     work.because("ticket", rsc, ticket=constraint.ticket.id, policy=constraint.loss_policy)
 
 

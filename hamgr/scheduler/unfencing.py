@@ -5,10 +5,9 @@ Implements "Unfencing" of Pacemaker Explained, for fence devices that provide it
 
 from __future__ import annotations
 
-from hamgr.scheduler import actions, fencing
-from hamgr.scheduler.state.action import O_IMPLIES_FIRST, O_IMPLIES_THEN_ON_NODE, O_OPTIONAL, O_SAME_NODE, Act
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler import fencing, orderings
+from hamgr.scheduler.state.constants import O_IMPLIES_FIRST, O_IMPLIES_THEN_ON_NODE, O_OPTIONAL, O_SAME_NODE
+from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
 from hamgr.scheduler.state.work import Work
 
 
@@ -29,24 +28,24 @@ def order(work: Work, rsc: Rsc, node: NodeRt, action: Act, flags: int) -> None:
     if not (rsc.needs_unfencing or rsc.fence_device) or not work.options.enable_unfencing:
         return
     unfence = on_action(work, node, True)
-    actions.order(unfence, action, flags)
+    orderings.order(unfence, action, flags)
     if not unfenced(node) and _may_unfence(node):
         on_action(work, node, False, f"required by {rsc.id} {action.task}")
 
 
 def after_stop(work: Work, stop: Act, node: NodeRt) -> None:
-    actions.order(stop, on_action(work, node, True), O_IMPLIES_FIRST)
+    orderings.order(stop, on_action(work, node, True), O_IMPLIES_FIRST)
 
 
 def internal_constraints(work: Work, rsc: Rsc) -> None:
     """On each node: stop, then unfencing, then start; unfencing restarts what runs there."""
     for node in rsc.allowed:
         unfence = on_action(work, node, True)
-        stop_key, start_key = actions.key_of(rsc, "stop"), actions.key_of(rsc, "start")
+        stop_key, start_key = orderings.key_of(rsc, "stop"), orderings.key_of(rsc, "start")
         flags = O_OPTIONAL | O_SAME_NODE
-        actions.new_ordering(work, rsc, stop_key, None, None, unfence.key, unfence, flags)
+        orderings.new_ordering(work, rsc, stop_key, None, None, unfence.key, unfence, flags)
         flags = O_IMPLIES_THEN_ON_NODE | O_SAME_NODE
-        actions.new_ordering(work, None, unfence.key, unfence, rsc, start_key, None, flags)
+        orderings.new_ordering(work, None, unfence.key, unfence, rsc, start_key, None, flags)
 
 
 def trigger(work: Work, rsc: Rsc, node: NodeRt | None, reason: str) -> None:

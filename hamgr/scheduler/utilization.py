@@ -8,12 +8,9 @@ from __future__ import annotations
 from functools import cmp_to_key
 
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler import actions, colocation, placement
-from hamgr.scheduler.state.action import O_LOAD, OPTIONAL, Act
-from hamgr.scheduler.state.constraint import Colocation
-from hamgr.scheduler.state.node import NodeRt, NodeScores
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import Variant
+from hamgr.scheduler import cluster_actions, colocation, node_scores, orderings
+from hamgr.scheduler.state.constants import O_LOAD, OPTIONAL, Variant
+from hamgr.scheduler.state.entities import Act, Colocation, NodeRt, NodeScores, Rsc, any_available
 from hamgr.scheduler.state.work import Work
 
 
@@ -41,8 +38,8 @@ def sorted_nodes(work: Work, table: NodeScores, active: NodeRt | None) -> list[N
     strategy = work.options.placement
 
     def compare(a: NodeRt, b: NodeRt) -> int:
-        score_a = table[a] if placement.available(a) else -INFINITY
-        score_b = table[b] if placement.available(b) else -INFINITY
+        score_a = table[a] if a.is_available() else -INFINITY
+        score_b = table[b] if b.is_available() else -INFINITY
         if score_a != score_b:
             return -1 if score_a > score_b else 1
         if strategy != "minimal":
@@ -124,7 +121,7 @@ def _fits(node: NodeRt, demand: dict[str, int]) -> bool:
 def restrict(work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
     """Ban a resource from nodes without room; the node to prefer."""
     together = _demand(_colocated(rsc, rsc, []))
-    candidates = [node for node, score in rsc.allowed.items() if score >= 0 and placement.available(node)]
+    candidates = [node for node, score in rsc.allowed.items() if score >= 0 and node.is_available()]
     roomiest: NodeRt | None = None
     for node in candidates:
         # Of nodes with equal room the first one listed; Pacemaker takes the first of a hash table of node ids.
@@ -134,7 +131,7 @@ def restrict(work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
     demand = together if fits_together else rsc.utilization
     for node in candidates:
         if not _fits(node, demand):
-            placement.ban(work, rsc, node, "utilization")
+            node_scores.ban(work, rsc, node, "utilization")
     return preferred or (None if fits_together else roomiest)
 
 
@@ -191,7 +188,7 @@ def _merge(work: Work, rsc: Rsc, table: NodeScores | None, attribute: str, facto
         result = dict(rsc.allowed)
     else:
         result = colocation.matching(rsc, table, attribute, factor, False)
-    if placement.any_available(result):
+    if any_available(result):
         sign = -1 if factor < 0 else 1
         for constraint in colocation.with_primaries(rsc):
             part = colocation.float32(sign * constraint.score / INFINITY)
@@ -210,14 +207,14 @@ def internal_constraints(work: Work, rsc: Rsc) -> None:
     """What stops on a node makes room before anything starts there (or migrates to it)."""
     for node in rsc.running_on:
         stopped = _load_stopped(work, node)
-        actions.new_ordering(work, rsc, actions.key_of(rsc, "stop"), None, None, stopped.key, stopped, O_LOAD)
+        orderings.new_ordering(work, rsc, orderings.key_of(rsc, "stop"), None, None, stopped.key, stopped, O_LOAD)
     for node in rsc.allowed:
         stopped = _load_stopped(work, node)
         for task in ("start", "migrate_to"):
-            actions.new_ordering(work, None, stopped.key, stopped, rsc, actions.key_of(rsc, task), None, O_LOAD)
+            orderings.new_ordering(work, None, stopped.key, stopped, rsc, orderings.key_of(rsc, task), None, O_LOAD)
 
 
 def _load_stopped(work: Work, node: NodeRt) -> Act:
-    stopped = actions.pseudo(work, f"load_stopped_{node.name}", node=node)
+    stopped = cluster_actions.pseudo(work, f"load_stopped_{node.name}", node=node)
     stopped.flags &= ~OPTIONAL
     return stopped

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
 from hamgr.scheduler.transition import Reason
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, Protocol
 
     from hamgr.cib import model
-    from hamgr.scheduler.state.action import Act, Ordering
-    from hamgr.scheduler.state.constraint import Colocation, LocationRt
-    from hamgr.scheduler.state.node import NodeRt, NodeScores
-    from hamgr.scheduler.state.resource import Rsc
+    from hamgr.scheduler.state.entities import Colocation, LocationRt, NodeScores, Ordering
+else:
+    Protocol = object
 
 
 class Options:
@@ -46,8 +46,11 @@ class Options:
 class Work:
     """The whole working state of one run."""
 
-    def __init__(self, cib: model.Cib, now: int, options: Options) -> None:
+    def __init__(
+        self, cib: model.Cib, now: int, options: Options, variants: Mapping[int, VariantMethods] | None = None
+    ) -> None:
         self.cib = cib
+        self.variants = variants or {}  # what the kinds of resources do each in their own way; unpacking needs none
         self.now = now  # seconds since the epoch
         self.options = options
         self.quorum = cib.have_quorum
@@ -76,9 +79,22 @@ class Work:
         self.reasons: list[Reason] = []
         self.explain = False  # whether each step of a score leaves its reason, too
 
-    def next_id(self) -> int:
+    def action(self, rsc: Rsc | None, key: str, task: str, node: NodeRt | None) -> tuple[Act, bool]:
+        """The action of a resource (None: of the cluster) with this key on this node, and whether it is new.
+
+        One that had no node yet gets this one.
+        """
+        table = self.singletons if rsc is None else rsc.actions
+        for action in table.get(key, ()):
+            if action.node is None or node is None or action.node is node:
+                if action.node is None:
+                    action.node = node
+                return action, False
         self.last_action_id += 1
-        return self.last_action_id
+        action = Act(self.last_action_id, key, task, rsc, node)
+        self.actions.append(action)
+        table.setdefault(key, []).append(action)
+        return action, True
 
     def warn(self, text: str) -> None:
         self.warnings[text] = None
@@ -108,3 +124,47 @@ class Work:
     def node(self, name: str) -> NodeRt | None:
         """A node by its name or id."""
         return self.nodes_by_name.get(name) or self.nodes_by_id.get(name)
+
+    def node_of(self, state: model.NodeState) -> NodeRt | None:
+        """The node that a recorded state is about; None when no such node is known."""
+        return self.nodes_by_id.get(state.id or state.name) or self.nodes_by_name.get(state.name)
+
+
+class VariantMethods(Protocol):
+    """The operations in which primitives, groups, clones and bundles differ."""
+
+    def assign(self, work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
+        """Choose nodes for a resource; the node (of its first part) or None."""
+
+    def create_actions(self, work: Work, rsc: Rsc) -> None:
+        """Make the actions that bring the resource from its present to its next state."""
+
+    def create_probe(self, work: Work, rsc: Rsc, node: NodeRt) -> bool:
+        """Probe what is not yet known on a node; whether anything is probed."""
+
+    def internal_constraints(self, work: Work, rsc: Rsc) -> None:
+        """Add the orderings and colocations within the resource."""
+
+    def apply_colocation(
+        self, work: Work, dependent: Rsc, primary: Rsc, colocation: Colocation, for_dependent: bool
+    ) -> None:
+        """Apply a colocation to the dependent's scores, on behalf of the dependent or of the primary."""
+
+    def add_scores(
+        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, mode: int
+    ) -> NodeScores:
+        """Add a dependent's preferences to a primary's table of scores, as MERGE_... says; the new table."""
+
+    def apply_location(self, work: Work, rsc: Rsc, constraint: LocationRt) -> None:
+        """Apply a location constraint."""
+
+    def action_flags(self, work: Work, action: Act, node: NodeRt | None) -> int:
+        """An action's flags, for collections as their parts have it."""
+
+    def update_ordered(
+        self, work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int
+    ) -> int:
+        """Spread what an ordering between two actions implies; which of the two changed."""
+
+    def add_to_graph(self, work: Work, rsc: Rsc) -> None:
+        """Choose which actions belong into the graph."""

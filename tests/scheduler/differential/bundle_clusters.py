@@ -17,8 +17,8 @@ from scheduler.differential.plan import FENCE_AGENT
 
 from hamgr.cib.digest import op_digest
 from hamgr.cib.xml import load_xml
-from hamgr.scheduler import engine, resources
-from hamgr.scheduler.state.resource import Replica, Rsc
+from hamgr.scheduler import attributes, engine
+from hamgr.scheduler.state.entities import Replica, Rsc
 from hamgr.scheduler.state.work import Work
 
 UUID = "6a5ce7d4-0000-4000-8000-000000000001"
@@ -305,7 +305,7 @@ class _Teller:
             record.histories[name] = Element("lrm_resource", {"id": name, **kind})
         record.calls += 1
         key = f"{record.calls + 10}:5:{expected}:{UUID}"
-        params = dict(resources.params(self.work, rsc, None))
+        params = dict(attributes.params(self.work, rsc, None))
         if params.get("addr") == "#uname":
             params["addr"] = record.name
         timeout = 30_000 if rsc.is_remote_node and interval_ms else 20_000

@@ -1,9 +1,12 @@
-"""A resource during one run of the scheduler; what only clones have, and what only bundles have."""
+"""Nodes, resources, actions and constraints during one run of the scheduler.
+
+They refer to each other (a node knows what runs on it, a resource its actions), so they are one module.
+"""
 
 from __future__ import annotations
 
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler.state.vocabulary import STOPPED, UNKNOWN, Needs, Variant
+from hamgr.scheduler.state.constants import OPTIONAL, RUNNABLE, STOPPED, UNKNOWN, Needs, OnFail, Variant
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
@@ -11,10 +14,90 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hamgr.cib import model
-    from hamgr.scheduler.behavior import Behavior
-    from hamgr.scheduler.state.action import Act
-    from hamgr.scheduler.state.constraint import Colocation, LocationRt, TicketRt
-    from hamgr.scheduler.state.node import NodeRt, NodeScores
+
+
+class NodeRt:
+    """A node during one run of the scheduler."""
+
+    __slots__ = (
+        "attributes",
+        "bundle",
+        "discovery_enabled",
+        "expected_up",
+        "fixed",
+        "guest",
+        "has_fail_counts",
+        "id",
+        "index",
+        "is_dc",
+        "maintenance",
+        "name",
+        "num_resources",
+        "online",
+        "pending",
+        "permanent",
+        "priority",
+        "remote",
+        "remote_requires_reset",
+        "remote_rsc",
+        "remote_was_fenced",
+        "running",
+        "shutdown",
+        "standby",
+        "standby_onfail",
+        "unclean",
+        "unpacked",
+        "unseen",
+        "utilization",
+        "weight",
+    )
+
+    def __init__(self, name: str, node_id: str, remote: bool) -> None:
+        self.name = name
+        self.id = node_id
+        self.index = 0
+        self.remote = remote  # remote or guest: run by pacemaker_remoted, no member of the cluster
+        self.guest = False
+        self.bundle = False  # in a bundle's container: for that bundle's primitive alone
+        self.online = False
+        self.standby = False
+        self.standby_onfail = False
+        self.pending = False
+        self.unclean = False
+        self.unseen = False
+        self.shutdown = False
+        self.expected_up = False
+        self.is_dc = False
+        self.maintenance = False
+        self.fixed = False
+        self.discovery_enabled = True
+        self.remote_requires_reset = False
+        self.remote_was_fenced = False
+        self.remote_rsc: Rsc | None = None
+        self.unpacked = False
+        self.weight = 0
+        self.priority = 0
+        self.has_fail_counts = False
+        self.attributes: dict[str, str] = {}
+        self.permanent: dict[str, str] = {}
+        self.utilization: dict[str, int] = {}
+        self.running: list[Rsc] = []
+        self.num_resources = 0
+
+    def __repr__(self) -> str:
+        return f"<node {self.name}>"
+
+    def is_available(self) -> bool:
+        """Whether it may get resources at all, scores aside."""
+        return self.online and not (self.shutdown or self.unclean or self.standby or self.maintenance)
+
+
+NodeScores = dict[NodeRt, int]
+
+
+def any_available(table: NodeScores) -> bool:
+    """Whether some node may get a resource with these scores."""
+    return any(score >= 0 and node.is_available() for node, score in table.items())
 
 
 class Rsc:
@@ -27,7 +110,6 @@ class Rsc:
         "allow_migrate",
         "allowed",
         "assigned_to",
-        "behavior",
         "blocked",
         "bundle",
         "children",
@@ -108,7 +190,6 @@ class Rsc:
         self.children: list[Rsc] = []
         self.notify_phases: dict[str, Any] = {}
         self.primitive: model.Primitive | None = None
-        self.behavior: Behavior
         self.meta: dict[str, str] = {}
         self.meta_sets: tuple[model.NvSet, ...] = ()
         self.own_params: tuple[model.NvSet, ...] = ()
@@ -225,6 +306,13 @@ class Rsc:
         for child in self.children:
             yield from child.leaves()
 
+    def with_descendants(self) -> list[Rsc]:
+        """The resource and everything in it, outermost first."""
+        found = [self]
+        for child in self.children:
+            found += child.with_descendants()
+        return found
+
     def location(self, current: bool) -> NodeRt | None:
         """Where a resource is (``current``) or will be; None also when that is more than one node."""
         if self.variant == Variant.PRIMITIVE:
@@ -250,6 +338,11 @@ class Rsc:
                 if node.online and not node.unclean:
                     return node
         return self.running_on[0]
+
+    def active_node(self) -> tuple[NodeRt | None, int, int]:
+        """The node to regard it as active on, on how many nodes it is active, and on how many of them that are well."""
+        clean = sum(node.online and not node.unclean for node in self.running_on)
+        return self.current_node(), len(self.running_on), clean
 
 
 class CloneData:
@@ -305,3 +398,148 @@ class BundleData:
         self.replicas_per_host = replicas_per_host
         self.replicas: list[Replica] = []
         self.child: Rsc | None = None  # the clone of the contained primitive
+
+
+class Act:
+    """An action under consideration."""
+
+    __slots__ = (
+        "after",
+        "before",
+        "before_index",
+        "cancel_task",
+        "fail_role",
+        "flags",
+        "id",
+        "interval_ms",
+        "key",
+        "meta",
+        "needs",
+        "node",
+        "on_fail",
+        "op",
+        "priority",
+        "pseudo_node",
+        "reason",
+        "required_runnable_before",
+        "rsc",
+        "runnable_before",
+        "seen",
+        "target_rc",
+        "task",
+        "timeout_ms",
+    )
+
+    def __init__(self, action_id: int, key: str, task: str, rsc: Rsc | None, node: NodeRt | None) -> None:
+        self.id = action_id
+        self.key = key
+        self.task = task
+        self.rsc = rsc
+        self.node = node
+        self.flags = RUNNABLE | OPTIONAL
+        self.needs = Needs.NOTHING
+        self.on_fail = OnFail.IGNORE
+        self.fail_role = UNKNOWN
+        self.interval_ms = 0
+        self.timeout_ms = 0
+        self.op: model.Op | None = None
+        self.meta: dict[str, str] = {}
+        self.reason = ""
+        self.target_rc = -1
+        self.priority = 0
+        self.runnable_before = 0
+        self.required_runnable_before = 0
+        self.before: list[Link] = []  # what comes before this (inputs)
+        self.before_index: dict[Act, list[Link]] = {}
+        self.after: list[Link] = []  # what comes after this
+        self.cancel_task = ""
+        self.seen = 0
+
+    def __repr__(self) -> str:
+        return f"<{self.key} on {self.node.name if self.node else '-'}>"
+
+
+class Link:
+    """An ordering between two actions, seen from either end."""
+
+    __slots__ = ("action", "flags", "state")
+
+    def __init__(self, action: Act, flags: int) -> None:
+        self.action = action
+        self.flags = flags
+        self.state = 0  # while the graph is made: 1 link_dup or dropped, 2 kept
+
+
+class Ordering:
+    """An ordering as resources see it, before it is applied to their actions."""
+
+    __slots__ = ("first", "first_rsc", "first_task", "flags", "id", "then", "then_rsc", "then_task")
+
+    def __init__(
+        self,
+        first_rsc: Rsc | None,
+        first_task: str,
+        first: Act | None,
+        then_rsc: Rsc | None,
+        then_task: str,
+        then: Act | None,
+        flags: int,
+    ) -> None:
+        self.first_rsc = first_rsc
+        self.first_task = first_task  # an operation key
+        self.first = first
+        self.then_rsc = then_rsc
+        self.then_task = then_task
+        self.then = then
+        self.flags = flags
+
+
+class Colocation:
+    """A colocation between two runtime resources."""
+
+    __slots__ = ("attribute", "dependent", "dependent_role", "id", "influence", "primary", "primary_role", "score")
+
+    def __init__(
+        self,
+        colocation_id: str,
+        dependent: Rsc,
+        primary: Rsc,
+        score: int,
+        dependent_role: int = UNKNOWN,
+        primary_role: int = UNKNOWN,
+        attribute: str = "",
+        influence: bool | None = None,
+    ) -> None:
+        self.id = colocation_id
+        self.dependent = dependent
+        self.primary = primary
+        self.score = score
+        self.dependent_role = dependent_role
+        self.primary_role = primary_role
+        self.attribute = attribute or "#uname"
+        self.influence = dependent.critical if influence is None else influence
+
+
+class LocationRt:
+    """A location constraint's effect: nodes and their scores."""
+
+    __slots__ = ("discovery", "id", "nodes", "role", "rsc")
+
+    def __init__(self, location_id: str, rsc: Rsc, role: int, discovery: str) -> None:
+        self.id = location_id
+        self.rsc = rsc
+        self.role = role
+        self.discovery = discovery
+        self.nodes: list[tuple[NodeRt, int]] = []
+
+
+class TicketRt:
+    """A ticket that a resource depends on."""
+
+    __slots__ = ("id", "loss_policy", "role", "ticket")
+
+    def __init__(self, constraint_id: str, ticket: model.Ticket, role: int, loss_policy: str) -> None:
+        self.id = constraint_id
+        self.ticket = ticket
+        self.role = role
+        self.loss_policy = loss_policy
