@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hamgr.cib import scores
 from hamgr.scheduler.state.entities import Rsc
-from hamgr.scheduler.state.work import Work
+from hamgr.scheduler.state.working_set import Work
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:

@@ -5,16 +5,16 @@ Whoever knows crm_simulate and crm_mon reads this without a manual. Pure text: t
 
 from __future__ import annotations
 
-from hamgr.scheduler import health
-from hamgr.scheduler.attributes import target_role
-from hamgr.scheduler.nodes import name_key
-from hamgr.scheduler.op_records import masked_probe
-from hamgr.scheduler.resource_actions import is_active
+from hamgr.scheduler.actions.resource_actions import is_active
+from hamgr.scheduler.constraints import health
+from hamgr.scheduler.inputs.attributes import target_role
+from hamgr.scheduler.inputs.op_records import masked_probe
 from hamgr.scheduler.simulator import Simulation
 from hamgr.scheduler.state.constants import PROMOTED, ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, Variant
 from hamgr.scheduler.state.entities import NodeRt, Rsc
-from hamgr.scheduler.state.work import Work
+from hamgr.scheduler.state.working_set import Work
 from hamgr.scheduler.transition import Action, SummaryLine, Transition
+from hamgr.scheduler.unpack.nodes import name_key
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler.explain import Account, Candidate
+from hamgr.scheduler.output.explain import Account, Candidate
 from hamgr.scheduler.transition import Reason, SummaryLine
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import

@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # as typing has it; neither that nor pathlib is cheap eno
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hamgr.scheduler.state.work import Work
+    from hamgr.scheduler.state.working_set import Work
     from hamgr.store.values import Snapshot
 
 

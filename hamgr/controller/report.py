@@ -34,8 +34,8 @@ from hamgr.kube.objects import LABEL_RESOURCE, POD
 from hamgr.kube.pods import is_parked, node_of
 from hamgr.scheduler.state.constants import ROLE_NAMES, STOPPED, Variant
 from hamgr.scheduler.state.entities import NodeRt, Rsc
-from hamgr.scheduler.state.work import Work
-from hamgr.scheduler.status import unpack
+from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.unpack.status import unpack
 from hamgr.store.errors import StoreUnavailable
 from hamgr.store.leadership import Leadership
 

@@ -39,9 +39,9 @@ from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.kube.objects import name_of
 from hamgr.scheduler import schedule
-from hamgr.scheduler.state.work import Options
-from hamgr.scheduler.status import read_options
+from hamgr.scheduler.state.working_set import Options
 from hamgr.scheduler.transition import Action, Transition
+from hamgr.scheduler.unpack.status import read_options
 
 log = structlog.get_logger(__name__)
 

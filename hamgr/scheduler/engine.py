@@ -9,24 +9,16 @@ from __future__ import annotations
 import sys
 
 from hamgr.cib.model import Cib
-from hamgr.scheduler import (
-    config_check,
-    constraints,
-    failures,
-    fence_scheduling,
-    graph,
-    node_criteria,
-    ordering,
-    orderings,
-    probes,
-    status,
-    summary,
-    variant_table,
-)
+from hamgr.scheduler.actions import apply_orderings, digest_check, failures, fence_scheduling, orderings, probes
+from hamgr.scheduler.constraints import unpack_constraints
+from hamgr.scheduler.output import graph, summary
+from hamgr.scheduler.placement import node_criteria
 from hamgr.scheduler.state.constants import O_OPTIONAL
 from hamgr.scheduler.state.entities import Rsc
-from hamgr.scheduler.state.work import Work
+from hamgr.scheduler.state.working_set import Work
 from hamgr.scheduler.transition import Transition
+from hamgr.scheduler.unpack import status
+from hamgr.scheduler.variants import table
 
 TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
 if TYPE_CHECKING:
@@ -60,33 +52,33 @@ def run(cib: Cib, now: datetime | int, explain: bool = False) -> Work:
 
     ``explain``: let each step of a score leave its reason as well, which takes time.
     """
-    work = status.unpack(cib, effective_time(cib, now), variant_table.variants_of(cib))
+    work = status.unpack(cib, effective_time(cib, now), table.variants_of(cib))
     work.explain = explain
     # Placement follows chains of colocations, a few calls for each resource of the chain.
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 2000 + 20 * len(work.by_id)))
     if work.options.health_strategy != "none":
-        from hamgr.scheduler import health
+        from hamgr.scheduler.constraints import health
 
         health.apply(work)
-    constraints.unpack(work)
+    unpack_constraints.unpack(work)
     node_criteria.apply(work)
     for rsc in list(work.resources):
         work.variants[rsc.variant].internal_constraints(work, rsc)
-    config_check.check_all(work)
+    digest_check.check_all(work)
     _assign(work)
     _create_actions(work)
     if work.have_remote_nodes:
-        from hamgr.scheduler import remote_ordering
+        from hamgr.scheduler.actions import remote_ordering
 
         remote_ordering.apply(work)
     fence_scheduling.schedule(work)
-    ordering.apply(work)
+    apply_orderings.apply(work)
     return work
 
 
 def _assign(work: Work) -> None:
     if work.options.placement != "default":
-        from hamgr.scheduler import utilization
+        from hamgr.scheduler.placement import utilization
 
         utilization.sort_resources(work)
     # Connections come first, since what runs on remote nodes depends on them.
@@ -100,7 +92,7 @@ def _assign(work: Work) -> None:
 
 
 def _create_actions(work: Work) -> None:
-    config_check.check_postponed(work)
+    digest_check.check_postponed(work)
     if work.options.startup_probes:
         probes.schedule(work)
     for rsc in work.resources:

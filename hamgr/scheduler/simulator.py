@@ -9,12 +9,13 @@ from __future__ import annotations
 from hamgr.cib import history
 from hamgr.cib.model import Cib, NodeState
 from hamgr.cib.records import dataclass, replace
-from hamgr.scheduler import resource_actions, status
+from hamgr.scheduler.actions import resource_actions
 from hamgr.scheduler.engine import effective_time
 from hamgr.scheduler.state.constants import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED
 from hamgr.scheduler.state.entities import NodeRt, Rsc
-from hamgr.scheduler.state.work import Work
+from hamgr.scheduler.state.working_set import Work
 from hamgr.scheduler.transition import Action, Transition
+from hamgr.scheduler.unpack import status
 
 TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from scheduler.differential.plan import FENCE_AGENT
 
 from hamgr.cib.digest import op_digest
 from hamgr.cib.xml import load_xml
-from hamgr.scheduler import attributes, engine
+from hamgr.scheduler import engine
+from hamgr.scheduler.inputs import attributes
 from hamgr.scheduler.state.entities import Replica, Rsc
-from hamgr.scheduler.state.work import Work
+from hamgr.scheduler.state.working_set import Work
 
 UUID = "6a5ce7d4-0000-4000-8000-000000000001"
 OK, ERROR, NOT_INSTALLED, NOT_RUNNING, PROMOTED = 0, 1, 5, 7, 8

@@ -1,0 +1,213 @@
+"""Why a resource goes where it goes, and not elsewhere: put together from a run's reasons and working state.
+
+Codes with data, as all reasons are; what people read is made of it at the edge (`hamgr.cli.render_why`).
+"""
+
+from __future__ import annotations
+
+from hamgr.cib.records import dataclass
+from hamgr.cib.scores import INFINITY
+from hamgr.scheduler.inputs.attributes import target_role
+from hamgr.scheduler.output import graph, summary
+from hamgr.scheduler.state.constants import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, Variant
+from hamgr.scheduler.state.entities import NodeRt, Rsc
+from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.transition import Reason, SummaryLine
+
+TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Reasons that are steps of a score, and among them those that a collection shares with all that is in it.
+_BANS = frozenset(
+    {
+        "clone-max",
+        "failed-stop",
+        "fatal-error",
+        "hard-error",
+        "masked-probe-failure",
+        "migration-threshold",
+        "not-managed",
+        "on-fail-migrate",
+        "orphan",
+        "shutdown-lock",
+        "ticket",
+        "utilization",
+    }
+)
+_STEPS = _BANS | {
+    "clone-node-max",
+    "location",
+    "promotion-preference",
+    "stickiness",
+    "to-be-stopped",
+    "with-dependent",
+    "with-primary",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A node that a resource could be on: its score, what made it, and what keeps the node from getting resources."""
+
+    node: str
+    score: int
+    chosen: bool
+    unfit: str  # offline, unclean, shutting-down, standby, maintenance, pending, unlisted, or empty: nothing
+    steps: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is decided about a primitive (or an instance of one), and why."""
+
+    resource: str
+    within: tuple[str, ...]  # the collections that it is in, innermost first
+    role: str
+    nodes: tuple[str, ...]  # where it is active
+    next_role: str
+    next_node: str  # empty: nowhere
+    changes: tuple[SummaryLine, ...]
+    circumstances: tuple[Reason, ...]
+    candidates: tuple[Candidate, ...]  # best first
+    promotion_score: int | None
+
+
+def accounts(work: Work, name: str) -> tuple[Account, ...]:
+    """An account for each primitive that ``name`` is, or that is in the collection of that name; empty: unknown.
+
+    ``work`` is the state after `engine.run`, with ``explain`` for the steps of scores. An instance's name may be given
+    with or without its number.
+    """
+    graph.build(work)
+    changes = summary.lines(work)
+    found = []
+    for top in work.resources:
+        for leaf in top.leaves():
+            names = {leaf.id, leaf.id.partition(":")[0], *(part.id for part in _around(leaf))}
+            names |= {part.id.partition(":")[0] for part in _around(leaf)}
+            if name in names and not (leaf.orphan and not leaf.running_on):
+                found.append(_account(work, leaf, changes))
+    return tuple(found)
+
+
+def _around(rsc: Rsc) -> Iterator[Rsc]:
+    while rsc.parent is not None:
+        rsc = rsc.parent
+        yield rsc
+
+
+def _account(work: Work, rsc: Rsc, changes: tuple[SummaryLine, ...]) -> Account:
+    role = UNPROMOTED if rsc.role == STARTED and rsc.top().promotable else rsc.role
+    around = tuple(_around(rsc))
+    promotable = rsc.top().promotable and rsc.assigned_to is not None
+    return Account(
+        resource=rsc.id,
+        within=tuple(part.id for part in around),
+        role=ROLE_NAMES[max(role, STOPPED)],
+        nodes=tuple(node.name for node in rsc.running_on),
+        next_role=ROLE_NAMES[max(rsc.next_role, STOPPED) if rsc.assigned_to else STOPPED],
+        next_node=rsc.assigned_to.name if rsc.assigned_to else "",
+        changes=tuple(line for line in changes if line.resource == rsc.id),
+        circumstances=tuple(_circumstances(work, rsc, around)),
+        candidates=tuple(_candidates(work, rsc, around)),
+        promotion_score=_instance(rsc).sort_index if promotable else None,
+    )
+
+
+def _instance(rsc: Rsc) -> Rsc:
+    """The part of a clone that a resource is, or is in."""
+    while rsc.parent is not None and rsc.parent.variant != Variant.CLONE:
+        rsc = rsc.parent
+    return rsc
+
+
+# --- what holds for it as a whole -----------------------------------------------------------------------
+
+
+def _circumstances(work: Work, rsc: Rsc, around: tuple[Rsc, ...]) -> Iterator[Reason]:
+    options = work.options
+    if rsc.orphan:
+        yield Reason("unconfigured", rsc.id)
+    yield from _held(work, rsc)
+    if options.stop_all:
+        yield Reason("stop-all-resources", rsc.id)
+    wanted = target_role(rsc)
+    if wanted != UNKNOWN:
+        yield Reason("target-role", rsc.id, data={"role": ROLE_NAMES[wanted]})
+    if not work.quorum and options.quorum_policy != "ignore":
+        yield Reason("no-quorum", rsc.id, data={"policy": options.quorum_policy})
+    if rsc.pending_task and rsc.pending_node is not None:
+        yield Reason("pending", rsc.id, rsc.pending_node.name, {"operation": rsc.pending_task})
+    family = {rsc.id, *(part.id for part in around)}
+    for reason in work.reasons:
+        if reason.resource in family and reason.code in ("failed", "multiply-active", "ticket", "no-quorum-demote"):
+            if reason.code != "ticket" or "ticket" in reason.data:
+                yield reason
+        elif reason.code == "unclean" and any(node.name == reason.node for node in rsc.running_on):
+            yield reason
+    if rsc.lock_node is not None:
+        yield Reason("locked", rsc.id, rsc.lock_node.name)
+
+
+def _held(work: Work, rsc: Rsc) -> Iterator[Reason]:
+    """Why the cluster leaves it alone, if it does."""
+    if rsc.blocked:
+        yield Reason("blocked", rsc.id)
+    elif work.options.maintenance:
+        yield Reason("maintenance-mode", rsc.id)
+    elif rsc.maintenance:
+        yield Reason("node-maintenance", rsc.id)
+    elif work.options.fencing and not work.have_stonith_resource:
+        yield Reason("no-fence-device", rsc.id)
+    elif not rsc.managed:
+        yield Reason("unmanaged", rsc.id)
+
+
+# --- node by node -----------------------------------------------------------------------------------------
+
+
+def _candidates(work: Work, rsc: Rsc, around: tuple[Rsc, ...]) -> list[Candidate]:
+    steps: dict[str, list[Reason]] = {node.name: [] for node in work.nodes}
+    shared = {part.id for part in around}
+    for reason in work.reasons:
+        own = reason.resource == rsc.id and reason.code in _STEPS
+        if (own or (reason.resource in shared and reason.code in _BANS)) and "score" in reason.data:
+            for name in [reason.node] if reason.node else list(steps):
+                # An instance that was tried on its node, and then with the others, has been through its steps twice.
+                if name in steps and (step := _named(work, reason)) not in steps[name]:
+                    steps[name].append(step)
+    found = [
+        Candidate(
+            node.name,
+            rsc.allowed.get(node, -INFINITY),
+            node is rsc.assigned_to,
+            _unfit(node) or ("" if node in rsc.allowed else "unlisted"),
+            tuple(steps[node.name]),
+        )
+        for node in work.nodes
+        # A bundle's containers are nodes for what is in the bundle alone, which can run nowhere else.
+        if node in rsc.allowed or not (work.options.symmetric or node.bundle)
+    ]
+    return sorted(found, key=lambda one: (not one.chosen, bool(one.unfit), -one.score))
+
+
+def _named(work: Work, reason: Reason) -> Reason:
+    """A location that no constraint but a node's health has made goes by that name."""
+    if reason.code == "location" and reason.data.get("constraint") == work.options.health_strategy:
+        return Reason("health", reason.resource, reason.node, reason.data)
+    return reason
+
+
+def _unfit(node: NodeRt) -> str:
+    if node.unclean:
+        return "unclean"
+    if not node.online:
+        return "offline"
+    if node.shutdown:
+        return "shutting-down"
+    if node.pending:
+        return "pending"
+    if node.standby:
+        return "standby"
+    return "maintenance" if node.maintenance else ""
