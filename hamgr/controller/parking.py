@@ -31,7 +31,7 @@ from hamgr.kube.objects import LABEL_CLUSTER, LABEL_RESOURCE, NODE, POD, PV, PVC
 from hamgr.kube.pods import is_parked, is_ready, node_of
 from hamgr.kube.volumes import UnusableVolume, Volume, claims_of, in_use, volume_of
 from hamgr.scheduler import schedule
-from hamgr.scheduler.transition import Action
+from hamgr.scheduler.transition import GraphAction
 
 _AGAIN_S = 10.0
 _TIMEOUT_MS = 20_000
@@ -39,7 +39,7 @@ _TIMEOUT_MS = 20_000
 log = structlog.get_logger(__name__)
 
 
-def successor(cib: Cib, resource: str, node: str, now: datetime) -> Action | None:
+def successor(cib: Cib, resource: str, node: str, now: datetime) -> GraphAction | None:
     """The start that the scheduler would order elsewhere if `node` were gone, fenced and all; None: there is none."""
     states = tuple(
         history.member_fenced(state) if state.name == node else history.forget_recurring(state)

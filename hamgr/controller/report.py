@@ -33,8 +33,8 @@ from hamgr.kube.cache import Cache
 from hamgr.kube.objects import LABEL_RESOURCE, POD
 from hamgr.kube.pods import is_parked, node_of
 from hamgr.scheduler.state.constants import ROLE_NAMES, STOPPED, Variant
-from hamgr.scheduler.state.entities import NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.unpack.status import unpack
 from hamgr.store.errors import StoreUnavailable
 from hamgr.store.leadership import Leadership
@@ -134,7 +134,7 @@ class Reporter:
             bans=_bans(cib),
         )
 
-    def _node(self, node: NodeRt) -> NodeStatus:
+    def _node(self, node: Node) -> NodeStatus:
         member = self._term.views.members.get(node.name)
         obj = self._term.views.node_object(node.name)
         fenced_at, fenced_by, away = self._fenced(node.name)
@@ -168,7 +168,7 @@ class Reporter:
         lives = self._term.roster.shows_life(node)
         return at, level, self._term.fences.why_away(node) if lives else _NOT_HEARD_OF
 
-    def _resource(self, rsc: Rsc) -> ResourceStatus:
+    def _resource(self, rsc: Resource) -> ResourceStatus:
         kinds = {Variant.GROUP: "group", Variant.CLONE: "clone", Variant.BUNDLE: "bundle"}
         return ResourceStatus(
             id=rsc.id,
@@ -189,7 +189,7 @@ class Reporter:
             children=tuple(self._resource(child) for child in rsc.children),
         )
 
-    def _pending(self, rsc: Rsc) -> str:
+    def _pending(self, rsc: Resource) -> str:
         """What is being done to a resource right now, in crm_mon's words."""
         words = {"start": "Starting", "stop": "Stopping", "promote": "Promoting", "demote": "Demoting"}
         words |= {"migrate_to": "Migrating", "migrate_from": "Migrating"}
@@ -200,7 +200,7 @@ class Reporter:
                 return words[action.task]
         return ""
 
-    def _note(self, rsc: Rsc) -> str:
+    def _note(self, rsc: Resource) -> str:
         if self._cache is None or rsc.children:
             return ""
         cache = self._cache
@@ -268,15 +268,15 @@ class Reporter:
                 )
 
 
-def _hidden_orphan(rsc: Rsc) -> bool:
+def _hidden_orphan(rsc: Resource) -> bool:
     return rsc.orphan and not rsc.running_on
 
 
-def _disabled(rsc: Rsc) -> bool:
+def _disabled(rsc: Resource) -> bool:
     return rsc.meta.get("target-role", "").lower() == "stopped"
 
 
-def _agent(rsc: Rsc) -> str:
+def _agent(rsc: Resource) -> str:
     if rsc.primitive is None:
         return ""
     agent = rsc.primitive.agent
@@ -312,7 +312,7 @@ def _was_only_found(op: OpRecord) -> bool:
     return op.operation == "monitor" and not op.interval_ms and op.op_status == 0 and op.rc in (0, 7, 8)
 
 
-def _fail_counts(cib: Cib, work: Work) -> tuple[FailCount, ...]:
+def _fail_counts(cib: Cib, work: WorkingSet) -> tuple[FailCount, ...]:
     found = []
     for state in cib.node_states:
         for resource, count in sorted(history.fail_counts(state).items()):

@@ -39,8 +39,8 @@ from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.kube.objects import name_of
 from hamgr.scheduler import schedule
-from hamgr.scheduler.state.working_set import Options
-from hamgr.scheduler.transition import Action, Transition
+from hamgr.scheduler.state.working_set import ClusterOptions
+from hamgr.scheduler.transition import GraphAction, Transition
 from hamgr.scheduler.unpack.status import read_options
 
 log = structlog.get_logger(__name__)
@@ -355,7 +355,7 @@ class Term:
         assert self.configuration is not None
         return self.recorded.assemble(self.configuration, self._settings.node)
 
-    def options(self) -> Options:
+    def options(self) -> ClusterOptions:
         """The cluster options in force."""
         return read_options(self.cib(), int(self._now()))
 
@@ -445,7 +445,7 @@ class Term:
         else:  # asked again at once, the scheduler would say the same for ever
             log.error("transition_cannot_be_walked", number=course.number, waiting=course.walk.waiting)
 
-    def _hold(self, action: Action) -> bool:
+    def _hold(self, action: GraphAction) -> bool:
         """Whether an action may not begin yet: fencing while in doubt."""
         if action.task != "stonith":
             return False

@@ -14,8 +14,8 @@ from hamgr.scheduler.constraints import unpack_constraints
 from hamgr.scheduler.output import graph, summary
 from hamgr.scheduler.placement import node_criteria
 from hamgr.scheduler.state.constants import O_OPTIONAL
-from hamgr.scheduler.state.entities import Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.transition import Transition
 from hamgr.scheduler.unpack import status
 from hamgr.scheduler.variants import table
@@ -47,7 +47,7 @@ def schedule(cib: Cib, now: datetime | int) -> Transition:
     return Transition(made, edges, summary.lines(work), tuple(work.warnings), tuple(work.reasons))
 
 
-def run(cib: Cib, now: datetime | int, explain: bool = False) -> Work:
+def run(cib: Cib, now: datetime | int, explain: bool = False) -> WorkingSet:
     """All stages up to the applied orderings; the working state, for those who want to look at it.
 
     ``explain``: let each step of a score leave its reason as well, which takes time.
@@ -76,7 +76,7 @@ def run(cib: Cib, now: datetime | int, explain: bool = False) -> Work:
     return work
 
 
-def _assign(work: Work) -> None:
+def _assign(work: WorkingSet) -> None:
     if work.options.placement != "default":
         from hamgr.scheduler.placement import utilization
 
@@ -91,7 +91,7 @@ def _assign(work: Work) -> None:
             work.variants[rsc.variant].assign(work, rsc, None)
 
 
-def _create_actions(work: Work) -> None:
+def _create_actions(work: WorkingSet) -> None:
     digest_check.check_postponed(work)
     if work.options.startup_probes:
         probes.schedule(work)
@@ -101,7 +101,7 @@ def _create_actions(work: Work) -> None:
         work.variants[rsc.variant].create_actions(work, rsc)
 
 
-def _clear_orphan(work: Work, rsc: Rsc) -> None:
+def _clear_orphan(work: WorkingSet, rsc: Resource) -> None:
     """The fail counts of a resource that is no longer configured go with it."""
     if not rsc.orphan:
         return

@@ -38,8 +38,8 @@ from hamgr.scheduler.state.constants import (
     UNKNOWN,
     Variant,
 )
-from hamgr.scheduler.state.entities import Act, Link, NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Link, Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ _DONE_TASK = {"start": "running", "stop": "stopped", "promote": "promoted", "dem
 _DONE_TASKS = frozenset(_DONE_TASK.values())
 
 
-def state_of(rsc: Rsc) -> int:
+def state_of(rsc: Resource) -> int:
     """A resource's current role; of a collection the highest of its parts."""
     if rsc.variant == Variant.PRIMITIVE:
         return rsc.role
@@ -61,7 +61,7 @@ def state_of(rsc: Rsc) -> int:
     return max((state_of(child) for child in rsc.children), default=UNKNOWN)
 
 
-def flags_for(work: Work, action: Act, node: NodeRt | None) -> int:
+def flags_for(work: WorkingSet, action: Action, node: Node | None) -> int:
     """An action's flags as an ordering sees them; a clone's action is runnable if it is anywhere."""
     rsc = action.rsc
     if rsc is None or rsc.variant == Variant.PRIMITIVE:
@@ -73,7 +73,7 @@ def flags_for(work: Work, action: Act, node: NodeRt | None) -> int:
     return work.variants[rsc.variant].action_flags(work, action, node) | runnable
 
 
-def remapped(action: Act) -> Act:
+def remapped(action: Action) -> Action:
     """What waiting for a collection's action means: waiting until all of its parts have done it."""
     rsc = action.rsc
     if rsc is None or rsc.variant == Variant.PRIMITIVE or "notify" in action.key:
@@ -89,14 +89,14 @@ def remapped(action: Act) -> Act:
     return action
 
 
-def _group_node(action: Act) -> NodeRt | None:
+def _group_node(action: Action) -> Node | None:
     rsc = action.rsc
     if rsc is not None and rsc.variant == Variant.GROUP and action.task == "start":
         return rsc.location(current=False)
     return action.node
 
 
-def update(work: Work, root: Act) -> None:
+def update(work: WorkingSet, root: Action) -> None:
     """Spread an action's inputs' consequences to it, and its own changes on, until nothing changes."""
     # Depth first. A chain of orderings may be longer than Python lets functions call each other.
     running = [_update_one(work, root)]
@@ -108,7 +108,7 @@ def update(work: Work, root: Act) -> None:
             running.append(_update_one(work, action))
 
 
-def _update_one(work: Work, then: Act) -> Iterator[Act]:
+def _update_one(work: WorkingSet, then: Action) -> Iterator[Action]:
     """Let an action's inputs act on it; yields the actions that have to be looked at again before it goes on."""
     changed_then = False
     before_flags = then.flags
@@ -136,7 +136,7 @@ def _update_one(work: Work, then: Act) -> Iterator[Act]:
             yield after.action
 
 
-def _follow(work: Work, link: Link, then: Act) -> int:
+def _follow(work: WorkingSet, link: Link, then: Action) -> int:
     """Let one input act on an action; which of the two changed."""
     first = link.action
     if link.flags & O_SAME_NODE:
@@ -167,7 +167,7 @@ def _follow(work: Work, link: Link, then: Act) -> int:
     return 0
 
 
-def _spread(work: Work, first: Act, then: Act, link: Link, first_flags: int, then_flags: int) -> int:
+def _spread(work: WorkingSet, first: Action, then: Action, link: Link, first_flags: int, then_flags: int) -> int:
     """Apply one ordering to its two actions; which of them changed."""
     node = then.node
     if link.flags & O_IMPLIES_THEN_ON_NODE:
@@ -188,7 +188,9 @@ def _spread(work: Work, first: Act, then: Act, link: Link, first_flags: int, the
     return changed
 
 
-def _spread_required(work: Work, first: Act, then: Act, node: NodeRt | None, first_flags: int, type_: int) -> int:
+def _spread_required(
+    work: WorkingSet, first: Action, then: Action, node: Node | None, first_flags: int, type_: int
+) -> int:
     """Kinds of orderings by which one of two actions makes the other required."""
     rsc = then.rsc
     changed = 0
@@ -211,7 +213,9 @@ def _spread_required(work: Work, first: Act, then: Act, node: NodeRt | None, fir
     return changed
 
 
-def _spread_runnable(work: Work, first: Act, then: Act, node: NodeRt | None, first_flags: int, link: Link) -> int:
+def _spread_runnable(
+    work: WorkingSet, first: Action, then: Action, node: Node | None, first_flags: int, link: Link
+) -> int:
     """Kinds of orderings by which whether the first can be done decides whether the second can."""
     rsc = then.rsc
     type_ = link.flags
@@ -239,7 +243,7 @@ def _spread_runnable(work: Work, first: Act, then: Act, node: NodeRt | None, fir
 
 
 def _spread_to_resource(
-    work: Work, rsc: Rsc, first: Act, then: Act, node: NodeRt | None, first_flags: int, type_: int
+    work: WorkingSet, rsc: Resource, first: Action, then: Action, node: Node | None, first_flags: int, type_: int
 ) -> int:
     """Kinds of orderings that mean something only where the second action is a resource's."""
     changed = 0
@@ -254,21 +258,28 @@ def _spread_to_resource(
     return changed
 
 
-def _stop_is_blocked(action: Act) -> bool:
+def _stop_is_blocked(action: Action) -> bool:
     """Whether an action is the stop of a resource that failed in a way that nobody but a person may mend."""
     rsc = action.rsc
     return rsc is not None and not rsc.managed and rsc.blocked and not action.flags & RUNNABLE and action.task == "stop"
 
 
 def _update(
-    work: Work, rsc: Rsc, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int
+    work: WorkingSet,
+    rsc: Resource,
+    first: Action,
+    then: Action,
+    node: Node | None,
+    flags: int,
+    filter_: int,
+    type_: int,
 ) -> int:
     if rsc.variant == Variant.PRIMITIVE:
         return update_primitive(work, first, then, flags, filter_, type_)
     return work.variants[rsc.variant].update_ordered(work, first, then, node, flags, filter_, type_)
 
 
-def update_primitive(work: Work, first: Act, then: Act, flags: int, filter_: int, type_: int) -> int:
+def update_primitive(work: WorkingSet, first: Action, then: Action, flags: int, filter_: int, type_: int) -> int:
     """What one kind of ordering implies for two actions, the second of them a primitive's (or a pseudo-action)."""
     then_before, first_before = then.flags, first.flags
     if type_ & O_ASYMMETRICAL:
@@ -317,7 +328,7 @@ def update_primitive(work: Work, first: Act, then: Act, flags: int, filter_: int
 _LOST = {RUNNABLE: "unrunnable", OPTIONAL: "required", MIGRATE_RUNNABLE: "unrunnable"}
 
 
-def _clear(action: Act, flag: int, cause: Act) -> None:
+def _clear(action: Action, flag: int, cause: Action) -> None:
     """Take a flag from an action because of another one, which becomes its reason if that is another resource's."""
     if not action.flags & flag:
         return
@@ -327,7 +338,7 @@ def _clear(action: Act, flag: int, cause: Act) -> None:
         action.reason = " ".join(part for part in (_LOST[flag], cause.rsc and cause.rsc.id, cause.task) if part)
 
 
-def _asymmetric(first: Act, then: Act) -> None:
+def _asymmetric(first: Action, then: Action) -> None:
     rsc = then.rsc
     if rsc is None:
         return
@@ -348,7 +359,7 @@ def _asymmetric(first: Act, then: Act) -> None:
         _clear(then, RUNNABLE, first)
 
 
-def _restart(first: Act, then: Act, filter_: int) -> None:
+def _restart(first: Action, then: Action, filter_: int) -> None:
     """Stop and start of one resource: a start that is required, or cannot be, makes the stop required."""
     needed = filter_ & OPTIONAL and not then.flags & OPTIONAL
     if (
@@ -372,7 +383,7 @@ def _restart(first: Act, then: Act, filter_: int) -> None:
 # --- colocated dependents -----------------------------------------------------------------------------
 
 
-def block_dependents(work: Work, action: Act) -> None:
+def block_dependents(work: WorkingSet, action: Action) -> None:
     """Where no part of a primary can start (or be promoted), neither can what has to be with it."""
     if action.flags & RUNNABLE or action.task not in ("start", "promote") or action.rsc is None:
         return
@@ -388,7 +399,7 @@ def block_dependents(work: Work, action: Act) -> None:
         _block(work, constraint.dependent, task, action.rsc)
 
 
-def _block(work: Work, rsc: Rsc, task: str, cause: Rsc) -> None:
+def _block(work: WorkingSet, rsc: Resource, task: str, cause: Resource) -> None:
     for action in rsc.action_list:
         if action.task == task and action.flags & RUNNABLE:
             action.flags &= ~RUNNABLE

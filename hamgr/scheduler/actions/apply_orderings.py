@@ -16,11 +16,11 @@ from hamgr.scheduler.state.constants import (
     STOPPED,
     UNPROMOTED,
 )
-from hamgr.scheduler.state.entities import Act, Link, Ordering, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Link, Ordering, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def apply(work: Work) -> None:
+def apply(work: WorkingSet) -> None:
     """Apply all orderings, then spread their consequences."""
     # Resources' implicit orderings come first in Pacemaker's list, which it walks backwards; links between actions do
     # not depend on it.
@@ -40,7 +40,7 @@ def apply(work: Work) -> None:
     _disable_invalid(work)
 
 
-def _disable_invalid(work: Work) -> None:
+def _disable_invalid(work: WorkingSet) -> None:
     """Drop orderings between a resource on a guest node and the resource that makes the guest node."""
     for action in reversed(work.actions):
         for link in action.before:
@@ -57,9 +57,9 @@ def _disable_invalid(work: Work) -> None:
                 link.flags = O_NONE
 
 
-def _loops(action: Act, link: Link) -> bool:
+def _loops(action: Action, link: Link) -> bool:
     """Whether an input that would be in the graph itself waits for the action, so that both would wait forever."""
-    seen: set[Act] = set()
+    seen: set[Action] = set()
     stack = [(action, link)]
     while stack:
         then, via = stack.pop()
@@ -72,7 +72,7 @@ def _loops(action: Act, link: Link) -> bool:
     return False
 
 
-def _from_resource(work: Work, ordering: Ordering) -> None:
+def _from_resource(work: WorkingSet, ordering: Ordering) -> None:
     rsc = ordering.first_rsc
     assert rsc is not None
     firsts = [ordering.first] if ordering.first is not None else list(rsc.actions.get(ordering.first_task, ()))
@@ -87,7 +87,7 @@ def _from_resource(work: Work, ordering: Ordering) -> None:
             orderings.order(first, ordering.then, ordering.flags)
 
 
-def _inherent_first(work: Work, rsc: Rsc, ordering: Ordering) -> Act | None:
+def _inherent_first(work: WorkingSet, rsc: Resource, ordering: Ordering) -> Action | None:
     """An action that nobody has asked for yet, made (optional) so that the ordering has an end to hold."""
     task, interval = parse_key(ordering.first_task, rsc.id)
     if task == "stop" and action_relations.state_of(rsc) == STOPPED:
@@ -104,7 +104,7 @@ def parse_key(key: str, rsc_id: str) -> tuple[str, int]:
     return task, int(interval) if interval.isdigit() else 0
 
 
-def _to_resource(first: Act | None, rsc: Rsc, ordering: Ordering) -> None:
+def _to_resource(first: Action | None, rsc: Resource, ordering: Ordering) -> None:
     flags = ordering.flags
     if ordering.then is not None:
         thens = [ordering.then]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hamgr.scheduler.state.constants import OPTIONAL, PSEUDO, RUNNABLE
-from hamgr.scheduler.state.entities import Act, NodeRt
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Node
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def make(work: Work, key: str, task: str, node: NodeRt | None, optional: bool) -> Act:
+def make(work: WorkingSet, key: str, task: str, node: Node | None, optional: bool) -> Action:
     """The action with this key on this node, made if need be and made required unless ``optional``."""
     action, _ = work.action(None, key, task, node)
     if not optional:
@@ -15,7 +15,7 @@ def make(work: Work, key: str, task: str, node: NodeRt | None, optional: bool) -
     return action
 
 
-def pseudo(work: Work, task: str, node: NodeRt | None = None) -> Act:
+def pseudo(work: WorkingSet, task: str, node: Node | None = None) -> Action:
     """A pseudo-action, runnable, and optional until something needs it."""
     action = make(work, task, task, node, True)
     action.flags |= PSEUDO | RUNNABLE

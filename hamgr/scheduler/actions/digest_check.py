@@ -12,19 +12,19 @@ from hamgr.scheduler.actions import failures, orderings, resource_actions, unfen
 from hamgr.scheduler.inputs import attributes, operations
 from hamgr.scheduler.inputs.op_records import active_range, sorted_ops
 from hamgr.scheduler.state.constants import O_OPTIONAL, O_THEN_CANCELS_FIRST, RESCHEDULE, Variant
-from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
+from hamgr.scheduler.state.entities import Action, Node, Resource
 from hamgr.scheduler.state.parts import strip_instance
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.working_set import WorkingSet
 
 MATCH, ALL, RESTART, UNKNOWN = range(4)
 
 
-def needs_remote_name(rsc: Rsc) -> bool:
+def needs_remote_name(rsc: Resource) -> bool:
     """Whether a parameter of this resource depends on where its bundle's container will be."""
     return rsc.is_bundle_connection and resource_address(rsc) == "#uname"
 
 
-def compare(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> int:
+def compare(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> int:
     """Whether an operation would be run with the parameters with which it was."""
     params = dict(operations.op_params(work, config := operations.find_op(rsc, op.operation, op.interval_ms), node))
     extra = bool(params)
@@ -53,14 +53,14 @@ def compare(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> int:
     return RESTART if op.interval_ms == 0 and extra else ALL
 
 
-def _public(rsc: Rsc, params: dict[str, str], op: OpRecord) -> dict[str, str]:
+def _public(rsc: Resource, params: dict[str, str], op: OpRecord) -> dict[str, str]:
     if rsc.fence_device and failures.version(op.crm_feature_set) < (3, 16, 0):
         special = ("provides", "stonith-timeout")
         return {k: v for k, v in params.items() if not k.startswith("pcmk_") and k not in special}
     return params
 
 
-def check_all(work: Work) -> None:
+def check_all(work: WorkingSet) -> None:
     """Check the active operations of all resources against the configuration."""
     for state in work.cib.node_states:
         node = work.node_of(state)
@@ -72,7 +72,7 @@ def check_all(work: Work) -> None:
                     _check_history(work, rsc, node, history)
 
 
-def _resources_for(work: Work, history_id: str) -> list[Rsc]:
+def _resources_for(work: WorkingSet, history_id: str) -> list[Resource]:
     candidates = work.by_history.get(strip_instance(history_id), ())
     found = [rsc for rsc in candidates if history_id in (rsc.id, rsc.clone_name)]
     exact = work.by_id.get(history_id)
@@ -81,16 +81,16 @@ def _resources_for(work: Work, history_id: str) -> list[Rsc]:
     return found
 
 
-def _agent_changed(rsc: Rsc, history: ResourceHistory) -> bool:
+def _agent_changed(rsc: Resource, history: ResourceHistory) -> bool:
     configured = rsc.primitive.agent if rsc.primitive is not None else history.agent
     return configured is not history.agent and configured != history.agent
 
 
-def _clean_up(work: Work, rsc: Rsc, node: NodeRt) -> None:
+def _clean_up(work: WorkingSet, rsc: Resource, node: Node) -> None:
     resource_actions.schedule_cleanup(work, rsc, node, False)
 
 
-def _check_history(work: Work, rsc: Rsc, node: NodeRt, history: ResourceHistory) -> None:
+def _check_history(work: WorkingSet, rsc: Resource, node: Node, history: ResourceHistory) -> None:
     if rsc.orphan:
         top = rsc.top()
         if not (top.is_clone() and not top.unique):
@@ -119,7 +119,7 @@ def _check_history(work: Work, rsc: Rsc, node: NodeRt, history: ResourceHistory)
                 failures.clear(work, rsc, node, "action definition changed")
 
 
-def check_postponed(work: Work) -> None:
+def check_postponed(work: WorkingSet) -> None:
     """Check the operations of connections whose address is known only once their containers have a place."""
     for rsc, node, op, is_failure in work.param_check:
         if is_failure:
@@ -129,7 +129,7 @@ def check_postponed(work: Work) -> None:
             failures.clear(work, rsc, node, "action definition changed")
 
 
-def cancel_action(work: Work, rsc: Rsc, task: str, interval_ms: int, node: NodeRt) -> Act:
+def cancel_action(work: WorkingSet, rsc: Resource, task: str, interval_ms: int, node: Node) -> Action:
     """An action that cancels a recurring operation."""
     key = operations.op_key(rsc.id, task, interval_ms)
     cancel = resource_actions.make(work, rsc, key, "cancel", node, False, interval_ms)
@@ -138,14 +138,14 @@ def cancel_action(work: Work, rsc: Rsc, task: str, interval_ms: int, node: NodeR
     return cancel
 
 
-def _cancel(work: Work, rsc: Rsc, op: OpRecord, node: NodeRt, reason: str) -> None:
+def _cancel(work: WorkingSet, rsc: Resource, op: OpRecord, node: Node, reason: str) -> None:
     cancel = cancel_action(work, rsc, op.operation, op.interval_ms, node)
     cancel.reason = reason
     orderings.new_ordering(work, rsc, orderings.key_of(rsc, "stop"), None, rsc, "", cancel, O_OPTIONAL)
 
 
-def check_op(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> bool:
-    """Act on one operation's difference from the configuration; whether there was one."""
+def check_op(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> bool:
+    """Action on one operation's difference from the configuration; whether there was one."""
     task, interval = op.operation, op.interval_ms
     if interval and operations.find_op(rsc, task, interval, include_disabled=False) is None:
         if work.options.stop_orphan_actions:
@@ -170,7 +170,7 @@ def check_op(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> bool:
     return True
 
 
-def _reload(work: Work, rsc: Rsc, node: NodeRt) -> None:
+def _reload(work: WorkingSet, rsc: Resource, node: Node) -> None:
     if not rsc.managed or rsc.failed:
         return
     if rsc.start_pending:
@@ -184,14 +184,14 @@ def _reload(work: Work, rsc: Rsc, node: NodeRt) -> None:
         orderings.new_ordering(work, None, "", reload, rsc, orderings.key_of(rsc, task), None, flags)
 
 
-def host_address(connection: Rsc) -> str:
+def host_address(connection: Resource) -> str:
     """Where a connection without an address of its own reaches its container: the host's name ("": there is none)."""
     container = connection.container
     host = container.assigned_to or container.current_node() if container is not None else None
     return host.name if host is not None else ""
 
 
-def resource_address(rsc: Rsc) -> str:
+def resource_address(rsc: Resource) -> str:
     """The configured address of a connection resource."""
     for nvset in rsc.own_params:
         for name, value in nvset.pairs:

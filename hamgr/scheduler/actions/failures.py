@@ -10,12 +10,12 @@ from hamgr.cib.model import OpRecord, ResourceHistory
 from hamgr.scheduler.actions import resource_actions
 from hamgr.scheduler.inputs import operations
 from hamgr.scheduler.state.constants import OPTIONAL
-from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
+from hamgr.scheduler.state.entities import Action, Node, Resource
 from hamgr.scheduler.state.parts import strip_instance
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def _matching(work: Work, rsc: Rsc, node: NodeRt, prefix: str) -> list[str]:
+def _matching(work: WorkingSet, rsc: Resource, node: Node, prefix: str) -> list[str]:
     """Values of the node's attributes that count (or date) failures of a resource."""
     name = rsc.id if rsc.unique else strip_instance(rsc.id)
     start = f"{prefix}-{name}"
@@ -40,12 +40,12 @@ def version(text: str) -> tuple[int, ...]:
     return tuple(scores.leading_int(part) for part in text.split("."))
 
 
-def history_of(work: Work, rsc: Rsc, node: NodeRt) -> ResourceHistory | None:
+def history_of(work: WorkingSet, rsc: Resource, node: Node) -> ResourceHistory | None:
     histories = work.histories.get(node.name, {})
     return histories.get(rsc.history_id) or histories.get(rsc.id)
 
 
-def _failure_blocks(work: Work, rsc: Rsc, node: NodeRt, record: OpRecord | None) -> bool:
+def _failure_blocks(work: WorkingSet, rsc: Resource, node: Node, record: OpRecord | None) -> bool:
     """Whether an on-fail=block failure is recorded: those never expire."""
     history = history_of(work, rsc, node)
     if history is None or rsc.primitive is None:
@@ -70,7 +70,7 @@ def target_rc(record: OpRecord) -> int:
 
 
 def fail_count(
-    work: Work, rsc: Rsc, node: NodeRt, effective: bool, fillers: bool = False, record: OpRecord | None = None
+    work: WorkingSet, rsc: Resource, node: Node, effective: bool, fillers: bool = False, record: OpRecord | None = None
 ) -> tuple[int, int]:
     """A resource's fail count on a node and when it last failed there (seconds since the epoch).
 
@@ -97,7 +97,7 @@ def fail_count(
     return count, last
 
 
-def clear(work: Work, rsc: Rsc, node: NodeRt, reason: str) -> Act:
+def clear(work: WorkingSet, rsc: Resource, node: Node, reason: str) -> Action:
     """Have the controller clear a resource's fail count on a node."""
     key = f"{rsc.id}_clear_failcount_0"
     action = resource_actions.make(work, rsc, key, "clear_failcount", node, False)
@@ -107,7 +107,7 @@ def clear(work: Work, rsc: Rsc, node: NodeRt, reason: str) -> Act:
     return action
 
 
-def threshold_reached(work: Work, rsc: Rsc, node: NodeRt) -> Rsc | None:
+def threshold_reached(work: WorkingSet, rsc: Resource, node: Node) -> Resource | None:
     """The resource (or anonymous clone) to keep off a node where it has failed migration-threshold times."""
     if rsc.migration_threshold == 0 or rsc.failure_ignored:
         return None

@@ -13,16 +13,16 @@ from hamgr.scheduler.state.constants import (
     RUNNABLE,
     Needs,
 )
-from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def schedule(work: Work) -> None:
+def schedule(work: WorkingSet) -> None:
     """Make fencing and shutdown actions, and order what depends on them."""
     managed = any(rsc.managed for rsc in _all(work.resources))
-    dc_down: Act | None = None
-    fences: list[Act] = []
-    shutdowns: list[Act] = []
+    dc_down: Action | None = None
+    fences: list[Action] = []
+    shutdowns: list[Action] = []
     for node in work.nodes:
         if node.guest:
             if node.remote_requires_reset and managed and fencing.can_fence(work, node):
@@ -54,7 +54,7 @@ def schedule(work: Work) -> None:
             orderings.order(fence, dc_down, O_OPTIONAL)
 
 
-def _all(resources: list[Rsc]) -> list[Rsc]:
+def _all(resources: list[Resource]) -> list[Resource]:
     found = []
     for rsc in resources:
         found.append(rsc)
@@ -62,7 +62,7 @@ def _all(resources: list[Rsc]) -> list[Rsc]:
     return found
 
 
-def _shutdown(work: Work, node: NodeRt) -> Act:
+def _shutdown(work: WorkingSet, node: Node) -> Action:
     down = cluster_actions.make(work, f"do_shutdown-{node.name}", "do_shutdown", node, False)
     for action in list(work.actions):
         rsc = action.rsc
@@ -75,7 +75,7 @@ def _shutdown(work: Work, node: NodeRt) -> Act:
     return down
 
 
-def order_dependents(work: Work, fence: Act) -> None:
+def order_dependents(work: WorkingSet, fence: Action) -> None:
     """Starts wait for a fencing; stops and demotes on the fenced node are implied by it."""
     for rsc in list(work.resources):
         for leaf in list(rsc.leaves()):
@@ -84,7 +84,7 @@ def order_dependents(work: Work, fence: Act) -> None:
                 _order_stops(work, leaf, fence)
 
 
-def _order_starts(rsc: Rsc, fence: Act) -> None:
+def _order_starts(rsc: Resource, fence: Action) -> None:
     target = fence.node
     assert target is not None
     for action in rsc.action_list:
@@ -100,14 +100,14 @@ def _order_starts(rsc: Rsc, fence: Act) -> None:
             orderings.order(fence, action, O_OPTIONAL | O_RUNNABLE_LEFT)
 
 
-def _known_on(rsc: Rsc, node: NodeRt) -> bool:
+def _known_on(rsc: Resource, node: Node) -> bool:
     """Whether it is known if a resource (or any instance of its anonymous clone) is active on a node."""
     parent = rsc.parent
     anonymous = parent is not None and parent.is_clone() and not parent.unique
     return node in rsc.known_on or (anonymous and parent is not None and node in parent.known_on)
 
 
-def _order_stops(work: Work, rsc: Rsc, fence: Act) -> None:
+def _order_stops(work: WorkingSet, rsc: Resource, fence: Action) -> None:
     target = fence.node
     assert target is not None
     implicit = rsc.needs == Needs.FENCING or target.guest
@@ -127,11 +127,11 @@ def _order_stops(work: Work, rsc: Rsc, fence: Act) -> None:
                 orderings.order(fence, demote, O_PRESERVE | O_OPTIONAL)
 
 
-def fence_guest(work: Work, node: NodeRt) -> None:
+def fence_guest(work: WorkingSet, node: Node) -> None:
     """A pseudo-fencing of a guest node, which is really the recovery of its container."""
     connection = node.remote_rsc
     container = connection.container if connection else None
-    stop: Act | None = None
+    stop: Action | None = None
     task = "off"
     if container is not None:
         stop = next((a for a in reversed(container.action_list) if a.task == "stop"), None)

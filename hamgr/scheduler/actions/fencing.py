@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from hamgr.scheduler.actions import cluster_actions
 from hamgr.scheduler.state.constants import OPTIONAL
-from hamgr.scheduler.state.entities import Act, NodeRt
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Node
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def can_fence(work: Work, node: NodeRt | None) -> bool:
+def can_fence(work: WorkingSet, node: Node | None) -> bool:
     """Whether a node could be fenced at all (for None: some node)."""
     if node is not None and node.guest:
         # A guest is fenced by recovering its container, which needs its hosts to be fenceable or clean.
@@ -28,7 +28,7 @@ def can_fence(work: Work, node: NodeRt | None) -> bool:
     return node is not None and node.online
 
 
-def fence_op(work: Work, node: NodeRt, task: str, optional: bool, reason: str) -> Act:
+def fence_op(work: WorkingSet, node: Node, task: str, optional: bool, reason: str) -> Action:
     """The stonith action for a node."""
     task = task or work.options.stonith_action
     action = cluster_actions.make(work, f"stonith-{node.name}-{task}", "stonith", node, True)
@@ -39,7 +39,7 @@ def fence_op(work: Work, node: NodeRt, task: str, optional: bool, reason: str) -
     return action
 
 
-def fence_node(work: Work, node: NodeRt, reason: str, priority_delay: bool) -> None:
+def fence_node(work: WorkingSet, node: Node, reason: str, priority_delay: bool) -> None:
     """Mark a node as needing to be fenced (Pacemaker's pe_fence_node); guests by recovering their container."""
     connection = node.remote_rsc
     if node.guest:

@@ -19,12 +19,12 @@ from hamgr.scheduler.state.constants import (
     PSEUDO,
     RUNNABLE,
 )
-from hamgr.scheduler.state.entities import Act
+from hamgr.scheduler.state.entities import Action
 
 _HARMLESS = O_IMPLIES_FIRST_PRINTED | O_IMPLIES_THEN_PRINTED | O_OPTIONAL
 
 
-def wanted(action: Act) -> bool:
+def wanted(action: Action) -> bool:
     flags = action.flags
     if not flags & RUNNABLE or (flags & OPTIONAL and not flags & PRINT_ALWAYS):
         return False
@@ -41,7 +41,7 @@ def wanted(action: Act) -> bool:
     return node.online and not node.unclean
 
 
-def keeps(action: Act, first: Act, flags: int) -> bool:
+def keeps(action: Action, first: Action, flags: int) -> bool:
     """Whether an input stays in the graph."""
     if flags == O_NONE:
         return False

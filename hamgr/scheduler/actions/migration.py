@@ -14,11 +14,11 @@ from hamgr.scheduler.state.constants import (
     O_PSEUDO_LEFT,
     PSEUDO,
 )
-from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def possible(rsc: Rsc, current: NodeRt | None) -> bool:
+def possible(rsc: Resource, current: Node | None) -> bool:
     """Whether a resource may be migrated live from where it is to where it is assigned."""
     target = rsc.assigned_to
     return (
@@ -33,7 +33,7 @@ def possible(rsc: Rsc, current: NodeRt | None) -> bool:
     )
 
 
-def create_actions(work: Work, rsc: Rsc, current: NodeRt) -> None:
+def create_actions(work: WorkingSet, rsc: Resource, current: Node) -> None:
     """Add the migration beside the stop and start that it replaces if orderings allow."""
     target = rsc.assigned_to
     assert target is not None
@@ -58,7 +58,7 @@ def create_actions(work: Work, rsc: Rsc, current: NodeRt) -> None:
     )
 
 
-def _half(work: Work, rsc: Rsc, task: str, node: NodeRt, pair: dict[str, str]) -> Act:
+def _half(work: WorkingSet, rsc: Resource, task: str, node: Node, pair: dict[str, str]) -> Action:
     action = resource_actions.make(work, rsc, orderings.key_of(rsc, task), task, node, True)
     action.meta.update(pair)
     action.flags |= MIGRATE_RUNNABLE

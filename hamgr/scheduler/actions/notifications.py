@@ -9,8 +9,8 @@ from __future__ import annotations
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.actions import orderings, resource_actions
 from hamgr.scheduler.state.constants import O_IMPLIES_THEN, O_OPTIONAL, OPTIONAL, PSEUDO, RUNNABLE, STOPPED
-from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 _DONE = {"start": "running", "stop": "stopped", "promote": "promoted", "demote": "demoted"}
 
@@ -22,20 +22,20 @@ class Phase:
 
     def __init__(self, task: str) -> None:
         self.task = task
-        self.pre: Act | None = None
-        self.pre_done: Act | None = None
-        self.post: Act | None = None
-        self.post_done: Act | None = None
+        self.pre: Action | None = None
+        self.pre_done: Action | None = None
+        self.post: Action | None = None
+        self.post_done: Action | None = None
 
 
-def _pseudo(work: Work, rsc: Rsc, around: Act, task: str, kind: str) -> Act:
+def _pseudo(work: WorkingSet, rsc: Resource, around: Action, task: str, kind: str) -> Action:
     key = f"{rsc.id}_{kind}_notify_{around.task}_0"
     action = resource_actions.make(work, rsc, key, task, None, bool(around.flags & OPTIONAL))
     action.flags |= PSEUDO
     return action
 
 
-def _phase(work: Work, rsc: Rsc, task: str, action: Act | None, complete: Act | None) -> Phase:
+def _phase(work: WorkingSet, rsc: Resource, task: str, action: Action | None, complete: Action | None) -> Phase:
     phase = Phase(task)
     if action is not None:
         phase.pre = _pseudo(work, rsc, action, "notify", "pre")
@@ -59,7 +59,7 @@ def _phase(work: Work, rsc: Rsc, task: str, action: Act | None, complete: Act | 
     return phase
 
 
-def add_pseudo_actions(work: Work, clone: Rsc, up: str, down: str) -> None:
+def add_pseudo_actions(work: WorkingSet, clone: Resource, up: str, down: str) -> None:
     """Add the notifications around two opposite phases, and their order relative to the other phases."""
     phases: dict[str, Phase] = clone.notify_phases
     for task in (up, down):
@@ -87,7 +87,7 @@ def _after(phases: dict[str, Phase], first: str, then: str) -> None:
 # --- instances' notify actions --------------------------------------------------------------------------
 
 
-def create(work: Work, clone: Rsc) -> None:
+def create(work: WorkingSet, clone: Resource) -> None:
     """Settle which phases of a clone take place, and make its instances' notify actions for them."""
     for action in reversed(clone.action_list[:]):
         work.variants[clone.variant].action_flags(work, action, None)
@@ -95,7 +95,7 @@ def create(work: Work, clone: Rsc) -> None:
         _create(work, clone, phase, _happening(clone))
 
 
-def _happening(rsc: Rsc) -> set[str]:
+def _happening(rsc: Resource) -> set[str]:
     """Tasks that some instance carries out."""
     found = set()
     for leaf in rsc.leaves():
@@ -107,12 +107,12 @@ def _happening(rsc: Rsc) -> set[str]:
     return found
 
 
-def _create(work: Work, rsc: Rsc, phase: Phase, happening: set[str]) -> None:
+def _create(work: WorkingSet, rsc: Resource, phase: Phase, happening: set[str]) -> None:
     for leaf in list(rsc.leaves()):
         _notify_instance(work, leaf, phase, happening)
 
 
-def _notify_instance(work: Work, rsc: Rsc, phase: Phase, happening: set[str]) -> None:
+def _notify_instance(work: WorkingSet, rsc: Resource, phase: Phase, happening: set[str]) -> None:
     task = phase.task
     if task != "stop" and task not in happening:
         return
@@ -136,14 +136,14 @@ def _notify_instance(work: Work, rsc: Rsc, phase: Phase, happening: set[str]) ->
         _notify_after(work, rsc, target, phase)
 
 
-def _connection_blocked(action: Act) -> bool:
+def _connection_blocked(action: Action) -> bool:
     """Whether an action's node is to be reached through a connection that cannot start."""
     connection = action.node.remote_rsc if action.node is not None else None
     start = resource_actions.find_task(connection, "start") if connection is not None else None
     return start is not None and not start.flags & RUNNABLE
 
 
-def _notify(work: Work, rsc: Rsc, node: NodeRt, phase: Phase, kind: str) -> bool:
+def _notify(work: WorkingSet, rsc: Resource, node: Node, phase: Phase, kind: str) -> bool:
     around = phase.pre if kind == "pre" else phase.post
     done = phase.pre_done if kind == "pre" else phase.post_done
     if around is None or done is None or not node.online or not around.flags & RUNNABLE:
@@ -156,14 +156,14 @@ def _notify(work: Work, rsc: Rsc, node: NodeRt, phase: Phase, kind: str) -> bool
     return True
 
 
-def _notify_after(work: Work, rsc: Rsc, node: NodeRt, phase: Phase) -> None:
+def _notify_after(work: WorkingSet, rsc: Resource, node: Node, phase: Phase) -> None:
     _notify(work, rsc, node, phase, "post")
     for action in rsc.action_list:
         if action.interval_ms and action.task != "cancel":
             orderings.order(phase.post_done, action, O_OPTIONAL)
 
 
-def after_fencing(work: Work, rsc: Rsc, fence: Act) -> None:
+def after_fencing(work: WorkingSet, rsc: Resource, fence: Action) -> None:
     """Tell the surviving instances of a clone when a peer has been stopped by fencing."""
     phase = _phase(work, rsc, "stop", None, fence)
     _create(work, rsc.top(), phase, {"stop"})

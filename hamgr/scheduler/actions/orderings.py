@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hamgr.scheduler.state.constants import O_APPLY_FIRST_NON_MIGRATABLE, O_NONE, O_OPTIONAL
-from hamgr.scheduler.state.entities import Act, Link, Ordering, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Link, Ordering, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 INVERSE_TASK = {
     "start": "stop",
@@ -18,11 +18,11 @@ INVERSE_TASK = {
 }
 
 
-def key_of(rsc: Rsc, task: str, interval_ms: int = 0) -> str:
+def key_of(rsc: Resource, task: str, interval_ms: int = 0) -> str:
     return f"{rsc.id}_{task}_{interval_ms}"
 
 
-def order(first: Act | None, then: Act | None, flags: int) -> bool:
+def order(first: Action | None, then: Action | None, flags: int) -> bool:
     """Link two actions; False when there was nothing to add."""
     if first is None or then is None or flags == O_NONE:
         return False
@@ -42,13 +42,13 @@ def order(first: Act | None, then: Act | None, flags: int) -> bool:
 
 
 def new_ordering(
-    work: Work,
-    first_rsc: Rsc | None,
+    work: WorkingSet,
+    first_rsc: Resource | None,
     first_key: str,
-    first: Act | None,
-    then_rsc: Rsc | None,
+    first: Action | None,
+    then_rsc: Resource | None,
     then_key: str,
-    then: Act | None,
+    then: Action | None,
     flags: int,
 ) -> None:
     """Remember an ordering for the stage that applies them (Pacemaker's pcmk__new_ordering)."""
@@ -72,7 +72,7 @@ def new_ordering(
         _migration_equivalents(work, first_rsc, then_rsc, ordering)
 
 
-def _migration_equivalents(work: Work, first: Rsc, then: Rsc, ordering: Ordering) -> None:
+def _migration_equivalents(work: WorkingSet, first: Resource, then: Resource, ordering: Ordering) -> None:
     """What an ordering between starts or stops means for the migrations that may replace them."""
     if first.is_within(then) or then.is_within(first):
         return
@@ -97,14 +97,14 @@ def _migration_equivalents(work: Work, first: Rsc, then: Rsc, ordering: Ordering
             order_tasks(work, first, "demote", then, "migrate_from", O_OPTIONAL)
 
 
-def order_tasks(work: Work, first: Rsc, first_task: str, then: Rsc, then_task: str, flags: int) -> None:
+def order_tasks(work: WorkingSet, first: Resource, first_task: str, then: Resource, then_task: str, flags: int) -> None:
     """Order a task of one resource before a task of another."""
     new_ordering(work, first, key_of(first, first_task), None, then, key_of(then, then_task), None, flags)
 
 
-def order_starts(work: Work, first: Rsc, then: Rsc, flags: int) -> None:
+def order_starts(work: WorkingSet, first: Resource, then: Resource, flags: int) -> None:
     order_tasks(work, first, "start", then, "start", flags)
 
 
-def order_stops(work: Work, first: Rsc, then: Rsc, flags: int) -> None:
+def order_stops(work: WorkingSet, first: Resource, then: Resource, flags: int) -> None:
     order_tasks(work, first, "stop", then, "stop", flags)

@@ -24,11 +24,11 @@ from hamgr.scheduler.state.constants import (
     STOPPED,
     Variant,
 )
-from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def schedule(work: Work) -> None:
+def schedule(work: WorkingSet) -> None:
     """Probe each resource on each node where its state is not known."""
     for node in work.nodes:
         if not node.online:
@@ -50,7 +50,7 @@ def schedule(work: Work) -> None:
             work.variants[rsc.variant].create_probe(work, rsc, node)
 
 
-def _not_needed(work: Work, rsc: Rsc, node: NodeRt, top: Rsc) -> bool:
+def _not_needed(work: WorkingSet, rsc: Resource, node: Node, top: Resource) -> bool:
     if not work.options.startup_probes:
         return True
     if node.remote and (
@@ -67,7 +67,7 @@ def _not_needed(work: Work, rsc: Rsc, node: NodeRt, top: Rsc) -> bool:
     return node.guest and _guest_down(work, node, top)
 
 
-def _guest_down(work: Work, node: NodeRt, top: Rsc) -> bool:
+def _guest_down(work: WorkingSet, node: Node, top: Resource) -> bool:
     guest = node.remote_rsc.container if node.remote_rsc else None
     if guest is None:
         return False
@@ -87,7 +87,7 @@ def _guest_down(work: Work, node: NodeRt, top: Rsc) -> bool:
     return False
 
 
-def probe_primitive(work: Work, rsc: Rsc, node: NodeRt) -> bool:
+def probe_primitive(work: WorkingSet, rsc: Resource, node: Node) -> bool:
     """Probe a primitive on a node if its state there is not known."""
     top = rsc.top()
     if _not_needed(work, rsc, node, top):
@@ -115,9 +115,9 @@ def probe_primitive(work: Work, rsc: Rsc, node: NodeRt) -> bool:
 # --- what waits for probes ----------------------------------------------------------------------------
 
 
-def order(work: Work) -> None:
+def order(work: WorkingSet) -> None:
     """Order what depends on a probed resource after its probes."""
-    tracked: set[Act] = set()
+    tracked: set[Action] = set()
     for top in work.resources:
         for rsc in top.leaves():
             for probe in resource_actions.all_of(rsc, "monitor"):
@@ -127,7 +127,7 @@ def order(work: Work) -> None:
     _before_dependents_of_stops(work)
 
 
-def _before_dependents_of_stops(work: Work) -> None:
+def _before_dependents_of_stops(work: WorkingSet) -> None:
     for ordering in work.orderings:
         first_rsc = ordering.first_rsc
         if ordering.flags == O_NONE or first_rsc is None or ordering.then_rsc is first_rsc:
@@ -157,7 +157,7 @@ def _before_dependents_of_stops(work: Work) -> None:
                 orderings.order(probe, action, flags)
 
 
-def _restart_orderings(probe: Act, after: Act, tracked: set[Act]) -> None:
+def _restart_orderings(probe: Action, after: Action, tracked: set[Action]) -> None:
     """Whatever would be restarted because the probed resource starts is not stopped before the probe."""
     if probe.rsc is None:
         return

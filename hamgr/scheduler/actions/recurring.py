@@ -22,18 +22,18 @@ from hamgr.scheduler.state.constants import (
     UNKNOWN,
     UNPROMOTED,
 )
-from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 _NOT_RECURRING = frozenset(("start", "stop", "promote", "demote"))
 
 
-def create(work: Work, rsc: Rsc) -> None:
+def create(work: WorkingSet, rsc: Resource) -> None:
     """Make a primitive's recurring operations, or cancel those that no longer fit."""
     if rsc.blocked or rsc.maintenance or rsc.primitive is None:
         return
     node = rsc.assigned_to
-    start: Act | None = None
+    start: Action | None = None
     if node is not None and not node.maintenance and (rsc.next_role != STOPPED or not rsc.managed):
         start = resource_actions.start(work, rsc, node, True)
     keys = [(op.name, op.interval_ms) for op in rsc.primitive.ops]
@@ -51,11 +51,11 @@ def create(work: Work, rsc: Rsc) -> None:
             _for_active(work, rsc, start, node, op, key, role)
 
 
-def _running(rsc: Rsc, key: str, node: NodeRt) -> list[Act]:
+def _running(rsc: Resource, key: str, node: Node) -> list[Action]:
     return [a for a in rsc.actions.get(key, ()) if a.node is node]
 
 
-def _for_active(work: Work, rsc: Rsc, start: Act, node: NodeRt, op: model.Op, key: str, role: int) -> None:
+def _for_active(work: WorkingSet, rsc: Resource, start: Action, node: Node, op: model.Op, key: str, role: int) -> None:
     running = _running(rsc, key, node)
     optional = bool(running) and not any(a.flags & RESCHEDULE for a in running) and bool(start.flags & OPTIONAL)
     fits = rsc.next_role == role if role != UNKNOWN else rsc.next_role != PROMOTED
@@ -81,7 +81,7 @@ def _for_active(work: Work, rsc: Rsc, start: Act, node: NodeRt, op: model.Op, ke
         orderings.new_ordering(work, rsc, orderings.key_of(rsc, task), None, rsc, key, monitor, flags)
 
 
-def _cancel(work: Work, rsc: Rsc, op: model.Op, node: NodeRt) -> None:
+def _cancel(work: WorkingSet, rsc: Resource, op: model.Op, node: Node) -> None:
     cancel = digest_check.cancel_action(work, rsc, op.name, op.interval_ms, node)
     after = ""
     if rsc.role in (STARTED, UNPROMOTED):
@@ -92,7 +92,7 @@ def _cancel(work: Work, rsc: Rsc, op: model.Op, node: NodeRt) -> None:
         orderings.new_ordering(work, rsc, "", cancel, rsc, orderings.key_of(rsc, after), None, O_RUNNABLE_LEFT)
 
 
-def _for_inactive(work: Work, rsc: Rsc, node: NodeRt | None, op: model.Op, key: str) -> None:
+def _for_inactive(work: WorkingSet, rsc: Resource, node: Node | None, op: model.Op, key: str) -> None:
     """Monitors for role Stopped watch that a resource is not running where it should not."""
     if not rsc.unique:
         return  # any node may have any instance of an anonymous clone: Pacemaker ignores these monitors, too

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hamgr.scheduler.actions import fencing, orderings
 from hamgr.scheduler.state.constants import O_OPTIONAL, STOPPED
-from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def state_of(node: NodeRt) -> str:
+def state_of(node: Node) -> str:
     """What actions on a remote node can count on: its connection is alive, resting, stopped, failed or unknown."""
     rsc = node.remote_rsc
     if rsc is None:
@@ -33,7 +33,7 @@ def state_of(node: NodeRt) -> str:
     return "alive"
 
 
-def order_after_fencing(work: Work, action: Act, rsc: Rsc) -> None:
+def order_after_fencing(work: WorkingSet, action: Action, rsc: Resource) -> None:
     """Clearing a connection's failure waits for its node's fencing."""
     node = work.node(rsc.id)
     if node is not None:
@@ -41,7 +41,7 @@ def order_after_fencing(work: Work, action: Act, rsc: Rsc) -> None:
         orderings.order(fence, action, O_OPTIONAL)
 
 
-def connection_assigned(work: Work, rsc: Rsc) -> None:
+def connection_assigned(work: WorkingSet, rsc: Resource) -> None:
     """Once a connection's place is known, so is whether its node is going to be there."""
     node = work.nodes_by_name.get(rsc.id)
     if node is None:

@@ -16,11 +16,11 @@ from hamgr.scheduler.state.constants import (
     PSEUDO,
     STOPPED,
 )
-from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def apply(work: Work) -> None:
+def apply(work: WorkingSet) -> None:
     """Add the orderings that connections imply to all actions on remote nodes."""
     for action in reversed(list(work.actions)):
         rsc, node = action.rsc, action.node
@@ -43,7 +43,7 @@ def apply(work: Work) -> None:
             _on_remote(work, action, node, connection)
 
 
-def _keep_until_connected(work: Work, start: Act, rsc: Rsc, connection: Rsc) -> None:
+def _keep_until_connected(work: WorkingSet, start: Action, rsc: Resource, connection: Resource) -> None:
     """What moves to a remote node is not stopped elsewhere before the connection is there."""
     for stop in rsc.action_list:
         if stop.task == "stop" and stop.node is not start.node:
@@ -51,18 +51,18 @@ def _keep_until_connected(work: Work, start: Act, rsc: Rsc, connection: Rsc) -> 
             orderings.new_ordering(work, connection, key, None, rsc, "", stop, O_OPTIONAL)
 
 
-def _after_start(work: Work, first: Rsc, action: Act, extra: int = 0) -> None:
+def _after_start(work: WorkingSet, first: Resource, action: Action, extra: int = 0) -> None:
     flags = O_PRESERVE | O_RUNNABLE_LEFT | extra
     orderings.new_ordering(work, first, orderings.key_of(first, "start"), None, action.rsc, action.key, action, flags)
 
 
-def _before_stop(work: Work, action: Act, then: Rsc, extra: int = 0) -> None:
+def _before_stop(work: WorkingSet, action: Action, then: Resource, extra: int = 0) -> None:
     # A connection is brought down even where the action cannot be run.
     key = orderings.key_of(then, "stop")
     orderings.new_ordering(work, action.rsc, action.key, action, then, key, None, O_PRESERVE | extra)
 
 
-def _on_remote(work: Work, action: Act, node: NodeRt, connection: Rsc) -> None:
+def _on_remote(work: WorkingSet, action: Action, node: Node, connection: Resource) -> None:
     state = remote_connections.state_of(node)
     task = "stop" if action.task in ("migrate_to", "migrate_from") else action.task
     if task in ("start", "promote"):
@@ -91,7 +91,7 @@ def _on_remote(work: Work, action: Act, node: NodeRt, connection: Rsc) -> None:
             _after_start(work, connection, action)
 
 
-def _on_guest(work: Work, action: Act, node: NodeRt, connection: Rsc, container: Rsc) -> None:
+def _on_guest(work: WorkingSet, action: Action, node: Node, connection: Resource, container: Resource) -> None:
     # A migration has to be over before the connection goes, as a stop has.
     task = "stop" if action.task in ("migrate_to", "migrate_from") else action.task
     if container.failed:

@@ -20,11 +20,11 @@ from hamgr.scheduler.state.constants import (
     Needs,
     Variant,
 )
-from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def find(rsc: Rsc, key: str, node: NodeRt | None = None) -> Act | None:
+def find(rsc: Resource, key: str, node: Node | None = None) -> Action | None:
     """The newest action of a resource with this key on this node (None: on any)."""
     for action in reversed(rsc.actions.get(key, ())):
         if node is None or action.node is node:
@@ -32,16 +32,16 @@ def find(rsc: Rsc, key: str, node: NodeRt | None = None) -> Act | None:
     return None
 
 
-def find_task(rsc: Rsc, task: str, node: NodeRt | None = None) -> Act | None:
+def find_task(rsc: Resource, task: str, node: Node | None = None) -> Action | None:
     return find(rsc, f"{rsc.id}_{task}_0", node)
 
 
-def all_of(rsc: Rsc, task: str, node: NodeRt | None = None, require_node: bool = False) -> list[Act]:
+def all_of(rsc: Resource, task: str, node: Node | None = None, require_node: bool = False) -> list[Action]:
     """Actions of a resource for a task (interval 0), the oldest first.
 
     One that has no node yet gets the node that is asked about; ``require_node`` leaves it alone instead.
     """
-    found: list[Act] = []
+    found: list[Action] = []
     for action in rsc.actions.get(f"{rsc.id}_{task}_0", ()):
         if action.node is None and node is not None and not require_node:
             action.node = node
@@ -50,7 +50,9 @@ def all_of(rsc: Rsc, task: str, node: NodeRt | None = None, require_node: bool =
     return found
 
 
-def make(work: Work, rsc: Rsc, key: str, task: str, node: NodeRt | None, optional: bool, interval_ms: int = 0) -> Act:
+def make(
+    work: WorkingSet, rsc: Resource, key: str, task: str, node: Node | None, optional: bool, interval_ms: int = 0
+) -> Action:
     """The action with this key on this node, made if need be and made required unless ``optional``."""
     action, new = work.action(rsc, key, task, node)
     if new:
@@ -66,7 +68,7 @@ def make(work: Work, rsc: Rsc, key: str, task: str, node: NodeRt | None, optiona
     return action
 
 
-def _configure(work: Work, rsc: Rsc, action: Act) -> None:
+def _configure(work: WorkingSet, rsc: Resource, action: Action) -> None:
     if rsc.variant != Variant.PRIMITIVE and action.task not in ("start", "promote"):
         return
     task = action.task
@@ -79,14 +81,14 @@ def _configure(work: Work, rsc: Rsc, action: Act) -> None:
         action.needs = rsc.needs
 
 
-def _update_optional(rsc: Rsc, action: Act, optional: bool) -> None:
+def _update_optional(rsc: Resource, action: Action, optional: bool) -> None:
     if action.node is not None and not action.flags & PSEUDO and not rsc.managed and action.interval_ms == 0:
         action.flags |= OPTIONAL
     elif not optional:
         action.flags &= ~OPTIONAL
 
 
-def quorum_policy(work: Work, rsc: Rsc) -> str:
+def quorum_policy(work: WorkingSet, rsc: Resource) -> str:
     """The effect of missing quorum on a resource; ``demote`` acts on promotable ones and is ``stop`` for others."""
     policy = work.options.quorum_policy
     if not work.quorum and policy == "demote":
@@ -99,7 +101,7 @@ def quorum_policy(work: Work, rsc: Rsc) -> str:
     return policy
 
 
-def is_active(rsc: Rsc, whole: bool) -> bool:
+def is_active(rsc: Resource, whole: bool) -> bool:
     """Whether a resource (all of its parts, if ``whole``) is active somewhere."""
     if rsc.variant == Variant.PRIMITIVE:
         return any(node.unclean or node.online or not rsc.managed for node in rsc.running_on)
@@ -107,7 +109,7 @@ def is_active(rsc: Rsc, whole: bool) -> bool:
     return all(states) if whole else any(states)
 
 
-def update_runnable(work: Work, rsc: Rsc, action: Act) -> None:
+def update_runnable(work: WorkingSet, rsc: Resource, action: Action) -> None:
     """Decide whether an action can run where it is to run."""
     if action.flags & PSEUDO:
         return
@@ -140,7 +142,7 @@ def update_runnable(work: Work, rsc: Rsc, action: Act) -> None:
             action.flags |= RUNNABLE
 
 
-def rsc_pseudo(work: Work, rsc: Rsc, task: str, optional: bool, runnable: bool = True) -> Act:
+def rsc_pseudo(work: WorkingSet, rsc: Resource, task: str, optional: bool, runnable: bool = True) -> Action:
     """A pseudo-action of a collection, such as a clone's "started"."""
     action = make(work, rsc, orderings.key_of(rsc, task), task, None, optional)
     action.flags |= PSEUDO
@@ -149,23 +151,23 @@ def rsc_pseudo(work: Work, rsc: Rsc, task: str, optional: bool, runnable: bool =
     return action
 
 
-def start(work: Work, rsc: Rsc, node: NodeRt | None, optional: bool) -> Act:
+def start(work: WorkingSet, rsc: Resource, node: Node | None, optional: bool) -> Action:
     return make(work, rsc, orderings.key_of(rsc, "start"), "start", node, optional)
 
 
-def stop(work: Work, rsc: Rsc, node: NodeRt | None, optional: bool) -> Act:
+def stop(work: WorkingSet, rsc: Resource, node: Node | None, optional: bool) -> Action:
     return make(work, rsc, orderings.key_of(rsc, "stop"), "stop", node, optional)
 
 
-def promote(work: Work, rsc: Rsc, node: NodeRt | None, optional: bool) -> Act:
+def promote(work: WorkingSet, rsc: Resource, node: Node | None, optional: bool) -> Action:
     return make(work, rsc, orderings.key_of(rsc, "promote"), "promote", node, optional)
 
 
-def demote(work: Work, rsc: Rsc, node: NodeRt | None, optional: bool) -> Act:
+def demote(work: WorkingSet, rsc: Resource, node: Node | None, optional: bool) -> Action:
     return make(work, rsc, orderings.key_of(rsc, "demote"), "demote", node, optional)
 
 
-def schedule_cleanup(work: Work, rsc: Rsc, node: NodeRt, optional: bool) -> None:
+def schedule_cleanup(work: WorkingSet, rsc: Resource, node: Node, optional: bool) -> None:
     """Have a resource's history on a node removed, after its stop and before its start."""
     if rsc.failed or node.unclean or not node.online:
         return

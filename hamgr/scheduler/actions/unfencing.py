@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from hamgr.scheduler.actions import fencing, orderings
 from hamgr.scheduler.state.constants import O_IMPLIES_FIRST, O_IMPLIES_THEN_ON_NODE, O_OPTIONAL, O_SAME_NODE
-from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def unfenced(node: NodeRt) -> bool:
+def unfenced(node: Node) -> bool:
     """Whether a node has been let in since it joined."""
     return node.attributes.get("#node-unfenced", "0") not in ("", "0")
 
 
-def on_action(work: Work, node: NodeRt, optional: bool, reason: str = "") -> Act:
+def on_action(work: WorkingSet, node: Node, optional: bool, reason: str = "") -> Action:
     return fencing.fence_op(work, node, "on", optional, reason)
 
 
-def order(work: Work, rsc: Rsc, node: NodeRt, action: Act, flags: int) -> None:
+def order(work: WorkingSet, rsc: Resource, node: Node, action: Action, flags: int) -> None:
     """Order an action after the unfencing of its node (Pacemaker's pcmk__order_vs_unfence).
 
     Fence devices wait too: many cannot even be probed by a node that has not been let in.
@@ -33,11 +33,11 @@ def order(work: Work, rsc: Rsc, node: NodeRt, action: Act, flags: int) -> None:
         on_action(work, node, False, f"required by {rsc.id} {action.task}")
 
 
-def after_stop(work: Work, stop: Act, node: NodeRt) -> None:
+def after_stop(work: WorkingSet, stop: Action, node: Node) -> None:
     orderings.order(stop, on_action(work, node, True), O_IMPLIES_FIRST)
 
 
-def internal_constraints(work: Work, rsc: Rsc) -> None:
+def internal_constraints(work: WorkingSet, rsc: Resource) -> None:
     """On each node: stop, then unfencing, then start; unfencing restarts what runs there."""
     for node in rsc.allowed:
         unfence = on_action(work, node, True)
@@ -48,7 +48,7 @@ def internal_constraints(work: Work, rsc: Rsc) -> None:
         orderings.new_ordering(work, None, unfence.key, unfence, rsc, start_key, None, flags)
 
 
-def trigger(work: Work, rsc: Rsc, node: NodeRt | None, reason: str) -> None:
+def trigger(work: WorkingSet, rsc: Resource, node: Node | None, reason: str) -> None:
     """A changed fence device has to unfence again."""
     if not work.options.enable_unfencing or not rsc.fence_device or node is None:
         return
@@ -57,5 +57,5 @@ def trigger(work: Work, rsc: Rsc, node: NodeRt | None, reason: str) -> None:
             on_action(work, place, False, reason)
 
 
-def _may_unfence(node: NodeRt) -> bool:
+def _may_unfence(node: Node) -> bool:
     return node.online and not node.unclean and not node.shutdown

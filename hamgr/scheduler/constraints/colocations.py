@@ -7,15 +7,15 @@ from hamgr.cib.booleans import is_true
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.actions import orderings
 from hamgr.scheduler.state.constants import O_ANTI_COLOCATION, PROMOTED, ROLES_BY_NAME, STARTED, UNKNOWN, UNPROMOTED
-from hamgr.scheduler.state.entities import Colocation, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Colocation, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
 def add(
-    work: Work,
+    work: WorkingSet,
     name: str,
-    dependent: Rsc,
-    primary: Rsc,
+    dependent: Resource,
+    primary: Resource,
     score: int,
     dependent_role: str = "",
     primary_role: str = "",
@@ -36,7 +36,7 @@ def add(
         _order_apart(work, primary, roles[1], dependent, roles[0])
 
 
-def _order_apart(work: Work, first: Rsc, first_role: int, then: Rsc, then_role: int) -> None:
+def _order_apart(work: WorkingSet, first: Resource, first_role: int, then: Resource, then_role: int) -> None:
     """Where two must not be together, one leaves a node before the other comes."""
     losing = ("demote",) if first_role == PROMOTED else ("stop", "promote") if first_role == UNPROMOTED else ("stop",)
     gaining = ("promote",) if then_role == PROMOTED else ("start", "demote") if then_role == UNPROMOTED else ("start",)
@@ -49,7 +49,7 @@ def _influence(constraint: model.Colocation) -> bool | None:
     return is_true(constraint.influence) if constraint.influence else None
 
 
-def unpack_constraint(work: Work, constraint: model.Colocation, sets: tuple[model.ResourceSet, ...]) -> None:
+def unpack_constraint(work: WorkingSet, constraint: model.Colocation, sets: tuple[model.ResourceSet, ...]) -> None:
     """Make the runtime colocations of a configured one; ``sets`` are its resource sets, tags expanded."""
     if not sets:
         dependent, primary = work.constrained(constraint.rsc), work.constrained(constraint.with_rsc)
@@ -77,7 +77,7 @@ def unpack_constraint(work: Work, constraint: model.Colocation, sets: tuple[mode
         last = current
 
 
-def _members(work: Work, constraint: model.Colocation, group: model.ResourceSet) -> list[Rsc]:
+def _members(work: WorkingSet, constraint: model.Colocation, group: model.ResourceSet) -> list[Resource]:
     """A set's resources, up to the first that is not known: what follows it is left alone."""
     found = []
     for name in group.members:
@@ -89,7 +89,7 @@ def _members(work: Work, constraint: model.Colocation, group: model.ResourceSet)
     return found
 
 
-def _within_set(work: Work, constraint: model.Colocation, group: model.ResourceSet) -> None:
+def _within_set(work: WorkingSet, constraint: model.Colocation, group: model.ResourceSet) -> None:
     if group.sequential is False:
         return
     members = _members(work, constraint, group)
@@ -105,14 +105,14 @@ def _within_set(work: Work, constraint: model.Colocation, group: model.ResourceS
         add(work, group.id or constraint.id, dependent, primary, score, group.role, group.role, "", influence)
 
 
-def _named_before(rsc: Rsc, members: list[Rsc], group: model.ResourceSet) -> list[Rsc]:
+def _named_before(rsc: Resource, members: list[Resource], group: model.ResourceSet) -> list[Resource]:
     """The members that a set names before a resource; all of them, where it names the resource by an alias."""
     names = group.members[: len(members)]
     return members[: names.index(rsc.id)] if rsc.id in names else members
 
 
 def _between_sets(
-    work: Work, constraint: model.Colocation, dependents: model.ResourceSet, primaries: model.ResourceSet
+    work: WorkingSet, constraint: model.Colocation, dependents: model.ResourceSet, primaries: model.ResourceSet
 ) -> None:
     first = _members(work, constraint, dependents)
     second = _members(work, constraint, primaries)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from hamgr.cib import scores
 from hamgr.cib.booleans import is_true
 from hamgr.scheduler.constraints import unpack_constraints
-from hamgr.scheduler.state.entities import NodeRt
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Node
+from hamgr.scheduler.state.working_set import WorkingSet
 
 _STRATEGIES = ("migrate-on-red", "only-green", "progressive", "custom")
 
 
-def _worth(work: Work) -> dict[str, int]:
+def _worth(work: WorkingSet) -> dict[str, int]:
     """What each color counts; empty where nothing is made of health."""
     strategy = work.options.health_strategy
     if strategy not in _STRATEGIES:
@@ -28,7 +28,7 @@ def _worth(work: Work) -> dict[str, int]:
     return colors
 
 
-def apply(work: Work) -> None:
+def apply(work: WorkingSet) -> None:
     """Turn node health attributes into location constraints."""
     colors = _worth(work)
     if not colors:
@@ -48,7 +48,7 @@ def apply(work: Work) -> None:
             unpack_constraints.new_location(work, strategy, rsc, [(node, health)])
 
 
-def color(work: Work, node: NodeRt) -> str:
+def color(work: WorkingSet, node: Node) -> str:
     """ "red" or "yellow" as the worst health attribute of a node; empty when all are green."""
     colors = _worth(work)
     worst = ""

@@ -9,11 +9,13 @@ from hamgr.cib import model
 from hamgr.scheduler.actions import fencing
 from hamgr.scheduler.placement import node_scores
 from hamgr.scheduler.state.constants import PROMOTED, ROLES_BY_NAME, STARTED, UNKNOWN
-from hamgr.scheduler.state.entities import Rsc, TicketRt
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Resource, TicketDependency
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def unpack_constraint(work: Work, constraint: model.TicketConstraint, sets: tuple[model.ResourceSet, ...]) -> None:
+def unpack_constraint(
+    work: WorkingSet, constraint: model.TicketConstraint, sets: tuple[model.ResourceSet, ...]
+) -> None:
     """Attach a ticket to its resources, and act at once where the ticket is lost."""
     ticket = work.tickets.get(constraint.ticket) or model.Ticket(constraint.ticket)
     work.tickets[ticket.id] = ticket
@@ -26,7 +28,9 @@ def unpack_constraint(work: Work, constraint: model.TicketConstraint, sets: tupl
         _attach(work, rsc, constraint, ticket, ROLES_BY_NAME.get(role, UNKNOWN))
 
 
-def _attach(work: Work, rsc: Rsc, constraint: model.TicketConstraint, ticket: model.Ticket, role: int) -> None:
+def _attach(
+    work: WorkingSet, rsc: Resource, constraint: model.TicketConstraint, ticket: model.Ticket, role: int
+) -> None:
     if role == STARTED:
         role = UNKNOWN
     policy = constraint.loss_policy.lower()
@@ -34,12 +38,12 @@ def _attach(work: Work, rsc: Rsc, constraint: model.TicketConstraint, ticket: mo
         policy = "stop"
     if policy not in ("fence", "freeze", "demote", "stop"):
         policy = "demote" if role == PROMOTED else "stop"
-    runtime = TicketRt(constraint.id, ticket, role, policy)
+    runtime = TicketDependency(constraint.id, ticket, role, policy)
     rsc.tickets.append(runtime)
     forbid(work, rsc, runtime)
 
 
-def forbid(work: Work, rsc: Rsc, constraint: TicketRt) -> None:
+def forbid(work: WorkingSet, rsc: Resource, constraint: TicketDependency) -> None:
     """Enforce a ticket that is lost, was never granted or is in standby."""
     ticket = constraint.ticket
     if ticket.granted and not ticket.standby:
@@ -53,12 +57,12 @@ def forbid(work: Work, rsc: Rsc, constraint: TicketRt) -> None:
         _ban(work, rsc, constraint)
 
 
-def _ban(work: Work, rsc: Rsc, constraint: TicketRt) -> None:
+def _ban(work: WorkingSet, rsc: Resource, constraint: TicketDependency) -> None:
     node_scores.ban_everywhere(work, rsc, "ticket")
     work.because("ticket", rsc, ticket=constraint.ticket.id, policy=constraint.loss_policy)
 
 
-def _lost(work: Work, rsc: Rsc, constraint: TicketRt) -> None:
+def _lost(work: WorkingSet, rsc: Resource, constraint: TicketDependency) -> None:
     policy = constraint.loss_policy
     concerned = constraint.role in (UNKNOWN, rsc.role)
     if policy == "stop" or (policy == "demote" and constraint.role != PROMOTED):
@@ -72,7 +76,7 @@ def _lost(work: Work, rsc: Rsc, constraint: TicketRt) -> None:
         rsc.blocked = True
 
 
-def keep_from_promotion(work: Work, clone: Rsc) -> None:
+def keep_from_promotion(work: WorkingSet, clone: Resource) -> None:
     """Without its ticket for the promoted role, no instance of a clone is promoted."""
     for constraint in clone.tickets:
         ticket = constraint.ticket

@@ -27,8 +27,8 @@ from hamgr.scheduler.state.constants import (
     UNKNOWN,
     UNPROMOTED,
 )
-from hamgr.scheduler.state.entities import LocationRt, NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Location, Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ SYMMETRIC, ASYMMETRIC, INVERSE = range(3)
 MANDATORY, OPTIONAL_KIND, SERIALIZE = range(3)
 
 
-def unpack(work: Work) -> None:
+def unpack(work: WorkingSet) -> None:
     """Make the runtime constraints, in document order."""
     for constraint in work.cib.constraints:
         if constraint.lifetime is not None and not rules.holds(constraint.lifetime, rules.Context(now=work.now)):
@@ -60,14 +60,16 @@ def unpack(work: Work) -> None:
 # --- tags and templates -------------------------------------------------------------------------------
 
 
-def _referenced(work: Work, name: str) -> tuple[str, ...] | None:
+def _referenced(work: WorkingSet, name: str) -> tuple[str, ...] | None:
     """What a tag or template stands for; None when the name is neither."""
     if work.constrained(name) is not None:
         return None
     return work.cib.templates.get(name) or work.cib.tags.get(name)
 
 
-def _as_sets(work: Work, sets: tuple[ResourceSet, ...], names: Iterable[tuple[str, str]]) -> tuple[ResourceSet, ...]:
+def _as_sets(
+    work: WorkingSet, sets: tuple[ResourceSet, ...], names: Iterable[tuple[str, str]]
+) -> tuple[ResourceSet, ...]:
     """A constraint's sets with tags and templates expanded; sets also where a plain name is a tag or template."""
     if sets:
         return tuple(_expanded(work, s) for s in sets)
@@ -81,14 +83,14 @@ def _as_sets(work: Work, sets: tuple[ResourceSet, ...], names: Iterable[tuple[st
     return tuple(made)
 
 
-def _expanded(work: Work, group: ResourceSet) -> ResourceSet:
+def _expanded(work: WorkingSet, group: ResourceSet) -> ResourceSet:
     members: list[str] = []
     for name in group.members:
         members.extend(_referenced(work, name) or (name,))
     return replace(group, members=tuple(members)) if len(members) != len(group.members) else group
 
 
-def _resource(work: Work, constraint_id: str, name: str) -> Rsc | None:
+def _resource(work: WorkingSet, constraint_id: str, name: str) -> Resource | None:
     rsc = work.constrained(name)
     if rsc is None:
         work.warn(f'Constraint "{constraint_id}" is ignored: there is no resource "{name}".')
@@ -98,7 +100,7 @@ def _resource(work: Work, constraint_id: str, name: str) -> Rsc | None:
 # --- location -----------------------------------------------------------------------------------------
 
 
-def _location(work: Work, constraint: model.Location) -> None:
+def _location(work: WorkingSet, constraint: model.Location) -> None:
     if constraint.sets:
         for group in constraint.sets:
             for name in _expanded(work, group).members:
@@ -116,7 +118,7 @@ def _location(work: Work, constraint: model.Location) -> None:
                 _locate(work, rsc, constraint, constraint.role, constraint.score)
 
 
-def _locate_matching(work: Work, constraint: model.Location) -> None:
+def _locate_matching(work: WorkingSet, constraint: model.Location) -> None:
     from hamgr.scheduler.constraints import patterns
 
     for rsc in list(work.resources):
@@ -131,7 +133,7 @@ def _locate_matching(work: Work, constraint: model.Location) -> None:
             _locate(work, rsc, replace(constraint, rules=filled_in), constraint.role, constraint.score)
 
 
-def _locate(work: Work, rsc: Rsc, constraint: model.Location, role: str, score: int) -> None:
+def _locate(work: WorkingSet, rsc: Resource, constraint: model.Location, role: str, score: int) -> None:
     if constraint.node:
         node = work.nodes_by_name.get(constraint.node) or work.nodes_by_id.get(constraint.node)
         if node is None:
@@ -154,14 +156,14 @@ def _locate(work: Work, rsc: Rsc, constraint: model.Location, role: str, score: 
             location.role = UNKNOWN
 
 
-def _set_role(location: LocationRt, role: str) -> None:
+def _set_role(location: Location, role: str) -> None:
     if not role:
         return
     number = ROLES_BY_NAME.get(role, UNKNOWN)
     location.role = UNKNOWN if number in (UNKNOWN, STARTED, UNPROMOTED) else number
 
 
-def _matching_nodes(work: Work, rsc: Rsc, rule: model.Rule) -> list[tuple[NodeRt, int]]:
+def _matching_nodes(work: WorkingSet, rsc: Resource, rule: model.Rule) -> list[tuple[Node, int]]:
     found = []
     config = rsc.primitive
     for node in work.nodes:
@@ -178,8 +180,10 @@ def _matching_nodes(work: Work, rsc: Rsc, rule: model.Rule) -> list[tuple[NodeRt
     return found
 
 
-def new_location(work: Work, name: str, rsc: Rsc, nodes: list[tuple[NodeRt, int]], discovery: str = "") -> LocationRt:
-    location = LocationRt(name, rsc, UNKNOWN, discovery)
+def new_location(
+    work: WorkingSet, name: str, rsc: Resource, nodes: list[tuple[Node, int]], discovery: str = ""
+) -> Location:
+    location = Location(name, rsc, UNKNOWN, discovery)
     location.nodes = nodes
     rsc.locations.append(location)
     work.locations.append(location)
@@ -189,7 +193,7 @@ def new_location(work: Work, name: str, rsc: Rsc, nodes: list[tuple[NodeRt, int]
 _DISCOVERY_RANK = {"": 0, "always": 0, "never": 1, "exclusive": 2}
 
 
-def apply_to_scores(work: Work, rsc: Rsc, location: LocationRt) -> None:
+def apply_to_scores(work: WorkingSet, rsc: Resource, location: Location) -> None:
     """Add a location constraint to a resource's scores; one for a role that it will not have is skipped."""
     if location.role > UNKNOWN and location.role != rsc.next_role:
         return
@@ -237,7 +241,7 @@ def _flags(kind: int, first_task: str, symmetry: int) -> int:
     return flags
 
 
-def _order(work: Work, constraint: model.Order) -> None:
+def _order(work: WorkingSet, constraint: model.Order) -> None:
     names = ((constraint.first, ""), (constraint.then, ""))
     sets = constraint.sets
     if not sets and any(_referenced(work, name) for name, _ in names):
@@ -263,7 +267,7 @@ def _order(work: Work, constraint: model.Order) -> None:
         last = current
 
 
-def _order_pair(work: Work, constraint: model.Order, kind: int, symmetry: int) -> None:
+def _order_pair(work: WorkingSet, constraint: model.Order, kind: int, symmetry: int) -> None:
     first, then = _resource(work, constraint.id, constraint.first), _resource(work, constraint.id, constraint.then)
     if first is None or then is None:
         return
@@ -288,7 +292,7 @@ def _order_pair(work: Work, constraint: model.Order, kind: int, symmetry: int) -
         orderings.order_tasks(work, then, then_task, first, first_task, flags)
 
 
-def _minimum_instances(first: Rsc, constraint: model.Order) -> int:
+def _minimum_instances(first: Resource, constraint: model.Order) -> int:
     if not first.is_clone():
         return 0
     if "clone-min" in first.meta:
@@ -297,7 +301,14 @@ def _minimum_instances(first: Rsc, constraint: model.Order) -> int:
 
 
 def _order_after_minimum(
-    work: Work, name: str, first: Rsc, first_task: str, then: Rsc, then_task: str, flags: int, minimum: int
+    work: WorkingSet,
+    name: str,
+    first: Resource,
+    first_task: str,
+    then: Resource,
+    then_task: str,
+    flags: int,
+    minimum: int,
 ) -> None:
     """``then`` waits for a pseudo-action that enough instances of ``first`` make runnable."""
     met = cluster_actions.pseudo(work, f"clone-one-or-more:{name}")
@@ -310,12 +321,12 @@ def _order_after_minimum(
     orderings.new_ordering(work, None, "", met, then, key, None, flags | O_RUNNABLE_LEFT)
 
 
-def _members(work: Work, group: ResourceSet) -> list[Rsc]:
+def _members(work: WorkingSet, group: ResourceSet) -> list[Resource]:
     members = [work.constrained(name) for name in group.members]
     return [rsc for rsc in members if rsc is not None]
 
 
-def _within_set(work: Work, constraint: model.Order, group: ResourceSet, parent_kind: int) -> None:
+def _within_set(work: WorkingSet, constraint: model.Order, group: ResourceSet, parent_kind: int) -> None:
     kind = _kind(group.kind, None) if group.kind else parent_kind
     task = group.action or "start"
     members = _members(work, group)
@@ -338,7 +349,7 @@ def _within_set(work: Work, constraint: model.Order, group: ResourceSet, parent_
         orderings.order_tasks(work, then, inverse, first, inverse, flags)
 
 
-def _between_sets(work: Work, one: ResourceSet, two: ResourceSet, kind: int, symmetry: int) -> None:
+def _between_sets(work: WorkingSet, one: ResourceSet, two: ResourceSet, kind: int, symmetry: int) -> None:
     first_task, then_task = one.action or "start", two.action or "start"
     if symmetry == INVERSE:
         first_task, then_task = orderings.INVERSE_TASK.get(first_task, ""), orderings.INVERSE_TASK.get(then_task, "")

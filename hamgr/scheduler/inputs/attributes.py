@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from hamgr.cib import model, rules, scores
 from hamgr.scheduler.state.constants import PROMOTED, ROLES_BY_NAME, STARTED, UNKNOWN
-from hamgr.scheduler.state.entities import NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def target_role(rsc: Rsc) -> int:
+def target_role(rsc: Resource) -> int:
     """The role that meta attribute ``target-role`` limits a resource to, or UNKNOWN where it says nothing new."""
     text = rsc.meta.get("target-role")
     role = ROLES_BY_NAME.get(text.capitalize(), UNKNOWN) if text else UNKNOWN
@@ -23,7 +23,7 @@ def target_role(rsc: Rsc) -> int:
     return role
 
 
-def params(work: Work, rsc: Rsc, node: NodeRt | None) -> dict[str, str]:
+def params(work: WorkingSet, rsc: Resource, node: Node | None) -> dict[str, str]:
     """A resource's instance attributes as evaluated for a node (or for none)."""
     cached = rsc.params_cache.get(node)
     if cached is None:

@@ -9,8 +9,8 @@ from hamgr.cib import durations, model, rules
 from hamgr.cib.booleans import is_true
 from hamgr.scheduler.inputs import attributes
 from hamgr.scheduler.state.constants import STARTED, STOPPED, UNKNOWN, UNPROMOTED, OnFail
-from hamgr.scheduler.state.entities import NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 DEFAULT_TIMEOUT_MS = 20_000
 
@@ -36,7 +36,7 @@ def enabled(op: model.Op) -> bool:
     return is_true(op.attributes.get("enabled", "true"))
 
 
-def find_op(rsc: Rsc, task: str, interval_ms: int, include_disabled: bool = True) -> model.Op | None:
+def find_op(rsc: Resource, task: str, interval_ms: int, include_disabled: bool = True) -> model.Op | None:
     """The configured operation of a name and interval; migrations and notifications have fallbacks."""
     if rsc.primitive is None:
         return None
@@ -48,7 +48,7 @@ def find_op(rsc: Rsc, task: str, interval_ms: int, include_disabled: bool = True
     return None
 
 
-def op_meta(work: Work, rsc: Rsc | None, op: model.Op | None, task: str, interval_ms: int) -> dict[str, str]:
+def op_meta(work: WorkingSet, rsc: Resource | None, op: model.Op | None, task: str, interval_ms: int) -> dict[str, str]:
     """Settings of an operation: its XML attributes, its meta attributes, then the cluster's operation defaults."""
     table: dict[str, str] = {}
     if op is not None:
@@ -68,7 +68,9 @@ def op_meta(work: Work, rsc: Rsc | None, op: model.Op | None, task: str, interva
     return table
 
 
-def timeout_ms(work: Work, rsc: Rsc, op: model.Op | None, meta: dict[str, str], task: str, interval_ms: int) -> int:
+def timeout_ms(
+    work: WorkingSet, rsc: Resource, op: model.Op | None, meta: dict[str, str], task: str, interval_ms: int
+) -> int:
     """An operation's timeout; a probe without its own takes that of the most frequent monitor."""
     if task == "monitor" and interval_ms == 0 and (op is None or "timeout" not in meta):
         frequent = _most_frequent_monitor(rsc)
@@ -81,7 +83,7 @@ def timeout_ms(work: Work, rsc: Rsc, op: model.Op | None, meta: dict[str, str], 
     return durations.parse_ms(meta.get("timeout"), DEFAULT_TIMEOUT_MS)
 
 
-def _most_frequent_monitor(rsc: Rsc) -> model.Op | None:
+def _most_frequent_monitor(rsc: Resource) -> model.Op | None:
     if rsc.primitive is None:
         return None
     monitors = [op for op in rsc.primitive.ops if op.name == "monitor" and op.interval_ms > 0 and enabled(op)]
@@ -89,7 +91,7 @@ def _most_frequent_monitor(rsc: Rsc) -> model.Op | None:
 
 
 def on_fail(
-    work: Work, rsc: Rsc, op: model.Op | None, meta: dict[str, str], task: str, interval_ms: int
+    work: WorkingSet, rsc: Resource, op: model.Op | None, meta: dict[str, str], task: str, interval_ms: int
 ) -> tuple[int, int]:
     """What a failure of the operation leads to, and the role that the resource may have afterwards."""
     text = _configured_on_fail(rsc, op, meta, task)
@@ -124,7 +126,7 @@ def on_fail(
     return found, fail_role
 
 
-def _configured_on_fail(rsc: Rsc, op: model.Op | None, meta: dict[str, str], task: str) -> str:
+def _configured_on_fail(rsc: Resource, op: model.Op | None, meta: dict[str, str], task: str) -> str:
     text = meta.get("on-fail", "").lower()
     if task == "stop" and text in ("standby", "demote", "stop"):
         return ""
@@ -144,7 +146,7 @@ def _op_role(op: model.Op) -> str:
     return {"Master": "Promoted", "Slave": "Unpromoted"}.get(role, role)
 
 
-def _promoted_monitor_on_fail(rsc: Rsc) -> str:
+def _promoted_monitor_on_fail(rsc: Resource) -> str:
     """A failed demote is treated as the recurring monitor of the promoted role would be."""
     for op in rsc.primitive.ops if rsc.primitive else ():
         text = op.attributes.get("on-fail", "").lower()
@@ -154,7 +156,7 @@ def _promoted_monitor_on_fail(rsc: Rsc) -> str:
     return ""
 
 
-def op_params(work: Work, op: model.Op | None, node: NodeRt | None) -> dict[str, str]:
+def op_params(work: WorkingSet, op: model.Op | None, node: Node | None) -> dict[str, str]:
     """Instance attributes that only this operation gets."""
     if op is None or not op.params:
         return {}

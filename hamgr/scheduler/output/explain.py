@@ -10,8 +10,8 @@ from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.inputs.attributes import target_role
 from hamgr.scheduler.output import graph, summary
 from hamgr.scheduler.state.constants import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, Variant
-from hamgr.scheduler.state.entities import NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.transition import Reason, SummaryLine
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
@@ -73,7 +73,7 @@ class Account:
     promotion_score: int | None
 
 
-def accounts(work: Work, name: str) -> tuple[Account, ...]:
+def accounts(work: WorkingSet, name: str) -> tuple[Account, ...]:
     """An account for each primitive that ``name`` is, or that is in the collection of that name; empty: unknown.
 
     ``work`` is the state after `engine.run`, with ``explain`` for the steps of scores. An instance's name may be given
@@ -91,13 +91,13 @@ def accounts(work: Work, name: str) -> tuple[Account, ...]:
     return tuple(found)
 
 
-def _around(rsc: Rsc) -> Iterator[Rsc]:
+def _around(rsc: Resource) -> Iterator[Resource]:
     while rsc.parent is not None:
         rsc = rsc.parent
         yield rsc
 
 
-def _account(work: Work, rsc: Rsc, changes: tuple[SummaryLine, ...]) -> Account:
+def _account(work: WorkingSet, rsc: Resource, changes: tuple[SummaryLine, ...]) -> Account:
     role = UNPROMOTED if rsc.role == STARTED and rsc.top().promotable else rsc.role
     around = tuple(_around(rsc))
     promotable = rsc.top().promotable and rsc.assigned_to is not None
@@ -115,7 +115,7 @@ def _account(work: Work, rsc: Rsc, changes: tuple[SummaryLine, ...]) -> Account:
     )
 
 
-def _instance(rsc: Rsc) -> Rsc:
+def _instance(rsc: Resource) -> Resource:
     """The part of a clone that a resource is, or is in."""
     while rsc.parent is not None and rsc.parent.variant != Variant.CLONE:
         rsc = rsc.parent
@@ -125,7 +125,7 @@ def _instance(rsc: Rsc) -> Rsc:
 # --- what holds for it as a whole -----------------------------------------------------------------------
 
 
-def _circumstances(work: Work, rsc: Rsc, around: tuple[Rsc, ...]) -> Iterator[Reason]:
+def _circumstances(work: WorkingSet, rsc: Resource, around: tuple[Resource, ...]) -> Iterator[Reason]:
     options = work.options
     if rsc.orphan:
         yield Reason("unconfigured", rsc.id)
@@ -150,7 +150,7 @@ def _circumstances(work: Work, rsc: Rsc, around: tuple[Rsc, ...]) -> Iterator[Re
         yield Reason("locked", rsc.id, rsc.lock_node.name)
 
 
-def _held(work: Work, rsc: Rsc) -> Iterator[Reason]:
+def _held(work: WorkingSet, rsc: Resource) -> Iterator[Reason]:
     """Why the cluster leaves it alone, if it does."""
     if rsc.blocked:
         yield Reason("blocked", rsc.id)
@@ -167,7 +167,7 @@ def _held(work: Work, rsc: Rsc) -> Iterator[Reason]:
 # --- node by node -----------------------------------------------------------------------------------------
 
 
-def _candidates(work: Work, rsc: Rsc, around: tuple[Rsc, ...]) -> list[Candidate]:
+def _candidates(work: WorkingSet, rsc: Resource, around: tuple[Resource, ...]) -> list[Candidate]:
     steps: dict[str, list[Reason]] = {node.name: [] for node in work.nodes}
     shared = {part.id for part in around}
     for reason in work.reasons:
@@ -192,14 +192,14 @@ def _candidates(work: Work, rsc: Rsc, around: tuple[Rsc, ...]) -> list[Candidate
     return sorted(found, key=lambda one: (not one.chosen, bool(one.unfit), -one.score))
 
 
-def _named(work: Work, reason: Reason) -> Reason:
+def _named(work: WorkingSet, reason: Reason) -> Reason:
     """A location that no constraint but a node's health has made goes by that name."""
     if reason.code == "location" and reason.data.get("constraint") == work.options.health_strategy:
         return Reason("health", reason.resource, reason.node, reason.data)
     return reason
 
 
-def _unfit(node: NodeRt) -> str:
+def _unfit(node: Node) -> str:
     if node.unclean:
         return "unclean"
     if not node.online:

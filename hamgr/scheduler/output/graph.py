@@ -10,9 +10,9 @@ from hamgr.cib import digest
 from hamgr.scheduler.actions import digest_check, graph_inputs, notifications
 from hamgr.scheduler.inputs import attributes, operations
 from hamgr.scheduler.state.constants import DUMPED, PSEUDO
-from hamgr.scheduler.state.entities import Act, Rsc
-from hamgr.scheduler.state.working_set import Work
-from hamgr.scheduler.transition import Action
+from hamgr.scheduler.state.entities import Action, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
+from hamgr.scheduler.transition import GraphAction
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 _CRM = frozenset(("stonith", "do_shutdown", "clear_failcount"))
 
 
-def build(work: Work) -> tuple[tuple[Action, ...], tuple[tuple[int, int], ...]]:
+def build(work: WorkingSet) -> tuple[tuple[GraphAction, ...], tuple[tuple[int, int], ...]]:
     """The graph's actions and edges (first action's id, then action's id).
 
     An edge may begin at an action that is not in the graph: one that would be needed, but cannot be carried out. What
     waits for it never happens.
     """
-    included: list[Act] = []
+    included: list[Action] = []
     edges: list[tuple[int, int]] = []
     for action in _considered(work):
         if not action.flags & DUMPED and graph_inputs.wanted(action):
             action.flags |= DUMPED
             included.append(action)
-            merged: dict[Act, int] = {}
+            merged: dict[Action, int] = {}
             for link in action.before:
                 merged[link.action] = merged.get(link.action, 0) | link.flags
             edges += [
@@ -42,14 +42,14 @@ def build(work: Work) -> tuple[tuple[Action, ...], tuple[tuple[int, int], ...]]:
     return tuple(_to_action(work, act) for act in included), tuple(edges)
 
 
-def _considered(work: Work) -> Iterator[Act]:
+def _considered(work: WorkingSet) -> Iterator[Action]:
     """All actions in the order of Pacemaker's graph, which decides among those that may be carried out at once."""
     for rsc in work.resources:
         yield from _actions_of(work, rsc)
     yield from reversed(work.actions[:])
 
 
-def _actions_of(work: Work, rsc: Rsc) -> Iterator[Act]:
+def _actions_of(work: WorkingSet, rsc: Resource) -> Iterator[Action]:
     if rsc.bundle is not None:
         if rsc.bundle.child is not None:
             yield from _actions_of(work, rsc.bundle.child)
@@ -70,13 +70,13 @@ def _actions_of(work: Work, rsc: Rsc) -> Iterator[Act]:
         yield from _actions_of(work, child)
 
 
-def _to_action(work: Work, act: Act) -> Action:
+def _to_action(work: WorkingSet, act: Action) -> GraphAction:
     rsc = act.rsc
     kind = "pseudo" if act.flags & PSEUDO else "crm" if act.task in _CRM or rsc is None else "rsc"
     node = act.node.name if act.node is not None else ""
     if rsc is None:
         fence = act.meta.get("stonith_action", "") if act.task == "stonith" else ""
-        return Action(id=act.id, kind=kind, key=act.key, task=act.task, node=node, fence=fence, reason=act.reason)
+        return GraphAction(id=act.id, kind=kind, key=act.key, task=act.task, node=node, fence=fence, reason=act.reason)
     key = act.key
     history_id = rsc.history_id
     if rsc.primitive is not None and not rsc.unique and not rsc.orphan:
@@ -88,7 +88,7 @@ def _to_action(work: Work, act: Act) -> Action:
     elif rsc.clone_name and key.startswith(rsc.id + "_"):
         key = rsc.clone_name + key[len(rsc.id) :]
     if kind != "rsc" or rsc.primitive is None:
-        return Action(
+        return GraphAction(
             id=act.id,
             kind=kind,
             key=key,
@@ -103,7 +103,7 @@ def _to_action(work: Work, act: Act) -> Action:
     return _operation(work, act, key, node, history_id)
 
 
-def _operation(work: Work, act: Act, key: str, node: str, history_id: str) -> Action:
+def _operation(work: WorkingSet, act: Action, key: str, node: str, history_id: str) -> GraphAction:
     rsc = act.rsc
     assert rsc is not None
     assert rsc.primitive is not None
@@ -112,7 +112,7 @@ def _operation(work: Work, act: Act, key: str, node: str, history_id: str) -> Ac
     if digest_check.needs_remote_name(rsc):
         params["addr"] = digest_check.host_address(rsc)
     executes = task not in ("cancel", "delete", "notify")
-    return Action(
+    return GraphAction(
         id=act.id,
         kind="rsc",
         key=key,

@@ -13,8 +13,8 @@ from hamgr.scheduler.state.constants import (
     UNPROMOTED,
     Variant,
 )
-from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.transition import SummaryLine
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def lines(work: Work) -> tuple[SummaryLine, ...]:
+def lines(work: WorkingSet) -> tuple[SummaryLine, ...]:
     """All lines: fencing first, then resources in configuration order."""
     found = list(_fencing(work))
     for rsc in work.resources:
@@ -30,7 +30,7 @@ def lines(work: Work) -> tuple[SummaryLine, ...]:
     return tuple(found)
 
 
-def _fencing(work: Work) -> Iterator[SummaryLine]:
+def _fencing(work: WorkingSet) -> Iterator[SummaryLine]:
     for action in reversed(work.actions):
         if action.rsc is not None or action.flags & OPTIONAL or action.task != "stonith" or not action.reason:
             continue
@@ -43,7 +43,7 @@ def _fencing(work: Work) -> Iterator[SummaryLine]:
         yield SummaryLine(task=f"Fence ({action.meta.get('stonith_action', '')})", node=name, reason=action.reason)
 
 
-def _resource(rsc: Rsc) -> Iterator[SummaryLine]:
+def _resource(rsc: Resource) -> Iterator[SummaryLine]:
     if rsc.variant != Variant.PRIMITIVE:
         for child in rsc.children if rsc.bundle is None else [p for r in rsc.bundle.replicas for p in r.parts()]:
             yield from _resource(child)
@@ -58,11 +58,11 @@ def _resource(rsc: Rsc) -> Iterator[SummaryLine]:
         yield from _changes(rsc, current, following)
 
 
-def _first(rsc: Rsc, task: str, node: NodeRt | None) -> Act | None:
+def _first(rsc: Resource, task: str, node: Node | None) -> Action | None:
     return next(iter(resource_actions.all_of(rsc, task, node)), None)
 
 
-def _changes(rsc: Rsc, current: NodeRt | None, following: NodeRt | None) -> Iterator[SummaryLine]:
+def _changes(rsc: Resource, current: Node | None, following: Node | None) -> Iterator[SummaryLine]:
     moving = current is not None and following is not None and current is not following
     start = _first(rsc, "start", following)
     stop_node = None if start is None or not start.flags & RUNNABLE else current
@@ -97,14 +97,14 @@ def _changes(rsc: Rsc, current: NodeRt | None, following: NodeRt | None) -> Iter
 
 
 def _same_role(
-    rsc: Rsc,
-    current: NodeRt | None,
-    following: NodeRt | None,
+    rsc: Resource,
+    current: Node | None,
+    following: Node | None,
     moving: bool,
-    start: Act | None,
-    stop: Act | None,
-    promote: Act | None,
-    demote: Act | None,
+    start: Action | None,
+    stop: Action | None,
+    promote: Action | None,
+    demote: Action | None,
 ) -> SummaryLine | None:
     migrate = _first(rsc, "migrate_from", following)
     if migrate is not None and current is not None and migrate.flags & RUNNABLE:
@@ -125,7 +125,12 @@ def _same_role(
 
 
 def _line(
-    verb: str, rsc: Rsc, origin: NodeRt | None, destination: NodeRt | None, action: Act | None, source: Act | None
+    verb: str,
+    rsc: Resource,
+    origin: Node | None,
+    destination: Node | None,
+    action: Action | None,
+    source: Action | None,
 ) -> SummaryLine:
     roles = rsc.role > STARTED or rsc.next_role > UNPROMOTED
     same_role = rsc.role == rsc.next_role

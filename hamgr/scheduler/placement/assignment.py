@@ -10,11 +10,11 @@ from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.actions import remote_connections
 from hamgr.scheduler.placement import colocation_scores
 from hamgr.scheduler.state.constants import OPTIONAL, PROMOTED, RUNNABLE, STOPPED
-from hamgr.scheduler.state.entities import Colocation, NodeRt, NodeScores, Rsc, any_available
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Colocation, Node, NodeScores, Resource, any_available
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def sorted_nodes(work: Work, table: NodeScores, active: NodeRt | None) -> list[NodeRt]:
+def sorted_nodes(work: WorkingSet, table: NodeScores, active: Node | None) -> list[Node]:
     """Nodes in the order of choice: best score, least loaded, where it is active, name."""
     balanced = work.options.placement
     if balanced != "default":
@@ -29,11 +29,11 @@ def sorted_nodes(work: Work, table: NodeScores, active: NodeRt | None) -> list[N
     return [item[4] for item in keyed]
 
 
-def _first_four(item: tuple[int, int, bool, str, NodeRt]) -> tuple[int, int, bool, str]:
+def _first_four(item: tuple[int, int, bool, str, Node]) -> tuple[int, int, bool, str]:
     return item[:4]
 
 
-def set_assigned(work: Work, rsc: Rsc, chosen: NodeRt | None, force: bool) -> bool:
+def set_assigned(work: WorkingSet, rsc: Resource, chosen: Node | None, force: bool) -> bool:
     """Record where a resource goes; False when it cannot go there and so goes nowhere."""
     if not force and chosen is not None:
         score = rsc.allowed.get(chosen, 0)
@@ -57,7 +57,7 @@ def set_assigned(work: Work, rsc: Rsc, chosen: NodeRt | None, force: bool) -> bo
     return True
 
 
-def _unplaced(rsc: Rsc) -> None:
+def _unplaced(rsc: Resource) -> None:
     """A resource that goes nowhere is stopped, not started, and no longer monitored."""
     for action in rsc.action_list:
         if action.task == "stop":
@@ -66,7 +66,7 @@ def _unplaced(rsc: Rsc) -> None:
             action.flags &= ~RUNNABLE
 
 
-def keep_down(work: Work, rsc: Rsc) -> bool:
+def keep_down(work: WorkingSet, rsc: Resource) -> bool:
     """Assign a resource and all its parts to no node; whether one of them had one."""
     had = False
     for part in rsc.leaves():
@@ -75,7 +75,7 @@ def keep_down(work: Work, rsc: Rsc) -> bool:
     return had
 
 
-def unassign(work: Work, rsc: Rsc) -> None:
+def unassign(work: WorkingSet, rsc: Resource) -> None:
     """Undo an assignment."""
     old = rsc.assigned_to
     if old is not None:
@@ -88,7 +88,7 @@ def unassign(work: Work, rsc: Rsc) -> None:
     rsc.provisional = True
 
 
-def assign(work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
+def assign(work: WorkingSet, rsc: Resource, preferred: Node | None) -> Node | None:
     """Choose a node for a primitive (Pacemaker's pcmk__primitive_assign)."""
     parent = rsc.parent
     if parent is not None and not parent.allocating:
@@ -122,7 +122,7 @@ def assign(work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
     return rsc.assigned_to
 
 
-def _apply_colocations(work: Work, rsc: Rsc) -> None:
+def _apply_colocations(work: WorkingSet, rsc: Resource) -> None:
     for constraint in colocation_scores.with_primaries(rsc):
         _apply_this_with(work, rsc, constraint)
     for constraint in colocation_scores.with_dependents(rsc):
@@ -130,7 +130,7 @@ def _apply_colocations(work: Work, rsc: Rsc) -> None:
             colocation_scores.add_dependent_scores(work, rsc, constraint)
 
 
-def _apply_this_with(work: Work, rsc: Rsc, constraint: Colocation) -> None:
+def _apply_this_with(work: WorkingSet, rsc: Resource, constraint: Colocation) -> None:
     archive = None
     before = dict(rsc.allowed) if work.explain else {}
     if constraint.dependent_role >= PROMOTED or -INFINITY < constraint.score < 0:
@@ -146,7 +146,7 @@ def _apply_this_with(work: Work, rsc: Rsc, constraint: Colocation) -> None:
         work.scores_changed("with-primary", rsc, before, where=" and ".join(nodes), **data)
 
 
-def _stay(work: Work, rsc: Rsc) -> None:
+def _stay(work: WorkingSet, rsc: Resource) -> None:
     """An unmanaged resource is where it is."""
     rsc.next_role = rsc.role
     node = rsc.current_node()
@@ -154,7 +154,7 @@ def _stay(work: Work, rsc: Rsc) -> None:
     set_assigned(work, rsc, node, True)
 
 
-def _choose(work: Work, rsc: Rsc, preferred: NodeRt | None) -> None:
+def _choose(work: WorkingSet, rsc: Resource, preferred: Node | None) -> None:
     table = rsc.allowed
     if work.options.placement != "default":
         from hamgr.scheduler.placement import utilization
@@ -163,7 +163,7 @@ def _choose(work: Work, rsc: Rsc, preferred: NodeRt | None) -> None:
         table = rsc.allowed
     if not rsc.provisional:
         return
-    chosen: NodeRt | None = None
+    chosen: Node | None = None
     order = sorted_nodes(work, table, rsc.current_node()) if table else []
     if preferred is not None and order:
         score = table.get(preferred)
@@ -179,7 +179,7 @@ def _choose(work: Work, rsc: Rsc, preferred: NodeRt | None) -> None:
     set_assigned(work, rsc, chosen, False)
 
 
-def _keep_where_it_is(rsc: Rsc, order: list[NodeRt], table: NodeScores, chosen: NodeRt) -> NodeRt:
+def _keep_where_it_is(rsc: Resource, order: list[Node], table: NodeScores, chosen: Node) -> Node:
     """Among equally good nodes, the one where the resource is active already wins."""
     running = rsc.current_node()
     if running is not None and not running.is_available():

@@ -9,8 +9,8 @@ from __future__ import annotations
 from hamgr.cib import scores
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.state.constants import MERGE_OPTIONAL, MERGE_POSITIVE, PROMOTED, UNKNOWN, UNPROMOTED, Variant
-from hamgr.scheduler.state.entities import Colocation, NodeRt, NodeScores, Rsc, any_available
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Colocation, Node, NodeScores, Resource, any_available
+from hamgr.scheduler.state.working_set import WorkingSet
 
 # Marks a node whose score would have become negative while only non-negative results are wanted.
 _SPENT = -100 * INFINITY
@@ -35,23 +35,23 @@ def float32(value: float) -> float:
 # --- constraints --------------------------------------------------------------------------------------
 
 
-def _sort_key(other: Rsc) -> tuple[int, int, bool, str]:
+def _sort_key(other: Resource) -> tuple[int, int, bool, str]:
     return (-other.priority, -int(other.variant), other.variant == Variant.CLONE and not other.promotable, other.id)
 
 
-def with_primaries(rsc: Rsc) -> list[Colocation]:
+def with_primaries(rsc: Resource) -> list[Colocation]:
     """Colocations of which a resource is the dependent, in the order in which they are applied: newer ones first."""
     newest_first = rsc.with_primaries[::-1]
     return newest_first if len(newest_first) < 2 else sorted(newest_first, key=lambda c: _sort_key(c.primary))
 
 
-def with_dependents(rsc: Rsc) -> list[Colocation]:
+def with_dependents(rsc: Resource) -> list[Colocation]:
     """Colocations of which a resource is the primary, in the order in which they are applied: newer ones first."""
     newest_first = rsc.with_dependents[::-1]
     return newest_first if len(newest_first) < 2 else sorted(newest_first, key=lambda c: _sort_key(c.dependent))
 
 
-def has_influence(constraint: Colocation, rsc: Rsc | None = None) -> bool:
+def has_influence(constraint: Colocation, rsc: Resource | None = None) -> bool:
     """Whether a dependent's preferences count for its primary."""
     primary = rsc or constraint.primary
     if constraint.dependent.is_bundle_connection and not primary.failed and len(primary.running_on) == 1:
@@ -65,7 +65,7 @@ def has_influence(constraint: Colocation, rsc: Rsc | None = None) -> bool:
 NOTHING, ROLE, LOCATION = range(3)
 
 
-def affects(dependent: Rsc, primary: Rsc, constraint: Colocation, preview: bool = False) -> int:
+def affects(dependent: Resource, primary: Resource, constraint: Colocation, preview: bool = False) -> int:
     """Whether a colocation now affects the dependent's location, its role or nothing."""
     if not preview and primary.provisional:
         return NOTHING
@@ -88,7 +88,7 @@ def affects(dependent: Rsc, primary: Rsc, constraint: Colocation, preview: bool 
     return LOCATION
 
 
-def apply_to_primitive(work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
+def apply_to_primitive(work: WorkingSet, dependent: Resource, primary: Resource, constraint: Colocation) -> None:
     """Apply a colocation with a primitive that has been assigned."""
     effect = affects(dependent, primary, constraint)
     if effect == ROLE:
@@ -97,14 +97,14 @@ def apply_to_primitive(work: Work, dependent: Rsc, primary: Rsc, constraint: Col
         _apply_to_scores(work, dependent, primary, constraint)
 
 
-def same_value(attribute: str, node: NodeRt, other: NodeRt) -> bool:
+def same_value(attribute: str, node: Node, other: Node) -> bool:
     """Whether two nodes are the same to a colocation by node attribute."""
     if attribute == "#uname":
         return node is other
     return (node.attributes.get(attribute) or "").lower() == (other.attributes.get(attribute) or "").lower()
 
 
-def _apply_to_scores(work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
+def _apply_to_scores(work: WorkingSet, dependent: Resource, primary: Resource, constraint: Colocation) -> None:
     where = primary.assigned_to
     score = constraint.score
     if where is None and score < 0:
@@ -123,7 +123,7 @@ def _apply_to_scores(work: Work, dependent: Rsc, primary: Rsc, constraint: Coloc
         work.because("colocated", dependent, where, primary=primary.id, score=score, constraint=constraint.id)
 
 
-def _apply_to_priority(dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
+def _apply_to_priority(dependent: Resource, primary: Resource, constraint: Colocation) -> None:
     if primary.assigned_to is None or dependent.assigned_to is None:
         return
     if not same_value(constraint.attribute, dependent.assigned_to, primary.assigned_to):
@@ -139,7 +139,7 @@ def _apply_to_priority(dependent: Rsc, primary: Rsc, constraint: Colocation) -> 
 # --- the primary listens to its dependents ------------------------------------------------------------
 
 
-def add_dependent_scores(work: Work, rsc: Rsc, constraint: Colocation, positive: bool = False) -> None:
+def add_dependent_scores(work: WorkingSet, rsc: Resource, constraint: Colocation, positive: bool = False) -> None:
     """Merge a dependent's preferences into a primary's scores, unless no node would remain."""
     dependent, before = constraint.dependent, rsc.allowed
     rsc.allowed = work.variants[dependent.variant].add_scores(
@@ -154,7 +154,9 @@ def add_dependent_scores(work: Work, rsc: Rsc, constraint: Colocation, positive:
         work.scores_changed("with-dependent", rsc, before, constraint=constraint.id, dependent=dependent.id)
 
 
-def add_scores(work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, mode: int) -> NodeScores:
+def add_scores(
+    work: WorkingSet, rsc: Resource, table: NodeScores, attribute: str, factor: float, mode: int
+) -> NodeScores:
     """A table of scores plus a resource's own preferences and (recursively) those of its dependents."""
     if rsc.merging:
         return table
@@ -166,8 +168,8 @@ def add_scores(work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: 
 
 
 def add_scores_of(
-    work: Work,
-    rsc: Rsc,
+    work: WorkingSet,
+    rsc: Resource,
     constraints: list[Colocation],
     table: NodeScores,
     merged: NodeScores,
@@ -200,7 +202,7 @@ def add_scores_of(
     return merged
 
 
-def matching(rsc: Rsc, table: NodeScores, attribute: str, factor: float, positive: bool) -> NodeScores:
+def matching(rsc: Resource, table: NodeScores, attribute: str, factor: float, positive: bool) -> NodeScores:
     result = dict(table)
     best = _best_by_value(rsc, attribute)
     for node, weight in table.items():
@@ -224,7 +226,7 @@ def matching(rsc: Rsc, table: NodeScores, attribute: str, factor: float, positiv
     return result
 
 
-def _best_by_value(rsc: Rsc, attribute: str) -> dict[object, int]:
+def _best_by_value(rsc: Resource, attribute: str) -> dict[object, int]:
     best: dict[object, int] = {}
     for node, score in rsc.allowed.items():
         if node.is_available():

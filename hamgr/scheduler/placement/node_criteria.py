@@ -9,11 +9,11 @@ from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.actions import failures, resource_actions
 from hamgr.scheduler.placement import node_scores
 from hamgr.scheduler.state.constants import Variant
-from hamgr.scheduler.state.entities import NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def apply(work: Work) -> None:
+def apply(work: WorkingSet) -> None:
     """Bring what is known of nodes and resources by themselves into the scores, before anything is placed."""
     _shutdown_locks(work)
     for location in work.locations:
@@ -26,14 +26,14 @@ def apply(work: Work) -> None:
             _exclusive_discovery(rsc, node)
 
 
-def _shutdown_locks(work: Work) -> None:
+def _shutdown_locks(work: WorkingSet) -> None:
     if not work.options.shutdown_lock:
         return
     for top in work.resources:
         _shutdown_lock(work, top)
 
 
-def _shutdown_lock(work: Work, rsc: Rsc) -> None:
+def _shutdown_lock(work: WorkingSet, rsc: Resource) -> None:
     """Hold a resource on the node that was shut down cleanly with it ("shutdown-lock")."""
     if rsc.variant > Variant.GROUP or (rsc.primitive is not None and (rsc.fence_device or rsc.is_remote_node)):
         return
@@ -57,7 +57,7 @@ def _shutdown_lock(work: Work, rsc: Rsc) -> None:
         _apply_lock(work, rsc)
 
 
-def _apply_lock(work: Work, rsc: Rsc) -> None:
+def _apply_lock(work: WorkingSet, rsc: Resource) -> None:
     held = rsc.lock_node
     if held is None:
         return
@@ -66,7 +66,7 @@ def _apply_lock(work: Work, rsc: Rsc) -> None:
             node_scores.ban(work, rsc, node, "shutdown-lock")
 
 
-def _stickiness(work: Work, rsc: Rsc) -> None:
+def _stickiness(work: WorkingSet, rsc: Resource) -> None:
     """A resource that runs would rather stay where it is."""
     if rsc.children:
         for child in rsc.children:
@@ -79,7 +79,7 @@ def _stickiness(work: Work, rsc: Rsc) -> None:
         node_scores.prefer(work, rsc, node, rsc.stickiness, "stickiness")
 
 
-def _failure_ban(work: Work, rsc: Rsc, node: NodeRt) -> None:
+def _failure_ban(work: WorkingSet, rsc: Resource, node: Node) -> None:
     """A resource that failed ``migration-threshold`` times on a node has to leave it."""
     if not node.has_fail_counts and not rsc.fillers:
         return
@@ -95,7 +95,7 @@ def _failure_ban(work: Work, rsc: Rsc, node: NodeRt) -> None:
         node_scores.ban(work, failed, node, "migration-threshold")
 
 
-def _exclusive_discovery(rsc: Rsc, node: NodeRt) -> None:
+def _exclusive_discovery(rsc: Resource, node: Node) -> None:
     """Where a location constraint says ``resource-discovery=exclusive``, all other nodes are out of the question."""
     if rsc.exclusive_discovery or rsc.top().exclusive_discovery:
         for child in rsc.children:

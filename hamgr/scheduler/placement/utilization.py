@@ -11,11 +11,11 @@ from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.actions import cluster_actions, orderings
 from hamgr.scheduler.placement import colocation_scores, node_scores
 from hamgr.scheduler.state.constants import O_LOAD, OPTIONAL, Variant
-from hamgr.scheduler.state.entities import Act, Colocation, NodeRt, NodeScores, Rsc, any_available
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Colocation, Node, NodeScores, Resource, any_available
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def compare_capacities(a: NodeRt, b: NodeRt) -> int:
+def compare_capacities(a: Node, b: Node) -> int:
     """Negative when ``a`` has more left, counting capacities."""
     result = 0
     for name in a.utilization.keys() | b.utilization.keys():
@@ -24,21 +24,21 @@ def compare_capacities(a: NodeRt, b: NodeRt) -> int:
     return result
 
 
-def consume(node: NodeRt, rsc: Rsc) -> None:
+def consume(node: Node, rsc: Resource) -> None:
     for name, amount in rsc.utilization.items():
         node.utilization[name] = node.utilization.get(name, 0) - amount
 
 
-def release(node: NodeRt, rsc: Rsc) -> None:
+def release(node: Node, rsc: Resource) -> None:
     for name, amount in rsc.utilization.items():
         node.utilization[name] = node.utilization.get(name, 0) + amount
 
 
-def sorted_nodes(work: Work, table: NodeScores, active: NodeRt | None) -> list[NodeRt]:
+def sorted_nodes(work: WorkingSet, table: NodeScores, active: Node | None) -> list[Node]:
     """Nodes in the order of choice under a placement strategy."""
     strategy = work.options.placement
 
-    def compare(a: NodeRt, b: NodeRt) -> int:
+    def compare(a: Node, b: Node) -> int:
         score_a = table[a] if a.is_available() else -INFINITY
         score_b = table[b] if b.is_available() else -INFINITY
         if score_a != score_b:
@@ -60,7 +60,7 @@ def sorted_nodes(work: Work, table: NodeScores, active: NodeRt | None) -> list[N
 # --- capacity -----------------------------------------------------------------------------------------
 
 
-def _colocated(rsc: Rsc, origin: Rsc, found: list[Rsc]) -> list[Rsc]:
+def _colocated(rsc: Resource, origin: Resource, found: list[Resource]) -> list[Resource]:
     """All that has to be on one node with a resource."""
     if rsc in found:
         return found
@@ -81,15 +81,15 @@ def _colocated(rsc: Rsc, origin: Rsc, found: list[Rsc]) -> list[Rsc]:
     return found
 
 
-def _binding(dependent: Rsc, primary: Rsc, constraint: Colocation) -> bool:
+def _binding(dependent: Resource, primary: Resource, constraint: Colocation) -> bool:
     return (
         constraint.score == INFINITY
         and colocation_scores.affects(dependent, primary, constraint, preview=True) == colocation_scores.LOCATION
     )
 
 
-def _demand(resources: list[Rsc]) -> dict[str, int]:
-    counted: set[Rsc] = set()
+def _demand(resources: list[Resource]) -> dict[str, int]:
+    counted: set[Resource] = set()
     total: dict[str, int] = {}
     for rsc in resources:
         parts = [rsc]
@@ -115,15 +115,15 @@ def _demand(resources: list[Rsc]) -> dict[str, int]:
     return total
 
 
-def _fits(node: NodeRt, demand: dict[str, int]) -> bool:
+def _fits(node: Node, demand: dict[str, int]) -> bool:
     return all(amount <= node.utilization.get(name, 0) for name, amount in demand.items())
 
 
-def restrict(work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
+def restrict(work: WorkingSet, rsc: Resource, preferred: Node | None) -> Node | None:
     """Ban a resource from nodes without room; the node to prefer."""
     together = _demand(_colocated(rsc, rsc, []))
     candidates = [node for node, score in rsc.allowed.items() if score >= 0 and node.is_available()]
-    roomiest: NodeRt | None = None
+    roomiest: Node | None = None
     for node in candidates:
         # Of nodes with equal room the first one listed; Pacemaker takes the first of a hash table of node ids.
         if roomiest is None or compare_capacities(node, roomiest) < 0:
@@ -139,12 +139,12 @@ def restrict(work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
 # --- order of assignment --------------------------------------------------------------------------------
 
 
-def sort_resources(work: Work) -> None:
+def sort_resources(work: WorkingSet) -> None:
     """Those with the strongest preferences are assigned first."""
     nodes = sorted_nodes(work, {node: node.weight for node in work.nodes}, None)
     tables = {rsc: _preferences(work, rsc) for rsc in work.resources}
 
-    def compare(a: Rsc, b: Rsc) -> int:
+    def compare(a: Resource, b: Resource) -> int:
         if a.priority != b.priority:
             return -1 if a.priority > b.priority else 1
         table_a, table_b = tables[a], tables[b]
@@ -160,16 +160,16 @@ def sort_resources(work: Work) -> None:
     work.resources.sort(key=cmp_to_key(compare))
 
 
-def _score_at_home(rsc: Rsc, table: NodeScores) -> int:
+def _score_at_home(rsc: Resource, table: NodeScores) -> int:
     home = rsc.current_node()
     return table.get(home, -INFINITY) if home is not None else -INFINITY
 
 
-def _preferences(work: Work, rsc: Rsc) -> NodeScores:
+def _preferences(work: WorkingSet, rsc: Resource) -> NodeScores:
     return _merge(work, rsc, None, "#uname", 1.0)
 
 
-def _merge(work: Work, rsc: Rsc, table: NodeScores | None, attribute: str, factor: float) -> NodeScores:
+def _merge(work: WorkingSet, rsc: Resource, table: NodeScores | None, attribute: str, factor: float) -> NodeScores:
     if rsc.variant == Variant.GROUP and rsc.children:
         if rsc.merging:
             return table or {}
@@ -204,7 +204,7 @@ def _merge(work: Work, rsc: Rsc, table: NodeScores | None, attribute: str, facto
 # --- orderings ----------------------------------------------------------------------------------------
 
 
-def internal_constraints(work: Work, rsc: Rsc) -> None:
+def internal_constraints(work: WorkingSet, rsc: Resource) -> None:
     """What stops on a node makes room before anything starts there (or migrates to it)."""
     for node in rsc.running_on:
         stopped = _load_stopped(work, node)
@@ -215,7 +215,7 @@ def internal_constraints(work: Work, rsc: Rsc) -> None:
             orderings.new_ordering(work, None, stopped.key, stopped, rsc, orderings.key_of(rsc, task), None, O_LOAD)
 
 
-def _load_stopped(work: Work, node: NodeRt) -> Act:
+def _load_stopped(work: WorkingSet, node: Node) -> Action:
     stopped = cluster_actions.pseudo(work, f"load_stopped_{node.name}", node=node)
     stopped.flags &= ~OPTIONAL
     return stopped

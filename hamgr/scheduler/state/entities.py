@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hamgr.cib import model
 
 
-class NodeRt:
+class Node:
     """A node during one run of the scheduler."""
 
     __slots__ = (
@@ -73,7 +73,7 @@ class NodeRt:
         self.discovery_enabled = True
         self.remote_requires_reset = False
         self.remote_was_fenced = False
-        self.remote_rsc: Rsc | None = None
+        self.remote_rsc: Resource | None = None
         self.unpacked = False
         self.weight = 0
         self.priority = 0
@@ -81,7 +81,7 @@ class NodeRt:
         self.attributes: dict[str, str] = {}
         self.permanent: dict[str, str] = {}
         self.utilization: dict[str, int] = {}
-        self.running: list[Rsc] = []
+        self.running: list[Resource] = []
         self.num_resources = 0
 
     def __repr__(self) -> str:
@@ -92,7 +92,7 @@ class NodeRt:
         return self.online and not (self.shutdown or self.unclean or self.standby or self.maintenance)
 
 
-NodeScores = dict[NodeRt, int]
+NodeScores = dict[Node, int]
 
 
 def any_available(table: NodeScores) -> bool:
@@ -100,7 +100,7 @@ def any_available(table: NodeScores) -> bool:
     return any(score >= 0 and node.is_available() for node, score in table.items())
 
 
-class Rsc:
+class Resource:
     """A resource (or instance, or collection) during one run of the scheduler."""
 
     __slots__ = (
@@ -181,19 +181,19 @@ class Rsc:
         "with_primaries",
     )
 
-    def __init__(self, rsc_id: str, variant: int, parent: Rsc | None) -> None:
+    def __init__(self, rsc_id: str, variant: int, parent: Resource | None) -> None:
         self.id = rsc_id
         self.history_id = rsc_id  # the name that histories use: without ":N" for anonymous instances
         self.clone_name = ""  # the name that a history gave to an instance of an anonymous clone
         self.variant = variant
         self.parent = parent
-        self.children: list[Rsc] = []
+        self.children: list[Resource] = []
         self.notify_phases: dict[str, Any] = {}
         self.primitive: model.Primitive | None = None
         self.meta: dict[str, str] = {}
         self.meta_sets: tuple[model.NvSet, ...] = ()
         self.own_params: tuple[model.NvSet, ...] = ()
-        self.params_cache: dict[NodeRt | None, dict[str, str]] = {}
+        self.params_cache: dict[Node | None, dict[str, str]] = {}
         self.utilization: dict[str, int] = {}
         # configuration
         self.priority = 0
@@ -213,8 +213,8 @@ class Rsc:
         self.is_remote_node = False
         self.is_bundle_connection = False
         self.remote_reconnect_ms = 0
-        self.container: Rsc | None = None
-        self.fillers: list[Rsc] = []
+        self.container: Resource | None = None
+        self.fillers: list[Resource] = []
         # state
         self.managed = True
         self.blocked = False
@@ -231,50 +231,50 @@ class Rsc:
         self.stop_unexpected = False
         self.role = STOPPED
         self.next_role = UNKNOWN
-        self.running_on: list[NodeRt] = []
-        self.known_on: dict[NodeRt, bool] = {}
+        self.running_on: list[Node] = []
+        self.known_on: dict[Node, bool] = {}
         self.pending_task = ""
-        self.pending_node: NodeRt | None = None
-        self.partial_migration_source: NodeRt | None = None
-        self.partial_migration_target: NodeRt | None = None
-        self.dangling_migrations: list[NodeRt] = []
-        self.lock_node: NodeRt | None = None
+        self.pending_node: Node | None = None
+        self.partial_migration_source: Node | None = None
+        self.partial_migration_target: Node | None = None
+        self.dangling_migrations: list[Node] = []
+        self.lock_node: Node | None = None
         self.lock_time = 0
         # placement
         self.allowed: NodeScores = {}
-        self.discovery: dict[NodeRt, str] = {}  # never or exclusive, by node
+        self.discovery: dict[Node, str] = {}  # never or exclusive, by node
         self.exclusive_discovery = False
         self.provisional = True
         self.allocating = False
         self.merging = False
-        self.assigned_to: NodeRt | None = None
+        self.assigned_to: Node | None = None
         self.sort_index = 0
         self.with_primaries: list[Colocation] = []  # colocations of which this is the dependent
         self.with_dependents: list[Colocation] = []  # colocations of which this is the primary
-        self.locations: list[LocationRt] = []
-        self.tickets: list[TicketRt] = []
+        self.locations: list[Location] = []
+        self.tickets: list[TicketDependency] = []
         # clones
         self.clone: CloneData | None = None
         self.bundle: BundleData | None = None
-        self.counts: dict[NodeRt, int] = {}  # instances of this clone assigned to each node
+        self.counts: dict[Node, int] = {}  # instances of this clone assigned to each node
         # groups
         self.ordered = True
         self.colocated = True
         # actions
-        self.actions: dict[str, list[Act]] = {}  # by operation key
-        self.action_list: list[Act] = []
+        self.actions: dict[str, list[Action]] = {}  # by operation key
+        self.action_list: list[Action] = []
 
     def __repr__(self) -> str:
         return f"<rsc {self.id}>"
 
-    def top(self) -> Rsc:
+    def top(self) -> Resource:
         """The outermost collection that holds this resource (Pacemaker's uber parent; a bundle counts as the top)."""
         rsc = self
         while rsc.parent is not None and rsc.parent.variant != Variant.BUNDLE:
             rsc = rsc.parent
         return rsc
 
-    def top_with_bundle(self) -> Rsc:
+    def top_with_bundle(self) -> Resource:
         """The outermost collection, a bundle included."""
         rsc = self
         while rsc.parent is not None:
@@ -288,7 +288,7 @@ class Rsc:
         """Whether this is a part of a bundle (the bundle itself is not)."""
         return self.variant != Variant.BUNDLE and self.top_with_bundle().variant == Variant.BUNDLE
 
-    def is_within(self, other: Rsc) -> bool:
+    def is_within(self, other: Resource) -> bool:
         """Whether the other resource is its parent, or its parent's, and so on."""
         parent = self.parent
         while parent is not None:
@@ -297,7 +297,7 @@ class Rsc:
             parent = parent.parent
         return False
 
-    def leaves(self) -> Iterator[Rsc]:
+    def leaves(self) -> Iterator[Resource]:
         """The primitives in this resource."""
         if not self.children:
             if self.variant == Variant.PRIMITIVE:
@@ -306,14 +306,14 @@ class Rsc:
         for child in self.children:
             yield from child.leaves()
 
-    def with_descendants(self) -> list[Rsc]:
+    def with_descendants(self) -> list[Resource]:
         """The resource and everything in it, outermost first."""
         found = [self]
         for child in self.children:
             found += child.with_descendants()
         return found
 
-    def location(self, current: bool) -> NodeRt | None:
+    def location(self, current: bool) -> Node | None:
         """Where a resource is (``current``) or will be; None also when that is more than one node."""
         if self.variant == Variant.PRIMITIVE:
             if not current:
@@ -327,7 +327,7 @@ class Rsc:
         )
         return next(iter(nodes)) if len(nodes) == 1 else None
 
-    def current_node(self) -> NodeRt | None:
+    def current_node(self) -> Node | None:
         """The node to regard a resource as active on: the source of a partial migration, or else one that is well."""
         if len(self.running_on) < 2 or self.variant != Variant.PRIMITIVE:
             return self.running_on[0] if self.running_on else None
@@ -339,7 +339,7 @@ class Rsc:
                     return node
         return self.running_on[0]
 
-    def active_node(self) -> tuple[NodeRt | None, int, int]:
+    def active_node(self) -> tuple[Node | None, int, int]:
         """The node to regard it as active on, on how many nodes it is active, and on how many of them that are well."""
         clean = sum(node.online and not node.unclean for node in self.running_on)
         return self.current_node(), len(self.running_on), clean
@@ -375,15 +375,15 @@ class Replica:
 
     __slots__ = ("address", "child", "container", "ip", "node", "remote")
 
-    def __init__(self, container: Rsc, address: str, child: Rsc | None) -> None:
+    def __init__(self, container: Resource, address: str, child: Resource | None) -> None:
         self.container = container
         self.address = address
         self.child = child  # the instance of the contained primitive
-        self.ip: Rsc | None = None
-        self.remote: Rsc | None = None  # the connection to the guest node in the container
-        self.node: NodeRt | None = None  # that guest node
+        self.ip: Resource | None = None
+        self.remote: Resource | None = None  # the connection to the guest node in the container
+        self.node: Node | None = None  # that guest node
 
-    def parts(self) -> list[Rsc]:
+    def parts(self) -> list[Resource]:
         """All resources of the replica, in the order in which people are told about them."""
         return [part for part in (self.ip, self.container, self.remote, self.child) if part is not None]
 
@@ -397,10 +397,10 @@ class BundleData:
         self.config = config
         self.replicas_per_host = replicas_per_host
         self.replicas: list[Replica] = []
-        self.child: Rsc | None = None  # the clone of the contained primitive
+        self.child: Resource | None = None  # the clone of the contained primitive
 
 
-class Act:
+class Action:
     """An action under consideration."""
 
     __slots__ = (
@@ -430,7 +430,7 @@ class Act:
         "timeout_ms",
     )
 
-    def __init__(self, action_id: int, key: str, task: str, rsc: Rsc | None, node: NodeRt | None) -> None:
+    def __init__(self, action_id: int, key: str, task: str, rsc: Resource | None, node: Node | None) -> None:
         self.id = action_id
         self.key = key
         self.task = task
@@ -450,7 +450,7 @@ class Act:
         self.runnable_before = 0
         self.required_runnable_before = 0
         self.before: list[Link] = []  # what comes before this (inputs)
-        self.before_index: dict[Act, list[Link]] = {}
+        self.before_index: dict[Action, list[Link]] = {}
         self.after: list[Link] = []  # what comes after this
         self.cancel_task = ""
         self.seen = 0
@@ -464,7 +464,7 @@ class Link:
 
     __slots__ = ("action", "flags", "state")
 
-    def __init__(self, action: Act, flags: int) -> None:
+    def __init__(self, action: Action, flags: int) -> None:
         self.action = action
         self.flags = flags
         self.state = 0  # while the graph is made: 1 link_dup or dropped, 2 kept
@@ -477,12 +477,12 @@ class Ordering:
 
     def __init__(
         self,
-        first_rsc: Rsc | None,
+        first_rsc: Resource | None,
         first_task: str,
-        first: Act | None,
-        then_rsc: Rsc | None,
+        first: Action | None,
+        then_rsc: Resource | None,
         then_task: str,
-        then: Act | None,
+        then: Action | None,
         flags: int,
     ) -> None:
         self.first_rsc = first_rsc
@@ -502,8 +502,8 @@ class Colocation:
     def __init__(
         self,
         colocation_id: str,
-        dependent: Rsc,
-        primary: Rsc,
+        dependent: Resource,
+        primary: Resource,
         score: int,
         dependent_role: int = UNKNOWN,
         primary_role: int = UNKNOWN,
@@ -520,20 +520,20 @@ class Colocation:
         self.influence = dependent.critical if influence is None else influence
 
 
-class LocationRt:
+class Location:
     """A location constraint's effect: nodes and their scores."""
 
     __slots__ = ("discovery", "id", "nodes", "role", "rsc")
 
-    def __init__(self, location_id: str, rsc: Rsc, role: int, discovery: str) -> None:
+    def __init__(self, location_id: str, rsc: Resource, role: int, discovery: str) -> None:
         self.id = location_id
         self.rsc = rsc
         self.role = role
         self.discovery = discovery
-        self.nodes: list[tuple[NodeRt, int]] = []
+        self.nodes: list[tuple[Node, int]] = []
 
 
-class TicketRt:
+class TicketDependency:
     """A ticket that a resource depends on."""
 
     __slots__ = ("id", "loss_policy", "role", "ticket")

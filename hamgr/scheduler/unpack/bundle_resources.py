@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from hamgr.cib import model, scores
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler.state.entities import BundleData, NodeRt, Replica, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import BundleData, Node, Replica, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.unpack import container_options, nodes, remote_nodes, resources
 
 # Beyond what addresses can be counted up for, and more than one scheduler could place.
@@ -39,7 +39,7 @@ def _replicas(config: model.Bundle) -> int:
     return promoted if promoted and "replicas" not in config.container else _replica_count(config, "replicas", 1)
 
 
-def _per_host(work: Work, config: model.Bundle) -> int:
+def _per_host(work: WorkingSet, config: model.Bundle) -> int:
     count = _replica_count(config, "replicas-per-host", 1)
     if count > 1 and config.primitive is not None and "ip-range-start" not in config.network:
         work.warn(
@@ -50,7 +50,7 @@ def _per_host(work: Work, config: model.Bundle) -> int:
     return count
 
 
-def build(work: Work, config: model.Bundle) -> Rsc:
+def build(work: WorkingSet, config: model.Bundle) -> Resource:
     """Make the runtime resource of a bundle with its implicit resources, and the guest nodes in its containers."""
     bundle = resources.begin(work, config, None)
     per_host = _per_host(work, config)
@@ -60,7 +60,7 @@ def build(work: Work, config: model.Bundle) -> Rsc:
     for complaint in container_options.complaints(config):
         work.warn(complaint)
     count = _replicas(config)
-    children: list[Rsc | None] = [None] * count
+    children: list[Resource | None] = [None] * count
     if config.primitive is not None:
         data.child = resources.build(work, _inner_clone(config, config.primitive, count, per_host), bundle)
         children = list(data.child.children)
@@ -89,7 +89,7 @@ def _inner_clone(config: model.Bundle, primitive: model.Primitive, count: int, p
     return model.Clone(name, primitive, meta=(model.NvSet(tuple(pairs)),))
 
 
-def _attribute_target(bundle: Rsc, clone: Rsc) -> None:
+def _attribute_target(bundle: Resource, clone: Resource) -> None:
     target = clone.children[-1].meta.get("container-attribute-target")
     if target is not None:
         bundle.meta["container-attribute-target"] = clone.meta["container-attribute-target"] = target
@@ -99,7 +99,9 @@ def _sanitized(name: str) -> str:
     return name.replace(":", ".").replace("#", ".")
 
 
-def _replica(work: Work, bundle: Rsc, config: model.Bundle, index: int, known: list[str], child: Rsc | None) -> Replica:
+def _replica(
+    work: WorkingSet, bundle: Resource, config: model.Bundle, index: int, known: list[str], child: Resource | None
+) -> Replica:
     container = resources.build(work, _container(config, index, known), bundle)
     replica = Replica(container, known[index], child)
     bundle.children.append(container)
@@ -139,7 +141,9 @@ def _address(config: model.Bundle, address: str) -> model.Primitive:
     )
 
 
-def _connect(work: Work, bundle: Rsc, config: model.Bundle, index: int, replica: Replica, child: Rsc) -> None:
+def _connect(
+    work: WorkingSet, bundle: Resource, config: model.Bundle, index: int, replica: Replica, child: Resource
+) -> None:
     """Add the guest node in a replica's container, and the connection to it."""
     name = f"{config.id}-{index}"
     if name in work.by_id:
@@ -165,7 +169,7 @@ def _connect(work: Work, bundle: Rsc, config: model.Bundle, index: int, replica:
     bundle.children.append(remote)
 
 
-def _guest_node(work: Work, name: str) -> NodeRt:
+def _guest_node(work: WorkingSet, name: str) -> Node:
     """The guest node in a container, where nothing runs but the bundle's own primitive."""
     node = work.nodes_by_name.get(name)
     if node is None:

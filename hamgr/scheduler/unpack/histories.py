@@ -12,14 +12,14 @@ from hamgr.scheduler.actions import resource_actions
 from hamgr.scheduler.inputs import attributes, operations
 from hamgr.scheduler.inputs.op_records import PENDING, active_range, sorted_ops
 from hamgr.scheduler.state.constants import STARTED, UNKNOWN, Variant
-from hamgr.scheduler.state.entities import NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.unpack import history_match, nodes, outcome
 from hamgr.scheduler.unpack.outcome import Replay
 from hamgr.scheduler.unpack.unpack_operation import replay_op
 
 
-def unpack(work: Work) -> None:
+def unpack(work: WorkingSet) -> None:
     """Replay all histories: cluster nodes first, guests and remotes once it is known whether they are up."""
     for state in work.cib.node_states:
         node = work.node_of(state)
@@ -34,7 +34,7 @@ def unpack(work: Work) -> None:
             nodes.determine_remote_online(node)
 
 
-def _pass(work: Work, last: bool) -> bool:
+def _pass(work: WorkingSet, last: bool) -> bool:
     found = False
     for state in work.cib.node_states:
         # Nodes may turn up on the way, from connections that are not configured.
@@ -62,7 +62,7 @@ def _pass(work: Work, last: bool) -> bool:
     return found
 
 
-def _stop_containers(work: Work) -> None:
+def _stop_containers(work: WorkingSet) -> None:
     for container in work.stop_needed:
         node = container.current_node()
         if node is not None:
@@ -71,7 +71,7 @@ def _stop_containers(work: Work) -> None:
     work.stop_needed.clear()
 
 
-def _unpack_node(work: Work, node: NodeRt, state: model.NodeState) -> None:
+def _unpack_node(work: WorkingSet, node: Node, state: model.NodeState) -> None:
     fillers = []
     for history in state.resources:
         rsc = _unpack_resource(work, node, history)
@@ -87,7 +87,7 @@ def _unpack_node(work: Work, node: NodeRt, state: model.NodeState) -> None:
                 connected.guest = True
 
 
-def _unpack_resource(work: Work, node: NodeRt, history: ResourceHistory) -> Rsc | None:
+def _unpack_resource(work: WorkingSet, node: Node, history: ResourceHistory) -> Resource | None:
     locks = work.options.shutdown_lock
     if not history.ops and not locks:
         return None
@@ -113,7 +113,7 @@ def _unpack_resource(work: Work, node: NodeRt, history: ResourceHistory) -> Rsc 
     return rsc
 
 
-def _shutdown_lock(work: Work, rsc: Rsc, node: NodeRt, history: ResourceHistory) -> None:
+def _shutdown_lock(work: WorkingSet, rsc: Resource, node: Node, history: ResourceHistory) -> None:
     limit = work.options.shutdown_lock_limit_s
     if limit > 0 and work.now > history.shutdown_lock + limit:
         return
@@ -121,7 +121,7 @@ def _shutdown_lock(work: Work, rsc: Rsc, node: NodeRt, history: ResourceHistory)
     rsc.lock_time = history.shutdown_lock
 
 
-def _recurring_in_history(work: Work, rsc: Rsc, node: NodeRt, ops: list[OpRecord]) -> None:
+def _recurring_in_history(work: WorkingSet, rsc: Resource, node: Node, ops: list[OpRecord]) -> None:
     """Recurring operations that are running already become optional actions."""
     start, stop = active_range(ops)
     if not node.online or start < stop:

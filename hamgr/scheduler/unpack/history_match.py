@@ -11,12 +11,12 @@ from hamgr.cib.model import ResourceHistory
 from hamgr.scheduler.placement import node_scores
 from hamgr.scheduler.state import parts
 from hamgr.scheduler.state.constants import Needs, Variant
-from hamgr.scheduler.state.entities import NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.unpack import remote_nodes, resources
 
 
-def find(work: Work, node: NodeRt, history: ResourceHistory) -> Rsc | None:
+def find(work: WorkingSet, node: Node, history: ResourceHistory) -> Resource | None:
     """The resource that a history is about; None if it is not configured (or is no primitive)."""
     rsc = work.by_id.get(history.id)
     if rsc is None:
@@ -43,8 +43,8 @@ def find(work: Work, node: NodeRt, history: ResourceHistory) -> Rsc | None:
     return rsc
 
 
-def _locations(instance: Rsc) -> list[NodeRt]:
-    found: list[NodeRt] = []
+def _locations(instance: Resource) -> list[Node]:
+    found: list[Node] = []
     for leaf in instance.leaves():
         for node in leaf.running_on:
             if node not in found:
@@ -54,10 +54,10 @@ def _locations(instance: Rsc) -> list[NodeRt]:
     return found
 
 
-def _anonymous_instance(work: Work, node: NodeRt, clone: Rsc, base: str) -> Rsc | None:
+def _anonymous_instance(work: WorkingSet, node: Node, clone: Resource, base: str) -> Resource | None:
     """The instance that a node's history is about: the one bound to the node, else a free one, else an orphan."""
-    rsc: Rsc | None = None
-    inactive: Rsc | None = None
+    rsc: Resource | None = None
+    inactive: Resource | None = None
     skip_inactive = False
     for child in clone.children:
         where = _locations(child)
@@ -89,7 +89,7 @@ def _anonymous_instance(work: Work, node: NodeRt, clone: Rsc, base: str) -> Rsc 
     return rsc
 
 
-def make_orphan(work: Work, history: ResourceHistory) -> Rsc:
+def make_orphan(work: WorkingSet, history: ResourceHistory) -> Resource:
     """A resource that is no longer configured, made up from its history so that it can be stopped."""
     config = model.Primitive(history.id, history.agent)
     rsc = resources.build(work, config, None)

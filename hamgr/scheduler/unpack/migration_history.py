@@ -9,20 +9,20 @@ from __future__ import annotations
 from hamgr.cib.model import OpRecord
 from hamgr.scheduler.inputs.op_records import PENDING, compare_age
 from hamgr.scheduler.state.constants import STARTED, STOPPED
-from hamgr.scheduler.state.entities import NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.unpack.outcome import add_running
 
 _STATE_CHANGES = frozenset(("start", "stop", "promote", "demote", "migrate_to", "migrate_from"))
 
 
-def _ops(work: Work, rsc: Rsc, node_name: str) -> tuple[OpRecord, ...]:
+def _ops(work: WorkingSet, rsc: Resource, node_name: str) -> tuple[OpRecord, ...]:
     # By the instance's own name: what an anonymous clone recorded without a number is not looked at, here or there.
     history = work.histories.get(node_name, {}).get(rsc.id)
     return history.ops if history is not None else ()
 
 
-def _find(work: Work, rsc: Rsc, task: str, node_name: str, other: str, rc: int = -1) -> OpRecord | None:
+def _find(work: WorkingSet, rsc: Resource, task: str, node_name: str, other: str, rc: int = -1) -> OpRecord | None:
     """A record of a task on a node, of a migration with a certain peer, with a certain exit code."""
     for op in _ops(work, rsc, node_name):
         if op.operation != task or (task == "monitor" and op.interval_ms and rc < 0):
@@ -35,18 +35,18 @@ def _find(work: Work, rsc: Rsc, task: str, node_name: str, other: str, rc: int =
     return None
 
 
-def _state_change_after(work: Work, rsc: Rsc, node_name: str, op: OpRecord, same_node: bool) -> bool:
+def _state_change_after(work: WorkingSet, rsc: Resource, node_name: str, op: OpRecord, same_node: bool) -> bool:
     return any(
         other is not op and other.operation in _STATE_CHANGES and compare_age(other, op, same_node) > 0
         for other in _ops(work, rsc, node_name)
     )
 
 
-def _unknown_on(work: Work, rsc: Rsc, node_name: str) -> bool:
+def _unknown_on(work: WorkingSet, rsc: Resource, node_name: str) -> bool:
     return not any(op.rc != 193 for op in _ops(work, rsc, node_name))
 
 
-def _newer_state(work: Work, rsc: Rsc, node_name: str, to: OpRecord | None, back: OpRecord | None) -> bool:
+def _newer_state(work: WorkingSet, rsc: Resource, node_name: str, to: OpRecord | None, back: OpRecord | None) -> bool:
     """Whether a node's history goes on after a migration's events, so that they do not matter for it."""
     known = to or back
     if known is None:
@@ -61,7 +61,7 @@ def _newer_state(work: Work, rsc: Rsc, node_name: str, to: OpRecord | None, back
     )
 
 
-def migrate_to_succeeded(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> None:
+def migrate_to_succeeded(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> None:
     """A migrate_to that worked: is the migration complete, dangling, partial or overtaken by events?"""
     source, target = op.migrate_source or node.name, op.migrate_target
     source_newer = _state_change_after(work, rsc, source, op, True)
@@ -96,12 +96,12 @@ def migrate_to_succeeded(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> No
         _cannot_continue(rsc)
 
 
-def _cannot_continue(rsc: Rsc) -> None:
+def _cannot_continue(rsc: Resource) -> None:
     rsc.failed = rsc.stop_required = True
     rsc.allow_migrate = False
 
 
-def migrate_to_failed(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> None:
+def migrate_to_failed(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> None:
     """A migrate_to that failed: the resource may be active on either side."""
     source, target = op.migrate_source or node.name, op.migrate_target
     rsc.role = STARTED
@@ -114,7 +114,7 @@ def migrate_to_failed(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> None:
         rsc.dangling_migrations.insert(0, node)
 
 
-def migrate_from_failed(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> None:
+def migrate_from_failed(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> None:
     """A migrate_from that failed: the resource may still be active on the source."""
     source, target = op.migrate_source, op.migrate_target or node.name
     rsc.role = STARTED

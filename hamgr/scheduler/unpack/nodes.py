@@ -6,8 +6,8 @@ from hamgr.cib import model, scores
 from hamgr.cib.booleans import is_true
 from hamgr.scheduler.actions import fencing
 from hamgr.scheduler.state.constants import STARTED, STOPPED
-from hamgr.scheduler.state.entities import NodeRt
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Node
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
 def name_key(name: str) -> list[tuple[int, int, int]]:
@@ -28,9 +28,9 @@ def name_key(name: str) -> list[tuple[int, int, int]]:
     return key
 
 
-def create_node(work: Work, name: str, node_id: str, remote: bool) -> NodeRt:
+def create_node(work: WorkingSet, name: str, node_id: str, remote: bool) -> Node:
     """A node with the attributes that every node has."""
-    node = NodeRt(name, node_id, remote)
+    node = Node(name, node_id, remote)
     work.have_remote_nodes = work.have_remote_nodes or remote
     node.attributes["#uname"] = name
     node.attributes["#id"] = node_id
@@ -51,7 +51,7 @@ def create_node(work: Work, name: str, node_id: str, remote: bool) -> NodeRt:
     return node
 
 
-def unpack_states(work: Work) -> None:
+def unpack_states(work: WorkingSet) -> None:
     """Take over what is recorded about nodes, and see which of them are online; of remote nodes that comes later."""
     for state in work.cib.node_states:
         node = work.node_of(state)
@@ -75,13 +75,13 @@ def unpack_states(work: Work) -> None:
             node.attributes.setdefault("#site-name", site)
 
 
-def _add_attributes(node: NodeRt, state: model.NodeState) -> None:
+def _add_attributes(node: Node, state: model.NodeState) -> None:
     if state.attributes:
         node.attributes.update(state.attributes)
     node.has_fail_counts = any(name.startswith("fail-count-") for name in node.attributes)
 
 
-def remote_attributes(work: Work, node: NodeRt, state: model.NodeState) -> None:
+def remote_attributes(work: WorkingSet, node: Node, state: model.NodeState) -> None:
     """Take over what is recorded about a remote node that has been found to be up (or has to be fenced)."""
     connection = node.remote_rsc
     if not node.remote_requires_reset:
@@ -97,12 +97,12 @@ def remote_attributes(work: Work, node: NodeRt, state: model.NodeState) -> None:
         node.discovery_enabled = False
 
 
-def shutdown_requested(node: NodeRt) -> bool:
+def shutdown_requested(node: Node) -> bool:
     """Whether a node has asked to be shut down (its transient attribute, set to the time of the request)."""
     return node.attributes.get("shutdown", "0") != "0"
 
 
-def _determine_online(work: Work, node: NodeRt, state: model.NodeState) -> None:
+def _determine_online(work: WorkingSet, node: Node, state: model.NodeState) -> None:
     if shutdown_requested(node):
         node.shutdown = True
     elif state.expected == "member":
@@ -113,7 +113,7 @@ def _determine_online(work: Work, node: NodeRt, state: model.NodeState) -> None:
         node.weight = -scores.INFINITY
 
 
-def _online_plain(work: Work, node: NodeRt, state: model.NodeState) -> bool:
+def _online_plain(work: WorkingSet, node: Node, state: model.NodeState) -> bool:
     if not state.in_ccm:
         return False
     if state.crmd:
@@ -123,12 +123,12 @@ def _online_plain(work: Work, node: NodeRt, state: model.NodeState) -> bool:
     return False
 
 
-def _terminate_requested(node: NodeRt) -> bool:
+def _terminate_requested(node: Node) -> bool:
     text = node.attributes.get("terminate", "")
     return is_true(text) or (text[:1].isdigit() and text[0] != "0")
 
 
-def _online_with_fencing(work: Work, node: NodeRt, state: model.NodeState) -> bool:
+def _online_with_fencing(work: WorkingSet, node: Node, state: model.NodeState) -> bool:
     in_cluster = bool(state.in_ccm)
     terminate = _terminate_requested(node)
     expected = state.expected or "down"
@@ -162,7 +162,7 @@ def _online_with_fencing(work: Work, node: NodeRt, state: model.NodeState) -> bo
     return in_cluster
 
 
-def determine_remote_online(node: NodeRt) -> None:
+def determine_remote_online(node: Node) -> None:
     """A remote node is up when its connection is; see `remotes`."""
     connection = node.remote_rsc
     if connection is None:

@@ -7,9 +7,9 @@ from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.actions import fencing, resource_actions
 from hamgr.scheduler.placement import node_scores
 from hamgr.scheduler.state.constants import OPTIONAL, PROMOTED, STARTED, STOPPED, UNKNOWN, OnFail, Variant
-from hamgr.scheduler.state.entities import NodeRt, Rsc
+from hamgr.scheduler.state.entities import Node, Resource
 from hamgr.scheduler.state.parts import strip_instance
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
 class Replay:
@@ -17,7 +17,7 @@ class Replay:
 
     __slots__ = ("last_failure", "node", "on_fail", "rsc", "work")
 
-    def __init__(self, work: Work, rsc: Rsc, node: NodeRt) -> None:
+    def __init__(self, work: WorkingSet, rsc: Resource, node: Node) -> None:
         self.work = work
         self.rsc = rsc
         self.node = node
@@ -25,11 +25,11 @@ class Replay:
         self.last_failure: OpRecord | None = None
 
 
-def apply(work: Work, replay: Replay) -> None:
+def apply(work: WorkingSet, replay: Replay) -> None:
     """Turn a replay's outcome into the working state: where it runs, what has to be recovered or fenced."""
     rsc, node = replay.rsc, replay.node
     if rsc.role != UNKNOWN:
-        known: Rsc | None = rsc
+        known: Resource | None = rsc
         while known is not None:
             known.known_on[node] = True
             if known.unique:
@@ -61,7 +61,7 @@ def apply(work: Work, replay: Replay) -> None:
         rsc.role = STARTED
 
 
-def _fence_where_active(work: Work, rsc: Rsc, node: NodeRt) -> None:
+def _fence_where_active(work: WorkingSet, rsc: Resource, node: Node) -> None:
     why = "is thought to be active there"
     if node.guest:
         rsc.failed = rsc.stop_required = True
@@ -74,7 +74,7 @@ def _fence_where_active(work: Work, rsc: Rsc, node: NodeRt) -> None:
     fencing.fence_node(work, node, f"{rsc.id} {why}", priority_delay=False)
 
 
-def _handle_failure(work: Work, rsc: Rsc, node: NodeRt, on_fail: int) -> None:
+def _handle_failure(work: WorkingSet, rsc: Resource, node: Node, on_fail: int) -> None:
     if on_fail == OnFail.DEMOTE:
         rsc.failed = True
         resource_actions.demote(work, rsc, node, False)
@@ -105,7 +105,7 @@ def _handle_failure(work: Work, rsc: Rsc, node: NodeRt, on_fail: int) -> None:
         _reset_remote(work, rsc, node)
 
 
-def _reset_remote(work: Work, rsc: Rsc, node: NodeRt) -> None:
+def _reset_remote(work: WorkingSet, rsc: Resource, node: Node) -> None:
     rsc.failed = rsc.stop_required = True
     if work.options.fencing and rsc.is_remote_node:
         remote = work.node(rsc.id)
@@ -117,7 +117,7 @@ def _reset_remote(work: Work, rsc: Rsc, node: NodeRt) -> None:
         rsc.next_role = STOPPED
 
 
-def add_running(work: Work, rsc: Rsc, node: NodeRt, failed: bool) -> None:
+def add_running(work: WorkingSet, rsc: Resource, node: Node, failed: bool) -> None:
     """Record that a resource is active on a node."""
     if node in rsc.running_on:
         return
@@ -141,7 +141,7 @@ def add_running(work: Work, rsc: Rsc, node: NodeRt, failed: bool) -> None:
         add_running(work, rsc.parent, node, False)
 
 
-def _multiply_active(work: Work, rsc: Rsc) -> None:
+def _multiply_active(work: WorkingSet, rsc: Resource) -> None:
     work.because("multiply-active", rsc, recovery=rsc.multiple_active)
     if rsc.multiple_active == "stop_only":
         for node in rsc.allowed:
@@ -162,7 +162,7 @@ def _multiply_active(work: Work, rsc: Rsc) -> None:
         rsc.stop_unexpected = True
 
 
-def _priority_to_node(rsc: Rsc, node: NodeRt, failed: bool) -> None:
+def _priority_to_node(rsc: Resource, node: Node, failed: bool) -> None:
     """Add up the priority of what runs on a node, for ``priority-fencing-delay``."""
     if rsc.priority == 0 or failed:
         return

@@ -6,8 +6,8 @@ Implements "Pacemaker Remote". A connection resource has the id of its node.
 from __future__ import annotations
 
 from hamgr.cib import model
-from hamgr.scheduler.state.entities import Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.unpack import nodes
 
 
@@ -37,7 +37,7 @@ def guest_name(primitive: model.Primitive) -> str:
     return ""
 
 
-def unpack_nodes(work: Work) -> None:
+def unpack_nodes(work: WorkingSet) -> None:
     """Make the nodes that connection resources and guests imply."""
     for resource in work.cib.resources:
         for primitive in _primitives(resource):
@@ -52,7 +52,7 @@ def unpack_nodes(work: Work) -> None:
             node.guest = bool(guest_name(primitive))
 
 
-def implicit_connections(work: Work) -> list[model.Primitive]:
+def implicit_connections(work: WorkingSet) -> list[model.Primitive]:
     """Connection resources of guest nodes, which nobody configures."""
     made = []
     for resource in work.cib.resources:
@@ -94,7 +94,7 @@ def connection(
     )
 
 
-def link_nodes(work: Work) -> None:
+def link_nodes(work: WorkingSet) -> None:
     """Tie each remote node to its connection resource."""
     for rsc in list(work.by_id.values()):
         if not rsc.is_remote_node:
@@ -112,7 +112,7 @@ def link_nodes(work: Work) -> None:
             node.attributes["#kind"] = "container"
 
 
-def adopt_orphan(work: Work, rsc: Rsc) -> None:
+def adopt_orphan(work: WorkingSet, rsc: Resource) -> None:
     """A connection that is no longer configured shuts its node down."""
     node = work.nodes_by_name.get(rsc.id)
     if node is None:

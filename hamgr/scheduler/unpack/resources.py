@@ -10,8 +10,8 @@ from hamgr.cib.booleans import is_true
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.inputs import attributes
 from hamgr.scheduler.state.constants import Needs, Variant
-from hamgr.scheduler.state.entities import CloneData, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import CloneData, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.unpack import remote_nodes
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
@@ -23,7 +23,7 @@ def _agent_of(config: model.Resource) -> model.Agent | None:
     return config.agent if isinstance(config, model.Primitive) else None
 
 
-def _meta(work: Work, rsc: Rsc, config: model.Resource) -> dict[str, str]:
+def _meta(work: WorkingSet, rsc: Resource, config: model.Resource) -> dict[str, str]:
     context = rules.Context(now=work.now, agent=_agent_of(config))
     table = rules.values(config.meta, context)
     ancestor = rsc.parent
@@ -48,9 +48,9 @@ _VARIANTS = {
 }
 
 
-def begin(work: Work, config: model.Resource, parent: Rsc | None, suffix: str = "") -> Rsc:
+def begin(work: WorkingSet, config: model.Resource, parent: Resource | None, suffix: str = "") -> Resource:
     """The runtime resource for a configured one, with its meta attributes, but without anything that is in it."""
-    rsc = Rsc(config.id + suffix, _VARIANTS[type(config)], parent)
+    rsc = Resource(config.id + suffix, _VARIANTS[type(config)], parent)
     rsc.meta_sets = config.meta
     rsc.meta = _meta(work, rsc, config)
     if not isinstance(config, model.Bundle):
@@ -65,7 +65,9 @@ def begin(work: Work, config: model.Resource, parent: Rsc | None, suffix: str = 
     return rsc
 
 
-def build(work: Work, config: model.Primitive | model.Group | model.Clone, parent: Rsc | None, suffix: str = "") -> Rsc:
+def build(
+    work: WorkingSet, config: model.Primitive | model.Group | model.Clone, parent: Resource | None, suffix: str = ""
+) -> Resource:
     """Make the runtime resource for a configured one, with its members or instances."""
     rsc = begin(work, config, parent, suffix)
     if isinstance(config, model.Primitive):
@@ -79,7 +81,7 @@ def build(work: Work, config: model.Primitive | model.Group | model.Clone, paren
     return rsc
 
 
-def _apply_meta(work: Work, rsc: Rsc) -> None:
+def _apply_meta(work: WorkingSet, rsc: Resource) -> None:
     meta, options = rsc.meta, work.options
     rsc.priority = scores.parse(meta.get("priority"))
     rsc.critical = is_true(meta.get("critical", "true"))
@@ -121,12 +123,12 @@ def _apply_meta(work: Work, rsc: Rsc) -> None:
         rsc.allowed = {node: node.weight for node in work.nodes}
 
 
-def _forced_anonymous(clone: Rsc) -> bool:
+def _forced_anonymous(clone: Resource) -> bool:
     """Whether a clone cannot be globally unique: the operating system's services cannot tell instances apart."""
     return clone.clone is not None and any(p.agent.standard in _NEVER_UNIQUE for p in _leaf_configs(clone.clone.config))
 
 
-def _requires(work: Work, rsc: Rsc, is_remote: bool) -> None:
+def _requires(work: WorkingSet, rsc: Resource, is_remote: bool) -> None:
     value = rsc.meta.get("requires", "")
     options = work.options
     if value == "unfencing" and (rsc.fence_device or not options.fencing):
@@ -144,7 +146,7 @@ def _requires(work: Work, rsc: Rsc, is_remote: bool) -> None:
     rsc.needs = {"nothing": Needs.NOTHING, "quorum": Needs.QUORUM}.get(value, Needs.FENCING)
 
 
-def _primitive(work: Work, rsc: Rsc, config: model.Primitive) -> None:
+def _primitive(work: WorkingSet, rsc: Resource, config: model.Primitive) -> None:
     top = rsc.top()
     if config.utilization:
         rsc.utilization = attributes.utilization(config.utilization, rules.Context(now=work.now, agent=config.agent))
@@ -153,7 +155,7 @@ def _primitive(work: Work, rsc: Rsc, config: model.Primitive) -> None:
     work.by_history.setdefault(rsc.history_id, []).append(rsc)
 
 
-def _clone(work: Work, rsc: Rsc, config: model.Clone) -> None:
+def _clone(work: WorkingSet, rsc: Resource, config: model.Clone) -> None:
     data = CloneData(config)
     rsc.clone = data
     meta = rsc.meta
@@ -187,7 +189,7 @@ def _leaf_configs(config: model.Clone) -> tuple[model.Primitive, ...]:
     return config.member.members if isinstance(config.member, model.Group) else (config.member,)
 
 
-def create_instance(work: Work, clone: Rsc) -> Rsc:
+def create_instance(work: WorkingSet, clone: Resource) -> Resource:
     """Add the next instance to a clone; those beyond clone-max are orphans."""
     data = clone.clone
     assert data is not None

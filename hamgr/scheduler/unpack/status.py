@@ -11,8 +11,8 @@ from hamgr.cib.booleans import is_true
 from hamgr.scheduler.actions import failures
 from hamgr.scheduler.inputs import attributes
 from hamgr.scheduler.state.constants import Variant
-from hamgr.scheduler.state.entities import Rsc
-from hamgr.scheduler.state.working_set import Options, VariantMethods, Work
+from hamgr.scheduler.state.entities import Resource
+from hamgr.scheduler.state.working_set import ClusterOptions, VariantMethods, WorkingSet
 from hamgr.scheduler.unpack import histories, nodes, remote_nodes, resources
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def read_options(cib: model.Cib, now: int) -> Options:
+def read_options(cib: model.Cib, now: int) -> ClusterOptions:
     """Cluster options with Pacemaker's defaults."""
     table = rules.values(cib.options, rules.Context(now=now), first_id="cib-bootstrap-options")
-    options = Options(table)
+    options = ClusterOptions(table)
 
     def flag(name: str, default: bool) -> bool:
         return is_true(table[name]) if name in table else default
@@ -65,12 +65,12 @@ def _provides_unfencing(resource: model.Resource) -> bool:
     return any(("provides", "unfencing") in s.pairs for s in sets)
 
 
-def unpack(cib: model.Cib, now: int, variants: Mapping[int, VariantMethods] | None = None) -> Work:
+def unpack(cib: model.Cib, now: int, variants: Mapping[int, VariantMethods] | None = None) -> WorkingSet:
     """Make the working state: nodes, resources and what the recorded history says about both.
 
     ``variants`` is the table of what the stages after this one do for each kind of resource.
     """
-    work = Work(cib, now, read_options(cib, now), variants)
+    work = WorkingSet(cib, now, read_options(cib, now), variants)
     work.legacy_fail_counts = failures.version(cib.crm_feature_set) < (3, 0, 13)
     # A watchdog makes lost nodes fence themselves, so no device is needed.
     work.have_stonith_resource = work.options.have_watchdog
@@ -85,7 +85,7 @@ def unpack(cib: model.Cib, now: int, variants: Mapping[int, VariantMethods] | No
     return work
 
 
-def _add_node(work: Work, config: model.Node) -> None:
+def _add_node(work: WorkingSet, config: model.Node) -> None:
     node = nodes.create_node(work, config.name, config.id or config.name, config.type == "remote")
     context = rules.Context(now=work.now, attributes=node.attributes)
     node.permanent = rules.values(config.attributes, context)
@@ -97,7 +97,7 @@ def _add_node(work: Work, config: model.Node) -> None:
     node.unseen = True
 
 
-def _add_resources(work: Work) -> None:
+def _add_resources(work: WorkingSet) -> None:
     """Make all configured resources; those of higher priority come first."""
     for config in work.cib.resources:
         if isinstance(config, model.Bundle):
@@ -112,7 +112,7 @@ def _add_resources(work: Work) -> None:
     work.resources.sort(key=lambda rsc: -rsc.priority)
 
 
-def _add_bundle(work: Work, config: model.Bundle) -> None:
+def _add_bundle(work: WorkingSet, config: model.Bundle) -> None:
     from hamgr.scheduler.unpack import bundle_resources
 
     trouble = bundle_resources.unusable(config)
@@ -122,7 +122,7 @@ def _add_bundle(work: Work, config: model.Bundle) -> None:
         work.resources.append(bundle_resources.build(work, config))
 
 
-def _link_container(work: Work, rsc: Rsc) -> None:
+def _link_container(work: WorkingSet, rsc: Resource) -> None:
     """Tie a resource to the one it runs inside of (meta attribute ``container``)."""
     name = rsc.meta.get("container")
     container = work.by_id.get(name) if name and name != rsc.id else None

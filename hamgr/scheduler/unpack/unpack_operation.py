@@ -39,13 +39,13 @@ from hamgr.scheduler.inputs.op_records import (
 )
 from hamgr.scheduler.placement import node_scores
 from hamgr.scheduler.state.constants import PROMOTED, STARTED, STOPPED, UNKNOWN, UNPROMOTED, OnFail
-from hamgr.scheduler.state.entities import NodeRt, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.unpack import migration_history
 from hamgr.scheduler.unpack.outcome import Replay
 
 
-def replay_op(work: Work, replay: Replay, op: OpRecord) -> None:
+def replay_op(work: WorkingSet, replay: Replay, op: OpRecord) -> None:
     """Let one operation act on what is known so far; operations are to be given from the oldest to the newest."""
     rsc, node = replay.rsc, replay.node
     if not PENDING <= op.op_status <= NO_SECRETS or op.operation in ("notify", "meta-data"):
@@ -87,11 +87,11 @@ def replay_op(work: Work, replay: Replay, op: OpRecord) -> None:
         _failure(work, replay, op, rc, status, expected)
 
 
-def _ban_target(rsc: Rsc) -> Rsc:
+def _ban_target(rsc: Resource) -> Resource:
     return rsc if rsc.unique else rsc.top()
 
 
-def _failure(work: Work, replay: Replay, op: OpRecord, rc: int, status: int, expected: int) -> None:
+def _failure(work: WorkingSet, replay: Replay, op: OpRecord, rc: int, status: int, expected: int) -> None:
     rsc, node = replay.rsc, replay.node
     strategy, _ = _on_fail_of(work, rsc, op)
     if strategy == OnFail.IGNORE or (strategy == OnFail.RESTART_CONTAINER and op.operation == "stop"):
@@ -108,13 +108,13 @@ def _failure(work: Work, replay: Replay, op: OpRecord, rc: int, status: int, exp
         node_scores.ban_everywhere(work, _ban_target(rsc), "fatal-error")
 
 
-def _on_fail_of(work: Work, rsc: Rsc, op: OpRecord) -> tuple[int, int]:
+def _on_fail_of(work: WorkingSet, rsc: Resource, op: OpRecord) -> tuple[int, int]:
     config = operations.find_op(rsc, op.operation, op.interval_ms)
     meta = operations.op_meta(work, rsc, config, op.operation, op.interval_ms)
     return operations.on_fail(work, rsc, config, meta, op.operation, op.interval_ms)
 
 
-def _pending(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> None:
+def _pending(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> None:
     if op.operation == "start":
         rsc.start_pending = True
         _set_active(rsc)
@@ -129,12 +129,12 @@ def _pending(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> None:
         rsc.pending_node = node
 
 
-def _set_active(rsc: Rsc) -> None:
+def _set_active(rsc: Resource) -> None:
     top = rsc.top()
     rsc.role = UNPROMOTED if top.promotable else STARTED
 
 
-def _check_expiry(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> bool:
+def _check_expiry(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> bool:
     """Whether an operation's result is a failure that failure-timeout lets us forget; may clear the fail count."""
     if op.op_status == EXEC_NOT_INSTALLED:
         # No time that passes installs anything.
@@ -171,7 +171,7 @@ def _check_expiry(work: Work, rsc: Rsc, node: NodeRt, op: OpRecord) -> bool:
     return expired
 
 
-def _timeout_does_not_apply(work: Work, rsc: Rsc, op: OpRecord) -> bool:
+def _timeout_does_not_apply(work: WorkingSet, rsc: Resource, op: OpRecord) -> bool:
     """A failed monitor of a remote connection stays until the remote node has been fenced."""
     if rsc.remote_reconnect_ms and work.options.fencing and op.interval_ms and op.operation == "monitor":
         node = work.node(rsc.id)
@@ -182,7 +182,7 @@ def _timeout_does_not_apply(work: Work, rsc: Rsc, op: OpRecord) -> bool:
 _UNDEGRADED = {DEGRADED: OK, DEGRADED_PROMOTED: RUNNING_PROMOTED}
 
 
-def _remap(work: Work, replay: Replay, op: OpRecord, expired: bool, expected: int) -> tuple[int, int]:
+def _remap(work: WorkingSet, replay: Replay, op: OpRecord, expired: bool, expected: int) -> tuple[int, int]:
     """The exit code and status that count, given what was expected."""
     rsc, node = replay.rsc, replay.node
     status = op.op_status
@@ -224,7 +224,7 @@ def _told_state(replay: Replay, op: OpRecord, rc: int, status: int, expected: in
     return DONE if probe and rc != expected else status
 
 
-def _told_trouble(work: Work, replay: Replay, op: OpRecord, rc: int) -> int:
+def _told_trouble(work: WorkingSet, replay: Replay, op: OpRecord, rc: int) -> int:
     """The status that counts of a code that tells what is wrong with the resource, its agent or its configuration."""
     if rc == NOT_CONFIGURED:
         return ERROR_FATAL
@@ -276,7 +276,7 @@ def _update_role(replay: Replay, op: OpRecord, rc: int) -> None:
     rsc.next_role = UNKNOWN
 
 
-def _failed(work: Work, replay: Replay, op: OpRecord, rc: int) -> None:
+def _failed(work: WorkingSet, replay: Replay, op: OpRecord, rc: int) -> None:
     """An operation's failure: the worst of a resource's failures decides what happens."""
     rsc, node = replay.rsc, replay.node
     replay.last_failure = op

@@ -25,18 +25,18 @@ from hamgr.scheduler.state.constants import (
     UNPROMOTED,
     Variant,
 )
-from hamgr.scheduler.state.entities import Act, BundleData, Colocation, LocationRt, NodeRt, NodeScores, Replica, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, BundleData, Colocation, Location, Node, NodeScores, Replica, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.variants import instance_actions, instance_assignment, promotion
 
 
-def _data(rsc: Rsc) -> BundleData:
+def _data(rsc: Resource) -> BundleData:
     assert rsc.bundle is not None
     return rsc.bundle
 
 
 class BundleMethods:
-    def assign(self, work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
+    def assign(self, work: WorkingSet, rsc: Resource, preferred: Node | None) -> Node | None:
         # As in Pacemaker, colocations that lead back here enter once more: what is being placed already is left alone,
         # and the others are placed before it.
         data = _data(rsc)
@@ -55,7 +55,7 @@ class BundleMethods:
         rsc.provisional = False
         return None
 
-    def create_actions(self, work: Work, rsc: Rsc) -> None:
+    def create_actions(self, work: WorkingSet, rsc: Resource) -> None:
         data = _data(rsc)
         for replica in data.replicas:
             for part in (replica.ip, replica.container, replica.remote):
@@ -70,11 +70,11 @@ class BundleMethods:
                 resource_actions.rsc_pseudo(work, rsc, task, optional=True)
                 resource_actions.rsc_pseudo(work, rsc, done, optional=True).priority = INFINITY
 
-    def create_probe(self, work: Work, rsc: Rsc, node: NodeRt) -> bool:
+    def create_probe(self, work: WorkingSet, rsc: Resource, node: Node) -> bool:
         probed = [_probe_replica(work, _data(rsc), replica, node) for replica in _data(rsc).replicas]
         return any(probed)
 
-    def internal_constraints(self, work: Work, rsc: Rsc) -> None:
+    def internal_constraints(self, work: WorkingSet, rsc: Resource) -> None:
         data = _data(rsc)
         if data.child is not None:
             orderings.order_starts(work, rsc, data.child, O_IMPLIES_FIRST_PRINTED)
@@ -89,7 +89,7 @@ class BundleMethods:
                 _order_promotion(work, rsc, data.child)
 
     def apply_colocation(
-        self, work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation, for_dependent: bool
+        self, work: WorkingSet, dependent: Resource, primary: Resource, constraint: Colocation, for_dependent: bool
     ) -> None:
         if primary.provisional:
             return
@@ -106,11 +106,11 @@ class BundleMethods:
                     dependent.allowed[node] = -INFINITY
 
     def add_scores(
-        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, mode: int
+        self, work: WorkingSet, rsc: Resource, table: NodeScores, attribute: str, factor: float, mode: int
     ) -> NodeScores:
         return colocation_scores.add_scores(work, rsc, table, attribute, factor, mode)
 
-    def apply_location(self, work: Work, rsc: Rsc, constraint: LocationRt) -> None:
+    def apply_location(self, work: WorkingSet, rsc: Resource, constraint: Location) -> None:
         data = _data(rsc)
         unpack_constraints.apply_to_scores(work, rsc, constraint)
         for replica in data.replicas:
@@ -121,7 +121,7 @@ class BundleMethods:
             work.variants[data.child.variant].apply_location(work, data.child, constraint)
             data.child.locations.insert(0, constraint)
 
-    def action_flags(self, work: Work, action: Act, node: NodeRt | None) -> int:
+    def action_flags(self, work: WorkingSet, action: Action, node: Node | None) -> int:
         assert action.rsc is not None
         child = _data(action.rsc).child
         if child is not None and action.task in _TASKS_INSIDE:
@@ -129,11 +129,11 @@ class BundleMethods:
         return instance_actions.summed_flags(work, action, parts.instances(action.rsc), node)
 
     def update_ordered(
-        self, work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int
+        self, work: WorkingSet, first: Action, then: Action, node: Node | None, flags: int, filter_: int, type_: int
     ) -> int:
         return instance_actions.update_ordered(work, first, then, node, flags, filter_, type_)
 
-    def add_to_graph(self, work: Work, rsc: Rsc) -> None:
+    def add_to_graph(self, work: WorkingSet, rsc: Resource) -> None:
         return
 
 
@@ -144,7 +144,7 @@ _TASKS_INSIDE = frozenset(("notify", "notified", "promote", "promoted", "demote"
 # --- placement ----------------------------------------------------------------------------------------
 
 
-def _assign_replica(work: Work, replica: Replica, preferred: NodeRt | None) -> None:
+def _assign_replica(work: WorkingSet, replica: Replica, preferred: Node | None) -> None:
     """Once its container has a place: a replica's address, its connection, and what runs inside."""
     if replica.ip is not None:
         work.variants[replica.ip.variant].assign(work, replica.ip, preferred)
@@ -168,7 +168,7 @@ def _assign_replica(work: Work, replica: Replica, preferred: NodeRt | None) -> N
     child.parent.allocating = False
 
 
-def _pair(work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
+def _pair(work: WorkingSet, dependent: Resource, primary: Resource, constraint: Colocation) -> None:
     """Colocate an instance of a clone or bundle with the container that will be where it can be."""
     container = parts.compatible(dependent, primary, False)
     if container is not None:
@@ -189,7 +189,7 @@ def _ready(replica: Replica, constraint: Colocation) -> bool:
 # --- orderings ----------------------------------------------------------------------------------------
 
 
-def _order_replica(work: Work, bundle: Rsc, replica: Replica) -> None:
+def _order_replica(work: WorkingSet, bundle: Resource, replica: Replica) -> None:
     container = replica.container
     work.variants[container.variant].internal_constraints(work, container)
     orderings.order_starts(work, bundle, container, O_RUNNABLE_LEFT | O_IMPLIES_FIRST_PRINTED)
@@ -208,7 +208,7 @@ def _order_replica(work: Work, bundle: Rsc, replica: Replica) -> None:
         work.variants[replica.remote.variant].internal_constraints(work, replica.remote)
 
 
-def _order_promotion(work: Work, bundle: Rsc, child: Rsc) -> None:
+def _order_promotion(work: WorkingSet, bundle: Resource, child: Resource) -> None:
     promotion.order_phases(work, bundle)
     orderings.order_tasks(work, child, "demoted", bundle, "demoted", O_IMPLIES_THEN_PRINTED)
     orderings.order_tasks(work, bundle, "demote", child, "demote", O_IMPLIES_FIRST_PRINTED)
@@ -219,7 +219,7 @@ def _order_promotion(work: Work, bundle: Rsc, child: Rsc) -> None:
 # --- probes -------------------------------------------------------------------------------------------
 
 
-def _probe_replica(work: Work, data: BundleData, replica: Replica, node: NodeRt) -> bool:
+def _probe_replica(work: WorkingSet, data: BundleData, replica: Replica, node: Node) -> bool:
     container, child, remote = replica.container, replica.child, replica.remote
     probed = replica.ip is not None and work.variants[replica.ip.variant].create_probe(work, replica.ip, node)
     if child is not None and node is replica.node and work.variants[child.variant].create_probe(work, child, node):
@@ -237,7 +237,7 @@ def _probe_replica(work: Work, data: BundleData, replica: Replica, node: NodeRt)
     return probed
 
 
-def _before_peers_start(work: Work, data: BundleData, replica: Replica) -> None:
+def _before_peers_start(work: WorkingSet, data: BundleData, replica: Replica) -> None:
     """Where a host has room for one replica, none starts before it is known that no other is there."""
     for other in data.replicas:
         if other is not replica:

@@ -23,16 +23,16 @@ from hamgr.scheduler.state.constants import (
     UNKNOWN,
     Variant,
 )
-from hamgr.scheduler.state.entities import Act, Colocation, LocationRt, NodeRt, NodeScores, Rsc
+from hamgr.scheduler.state.entities import Action, Colocation, Location, Node, NodeScores, Resource
 from hamgr.scheduler.state.parts import blocked, compatible, instances, number
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.variants import promotion
 from hamgr.scheduler.variants.instance_actions import create_pseudo_actions, summed_flags, update_ordered
 from hamgr.scheduler.variants.instance_assignment import compare_instances, distribute, sort_instances
 
 
 class CloneMethods:
-    def assign(self, work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
+    def assign(self, work: WorkingSet, rsc: Resource, preferred: Node | None) -> Node | None:
         if not rsc.provisional or rsc.allocating:
             return None
         data = rsc.clone
@@ -53,7 +53,7 @@ class CloneMethods:
         rsc.allocating = False
         return None
 
-    def create_actions(self, work: Work, rsc: Rsc) -> None:
+    def create_actions(self, work: WorkingSet, rsc: Resource) -> None:
         for child in rsc.children:
             work.variants[child.variant].create_actions(work, child)
         create_pseudo_actions(work, rsc, rsc.children)
@@ -61,7 +61,7 @@ class CloneMethods:
         if rsc.promotable:
             promotion.create_actions(work, rsc)
 
-    def create_probe(self, work: Work, rsc: Rsc, node: NodeRt) -> bool:
+    def create_probe(self, work: WorkingSet, rsc: Resource, node: Node) -> bool:
         rsc.children.sort(key=number)
         if rsc.exclusive_discovery and node in rsc.allowed and rsc.discovery.get(node) != "exclusive":
             del rsc.allowed[node]
@@ -77,7 +77,7 @@ class CloneMethods:
         )
         return work.variants[child.variant].create_probe(work, child, node)
 
-    def internal_constraints(self, work: Work, rsc: Rsc) -> None:
+    def internal_constraints(self, work: WorkingSet, rsc: Resource) -> None:
         assert rsc.clone is not None
         orderings.order_tasks(work, rsc, "stopped", rsc, "start", O_OPTIONAL)
         orderings.order_tasks(work, rsc, "start", rsc, "running", O_RUNNABLE_LEFT)
@@ -87,7 +87,7 @@ class CloneMethods:
             orderings.order_tasks(work, rsc, "running", rsc, "promote", O_RUNNABLE_LEFT)
         if rsc.clone.ordered:
             rsc.children.sort(key=number)
-        last: Rsc | None = None
+        last: Resource | None = None
         for child in rsc.children:
             work.variants[child.variant].internal_constraints(work, child)
             orderings.order_starts(work, rsc, child, O_RUNNABLE_LEFT | O_IMPLIES_FIRST_PRINTED)
@@ -102,7 +102,7 @@ class CloneMethods:
             promotion.internal_constraints(work, rsc)
 
     def apply_colocation(
-        self, work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation, for_dependent: bool
+        self, work: WorkingSet, dependent: Resource, primary: Resource, constraint: Colocation, for_dependent: bool
     ) -> None:
         if primary.provisional:
             return
@@ -134,29 +134,29 @@ class CloneMethods:
             work.variants[child.variant].apply_colocation(work, dependent, child, constraint, False)
 
     def add_scores(
-        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, mode: int
+        self, work: WorkingSet, rsc: Resource, table: NodeScores, attribute: str, factor: float, mode: int
     ) -> NodeScores:
         return colocation_scores.add_scores(work, rsc, table, attribute, factor, mode)
 
-    def apply_location(self, work: Work, rsc: Rsc, constraint: LocationRt) -> None:
+    def apply_location(self, work: WorkingSet, rsc: Resource, constraint: Location) -> None:
         unpack_constraints.apply_to_scores(work, rsc, constraint)
         for child in rsc.children:
             work.variants[child.variant].apply_location(work, child, constraint)
 
-    def action_flags(self, work: Work, action: Act, node: NodeRt | None) -> int:
+    def action_flags(self, work: WorkingSet, action: Action, node: Node | None) -> int:
         assert action.rsc is not None
         return summed_flags(work, action, action.rsc.children, node)
 
     def update_ordered(
-        self, work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int
+        self, work: WorkingSet, first: Action, then: Action, node: Node | None, flags: int, filter_: int, type_: int
     ) -> int:
         return update_ordered(work, first, then, node, flags, filter_, type_)
 
-    def add_to_graph(self, work: Work, rsc: Rsc) -> None:
+    def add_to_graph(self, work: WorkingSet, rsc: Resource) -> None:
         return
 
 
-def _per_node(rsc: Rsc) -> int:
+def _per_node(rsc: Resource) -> int:
     if rsc.bundle is not None:
         return rsc.bundle.replicas_per_host
     return rsc.clone.clone_node_max if rsc.clone is not None else 0
@@ -171,7 +171,7 @@ def _interleaved(constraint: Colocation) -> bool:
     )
 
 
-def _order_required(clone: Rsc) -> None:
+def _order_required(clone: Resource) -> None:
     """Instances of an ordered clone that stop, or that start, do so one after the other, whatever lies between them."""
     if clone.clone is None or not clone.clone.ordered:
         return

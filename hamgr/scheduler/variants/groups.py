@@ -23,12 +23,12 @@ from hamgr.scheduler.state.constants import (
     PSEUDO,
     RUNNABLE,
 )
-from hamgr.scheduler.state.entities import Act, Colocation, LocationRt, NodeRt, NodeScores, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Colocation, Location, Node, NodeScores, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
 class GroupMethods:
-    def assign(self, work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
+    def assign(self, work: WorkingSet, rsc: Resource, preferred: Node | None) -> Node | None:
         if not rsc.provisional:
             return rsc.assigned_to
         if rsc.allocating:
@@ -43,7 +43,7 @@ class GroupMethods:
         rsc.with_primaries = []
         last.with_dependents = last.with_dependents + colocation_scores.with_dependents(rsc)
         rsc.with_dependents = []
-        node: NodeRt | None = None
+        node: Node | None = None
         mandatory = [c for c in first.with_primaries if c.score >= INFINITY and c.dependent is not first]
         held = True
         for member in rsc.children:
@@ -61,7 +61,7 @@ class GroupMethods:
         rsc.assigned_to = node
         return node
 
-    def create_actions(self, work: Work, rsc: Rsc) -> None:
+    def create_actions(self, work: WorkingSet, rsc: Resource) -> None:
         for member in rsc.children:
             work.variants[member.variant].create_actions(work, member)
         tasks = ["start", "running", "stop", "stopped"]
@@ -70,17 +70,17 @@ class GroupMethods:
         for task in tasks:
             resource_actions.rsc_pseudo(work, rsc, task, optional=True)
 
-    def create_probe(self, work: Work, rsc: Rsc, node: NodeRt) -> bool:
+    def create_probe(self, work: WorkingSet, rsc: Resource, node: Node) -> bool:
         probed = [work.variants[member.variant].create_probe(work, member, node) for member in rsc.children]
         return any(probed)
 
-    def internal_constraints(self, work: Work, rsc: Rsc) -> None:
+    def internal_constraints(self, work: WorkingSet, rsc: Resource) -> None:
         promotable = rsc.top().promotable
         orderings.order_tasks(work, rsc, "stopped", rsc, "start", O_OPTIONAL)
         orderings.order_tasks(work, rsc, "start", rsc, "running", O_RUNNABLE_LEFT)
         orderings.order_tasks(work, rsc, "stop", rsc, "stopped", O_RUNNABLE_LEFT)
-        last: Rsc | None = None
-        last_active: Rsc | None = None
+        last: Resource | None = None
+        last_active: Resource | None = None
         for member in rsc.children:
             work.variants[member.variant].internal_constraints(work, member)
             self._order_member(work, rsc, member, last, promotable)
@@ -91,7 +91,9 @@ class GroupMethods:
                 last_active = member
             last = member
 
-    def _order_member(self, work: Work, rsc: Rsc, member: Rsc, last: Rsc | None, promotable: bool) -> None:
+    def _order_member(
+        self, work: WorkingSet, rsc: Resource, member: Resource, last: Resource | None, promotable: bool
+    ) -> None:
         down, downed = O_NONE, O_IMPLIES_THEN_PRINTED
         up = O_IMPLIES_THEN | O_RUNNABLE_LEFT
         upped = up | O_IMPLIES_THEN_PRINTED
@@ -123,7 +125,7 @@ class GroupMethods:
                 orderings.order_tasks(work, member, "demote", last, "demote", O_OPTIONAL)
 
     def apply_colocation(
-        self, work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation, for_dependent: bool
+        self, work: WorkingSet, dependent: Resource, primary: Resource, constraint: Colocation, for_dependent: bool
     ) -> None:
         if for_dependent:
             members = dependent.children[:1] if dependent.colocated else dependent.children
@@ -142,7 +144,7 @@ class GroupMethods:
                 work.variants[member.variant].apply_colocation(work, dependent, member, constraint, False)
 
     def add_scores(
-        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, mode: int
+        self, work: WorkingSet, rsc: Resource, table: NodeScores, attribute: str, factor: float, mode: int
     ) -> NodeScores:
         if rsc.merging or not rsc.children:
             return table
@@ -155,17 +157,17 @@ class GroupMethods:
         rsc.merging = False
         return merged
 
-    def apply_location(self, work: Work, rsc: Rsc, constraint: LocationRt) -> None:
+    def apply_location(self, work: WorkingSet, rsc: Resource, constraint: Location) -> None:
         unpack_constraints.apply_to_scores(work, rsc, constraint)
         score_once = constraint
         for member in rsc.children:
             work.variants[member.variant].apply_location(work, member, score_once)
             if rsc.colocated and score_once is constraint:
                 # The first member carries the score; the others follow it anyway.
-                score_once = LocationRt(constraint.id, constraint.rsc, constraint.role, constraint.discovery)
+                score_once = Location(constraint.id, constraint.rsc, constraint.role, constraint.discovery)
                 score_once.nodes = [(node, 0) for node, _ in constraint.nodes]
 
-    def action_flags(self, work: Work, action: Act, node: NodeRt | None) -> int:
+    def action_flags(self, work: WorkingSet, action: Action, node: Node | None) -> int:
         flags = OPTIONAL | RUNNABLE | PSEUDO
         rsc = action.rsc
         assert rsc is not None
@@ -185,7 +187,7 @@ class GroupMethods:
         return flags
 
     def update_ordered(
-        self, work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int
+        self, work: WorkingSet, first: Action, then: Action, node: Node | None, flags: int, filter_: int, type_: int
     ) -> int:
         changed = action_relations.update_primitive(work, first, then, flags, filter_, type_)
         for member in then.rsc.children if then.rsc else ():
@@ -196,6 +198,6 @@ class GroupMethods:
                 )
         return changed
 
-    def add_to_graph(self, work: Work, rsc: Rsc) -> None:
+    def add_to_graph(self, work: WorkingSet, rsc: Resource) -> None:
         for member in rsc.children:
             work.variants[member.variant].add_to_graph(work, member)

@@ -19,12 +19,12 @@ from hamgr.scheduler.state.constants import (
     RUNNABLE,
     Variant,
 )
-from hamgr.scheduler.state.entities import Act, NodeRt, Rsc
+from hamgr.scheduler.state.entities import Action, Node, Resource
 from hamgr.scheduler.state.parts import compatible, instances, part_task
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.working_set import WorkingSet
 
 
-def create_pseudo_actions(work: Work, rsc: Rsc, parts: list[Rsc]) -> None:
+def create_pseudo_actions(work: WorkingSet, rsc: Resource, parts: list[Resource]) -> None:
     """A clone's start, running, stop and stopped."""
     status = {"start": False, "stop": False, "active": False}
     for child in parts:
@@ -42,7 +42,7 @@ def create_pseudo_actions(work: Work, rsc: Rsc, parts: list[Rsc]) -> None:
         notifications.add_pseudo_actions(work, rsc, "start", "stop")
 
 
-def _pseudo_status(rsc: Rsc, status: dict[str, bool]) -> None:
+def _pseudo_status(rsc: Resource, status: dict[str, bool]) -> None:
     for child in rsc.children:
         _pseudo_status(child, status)
     if rsc.children:
@@ -58,7 +58,7 @@ def _pseudo_status(rsc: Rsc, status: dict[str, bool]) -> None:
             status["start"] = True
 
 
-def _part_action_task(part: Rsc, action: Act) -> str:
+def _part_action_task(part: Resource, action: Action) -> str:
     task = action.task
     if "notify" in action.key and task in ("notified", "notify"):
         # "confirmed-post_notify_running": what has been notified about
@@ -66,7 +66,7 @@ def _part_action_task(part: Rsc, action: Act) -> str:
     return part_task(part, task)
 
 
-def summed_flags(work: Work, action: Act, parts: list[Rsc], node: NodeRt | None) -> int:
+def summed_flags(work: WorkingSet, action: Action, parts: list[Resource], node: Node | None) -> int:
     """A collection's action is required if any part's is, and runnable if any part's is."""
     flags = OPTIONAL | RUNNABLE | PSEUDO
     any_runnable = False
@@ -92,7 +92,7 @@ def summed_flags(work: Work, action: Act, parts: list[Rsc], node: NodeRt | None)
 # --- orderings between collections --------------------------------------------------------------------
 
 
-def _may_interleave(first: Act, then: Act) -> bool:
+def _may_interleave(first: Action, then: Action) -> bool:
     if first.rsc is None or then.rsc is None or first.rsc is then.rsc:
         return False
     if first.rsc.variant < Variant.CLONE or then.rsc.variant < Variant.CLONE:
@@ -101,7 +101,9 @@ def _may_interleave(first: Act, then: Act) -> bool:
     return is_true(rsc.meta.get("interleave"))
 
 
-def update_ordered(work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int) -> int:
+def update_ordered(
+    work: WorkingSet, first: Action, then: Action, node: Node | None, flags: int, filter_: int, type_: int
+) -> int:
     """Spread an ordering to the instances of its second action (and pair them where they interleave)."""
     if _may_interleave(first, then):
         return _update_interleaved(work, first, then, node, filter_, type_)
@@ -120,7 +122,9 @@ def update_ordered(work: Work, first: Act, then: Act, node: NodeRt | None, flags
     return changed
 
 
-def _update_interleaved(work: Work, first: Act, then: Act, node: NodeRt | None, filter_: int, type_: int) -> int:
+def _update_interleaved(
+    work: WorkingSet, first: Action, then: Action, node: Node | None, filter_: int, type_: int
+) -> int:
     assert first.rsc is not None
     assert then.rsc is not None
     current = first.key.endswith(("_stopped_0", "_demoted_0"))

@@ -9,22 +9,22 @@ from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.placement import assignment, colocation_scores, node_scores
 from hamgr.scheduler.state import parts
 from hamgr.scheduler.state.constants import MERGE_POSITIVE, Variant
-from hamgr.scheduler.state.entities import NodeRt, NodeScores, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Node, NodeScores, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _failed(rsc: Rsc) -> bool:
+def _failed(rsc: Resource) -> bool:
     return rsc.failed or any(_failed(child) for child in rsc.children)
 
 
 # --- order of instances -------------------------------------------------------------------------------
 
 
-def sort_instances(parts: list[Rsc], compare: Callable[[Rsc, Rsc], int]) -> None:
+def sort_instances(parts: list[Resource], compare: Callable[[Resource, Resource], int]) -> None:
     """Sort by a comparison that says whether the first comes before (negative) or after (positive) the second."""
     if len(parts) > 1:
         from functools import cmp_to_key  # slow to import for clusters that have no clones
@@ -32,7 +32,7 @@ def sort_instances(parts: list[Rsc], compare: Callable[[Rsc, Rsc], int]) -> None
         parts.sort(key=cmp_to_key(compare))
 
 
-def compare_instances(work: Work, a: Rsc, b: Rsc) -> int:
+def compare_instances(work: WorkingSet, a: Resource, b: Resource) -> int:
     """Which of two instances is assigned first (Pacemaker's pcmk__cmp_instance)."""
     node_a, count_a, _ = a.active_node()
     node_b, count_b, _ = b.active_node()
@@ -64,7 +64,7 @@ def compare_instances(work: Work, a: Rsc, b: Rsc) -> int:
     return (parts.number(a) > parts.number(b)) - (parts.number(a) < parts.number(b))
 
 
-def _compare_by_colocation(work: Work, a: Rsc, b: Rsc, node_a: NodeRt, node_b: NodeRt) -> int:
+def _compare_by_colocation(work: WorkingSet, a: Resource, b: Resource, node_a: Node, node_b: Node) -> int:
     parent = a.parent
     assert parent is not None
     sums = []
@@ -87,7 +87,7 @@ def _compare_by_colocation(work: Work, a: Rsc, b: Rsc, node_a: NodeRt, node_b: N
 # --- assignment ---------------------------------------------------------------------------------------
 
 
-def distribute(work: Work, rsc: Rsc, children: list[Rsc], maximum: int, per_host: int) -> None:
+def distribute(work: WorkingSet, rsc: Resource, children: list[Resource], maximum: int, per_host: int) -> None:
     """Assign instances: first those that may stay where they are, then the rest."""
     rsc.counts = {}
     available = sum(1 for node in rsc.allowed if node.is_available())
@@ -116,14 +116,14 @@ def distribute(work: Work, rsc: Rsc, children: list[Rsc], maximum: int, per_host
             assigned += 1
 
 
-def _ban_instance(rsc: Rsc, node: NodeRt) -> None:
+def _ban_instance(rsc: Resource, node: Node) -> None:
     for part in rsc.with_descendants():
         if node in part.allowed:
             part.allowed[node] = -INFINITY
 
 
 def _assign_instance(
-    work: Work, clone: Rsc, child: Rsc, preferred: NodeRt | None, all_colocations: bool, per_host: int
+    work: WorkingSet, clone: Resource, child: Resource, preferred: Node | None, all_colocations: bool, per_host: int
 ) -> bool:
     if not child.provisional:
         return child.assigned_to is not None
@@ -154,7 +154,7 @@ def _assign_instance(
     return chosen is not None
 
 
-def _copy_colocations(clone: Rsc, child: Rsc, everything: bool) -> None:
+def _copy_colocations(clone: Resource, child: Resource, everything: bool) -> None:
     """Instances take part in their clone's colocations; where every node gets one, preferences do not matter."""
     for constraint in colocation_scores.with_primaries(clone):
         if everything or constraint.score < 0 or constraint.score == INFINITY:

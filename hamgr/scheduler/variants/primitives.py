@@ -39,8 +39,8 @@ from hamgr.scheduler.state.constants import (
     UNPROMOTED,
     Needs,
 )
-from hamgr.scheduler.state.entities import Act, Colocation, LocationRt, NodeRt, NodeScores, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Action, Colocation, Location, Node, NodeScores, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 # From a role towards another: the role that comes next on the way.
 _NEXT = (
@@ -53,20 +53,20 @@ _NEXT = (
 
 
 class PrimitiveMethods:
-    def assign(self, work: Work, rsc: Rsc, preferred: NodeRt | None) -> NodeRt | None:
+    def assign(self, work: WorkingSet, rsc: Resource, preferred: Node | None) -> Node | None:
         return assignment.assign(work, rsc, preferred)
 
-    def create_actions(self, work: Work, rsc: Rsc) -> None:
+    def create_actions(self, work: WorkingSet, rsc: Resource) -> None:
         create_actions(work, rsc)
 
-    def create_probe(self, work: Work, rsc: Rsc, node: NodeRt) -> bool:
+    def create_probe(self, work: WorkingSet, rsc: Resource, node: Node) -> bool:
         return probes.probe_primitive(work, rsc, node)
 
-    def internal_constraints(self, work: Work, rsc: Rsc) -> None:
+    def internal_constraints(self, work: WorkingSet, rsc: Resource) -> None:
         internal_constraints(work, rsc)
 
     def apply_colocation(
-        self, work: Work, dependent: Rsc, primary: Rsc, constraint: Colocation, for_dependent: bool
+        self, work: WorkingSet, dependent: Resource, primary: Resource, constraint: Colocation, for_dependent: bool
     ) -> None:
         if for_dependent:
             work.variants[primary.variant].apply_colocation(work, dependent, primary, constraint, False)
@@ -74,29 +74,29 @@ class PrimitiveMethods:
             colocation_scores.apply_to_primitive(work, dependent, primary, constraint)
 
     def add_scores(
-        self, work: Work, rsc: Rsc, table: NodeScores, attribute: str, factor: float, mode: int
+        self, work: WorkingSet, rsc: Resource, table: NodeScores, attribute: str, factor: float, mode: int
     ) -> NodeScores:
         return colocation_scores.add_scores(work, rsc, table, attribute, factor, mode)
 
-    def apply_location(self, work: Work, rsc: Rsc, constraint: LocationRt) -> None:
+    def apply_location(self, work: WorkingSet, rsc: Resource, constraint: Location) -> None:
         unpack_constraints.apply_to_scores(work, rsc, constraint)
 
-    def action_flags(self, work: Work, action: Act, node: NodeRt | None) -> int:
+    def action_flags(self, work: WorkingSet, action: Action, node: Node | None) -> int:
         return action.flags
 
     def update_ordered(
-        self, work: Work, first: Act, then: Act, node: NodeRt | None, flags: int, filter_: int, type_: int
+        self, work: WorkingSet, first: Action, then: Action, node: Node | None, flags: int, filter_: int, type_: int
     ) -> int:
         return action_relations.update_primitive(work, first, then, flags, filter_, type_)
 
-    def add_to_graph(self, work: Work, rsc: Rsc) -> None:
+    def add_to_graph(self, work: WorkingSet, rsc: Resource) -> None:
         return
 
 
 # --- orderings within -----------------------------------------------------------------------------------
 
 
-def internal_constraints(work: Work, rsc: Rsc) -> None:
+def internal_constraints(work: WorkingSet, rsc: Resource) -> None:
     """Stop before start, demote before stop, start before promote; and what a container implies."""
     if not rsc.managed:
         return
@@ -118,8 +118,8 @@ def internal_constraints(work: Work, rsc: Rsc) -> None:
         _avoid_remote_nodes(rsc)
 
 
-def _with_container(work: Work, rsc: Rsc, container: Rsc) -> None:
-    remote: Rsc | None = None
+def _with_container(work: WorkingSet, rsc: Resource, container: Resource) -> None:
+    remote: Resource | None = None
     if rsc.is_remote_node:
         if not rsc.is_bundle_connection:
             _avoid_remote_nodes(container)
@@ -139,7 +139,7 @@ def _with_container(work: Work, rsc: Rsc, container: Rsc) -> None:
     colocations.add(work, "resource-with-container", rsc, container, score, influence=True)
 
 
-def _avoid_remote_nodes(rsc: Rsc) -> None:
+def _avoid_remote_nodes(rsc: Resource) -> None:
     for node in rsc.allowed:
         if node.remote_rsc is not None:
             rsc.allowed[node] = -INFINITY
@@ -148,13 +148,13 @@ def _avoid_remote_nodes(rsc: Rsc) -> None:
 # --- actions ----------------------------------------------------------------------------------------------
 
 
-def active_node(rsc: Rsc) -> tuple[NodeRt | None, int, int]:
+def active_node(rsc: Resource) -> tuple[Node | None, int, int]:
     """The node to regard a resource as active on, and on how many (clean) nodes it is active."""
     clean = sum(node.online and not node.unclean for node in rsc.running_on)
     return rsc.current_node(), len(rsc.running_on), clean
 
 
-def _halfway(rsc: Rsc, current: NodeRt | None) -> bool:
+def _halfway(rsc: Resource, current: Node | None) -> bool:
     """Whether a migration has come so far that the resource is active at its source and target, and can go on."""
     source, target = rsc.partial_migration_source, rsc.partial_migration_target
     return (
@@ -166,7 +166,7 @@ def _halfway(rsc: Rsc, current: NodeRt | None) -> bool:
     )
 
 
-def _needs_restart(work: Work, rsc: Rsc, current: NodeRt | None) -> tuple[bool, bool]:
+def _needs_restart(work: WorkingSet, rsc: Resource, current: Node | None) -> tuple[bool, bool]:
     """Whether a resource that stays where it is has to be stopped and started, or else to be promoted again."""
     if rsc.failed:
         return rsc.stop_required, not rsc.stop_required and rsc.next_role == PROMOTED
@@ -177,7 +177,7 @@ def _needs_restart(work: Work, rsc: Rsc, current: NodeRt | None) -> tuple[bool, 
     return False, False
 
 
-def create_actions(work: Work, rsc: Rsc) -> None:
+def create_actions(work: WorkingSet, rsc: Resource) -> None:
     """Make a primitive's actions (Pacemaker's pcmk__primitive_create_actions)."""
     if rsc.next_role == UNKNOWN:
         rsc.next_role = STOPPED if rsc.assigned_to is None else STARTED
@@ -214,7 +214,7 @@ def create_actions(work: Work, rsc: Rsc) -> None:
         migration.create_actions(work, rsc, current)
 
 
-def _restart(work: Work, rsc: Rsc, current: NodeRt | None, need_stop: bool, need_promote: bool) -> None:
+def _restart(work: WorkingSet, rsc: Resource, current: Node | None, need_stop: bool, need_promote: bool) -> None:
     """Down to Stopped and back up to the present role: optional, unless something needs it."""
     role = rsc.role
     while role != STOPPED:
@@ -228,7 +228,7 @@ def _restart(work: Work, rsc: Rsc, current: NodeRt | None, need_stop: bool, need
         role = following
 
 
-def _transition(work: Work, rsc: Rsc) -> None:
+def _transition(work: WorkingSet, rsc: Resource) -> None:
     role = rsc.role
     while role != rsc.next_role:
         following = _NEXT[role][rsc.next_role]
@@ -237,7 +237,7 @@ def _transition(work: Work, rsc: Rsc) -> None:
 
 
 def _step(
-    work: Work, rsc: Rsc, role: int, following: int, node: NodeRt | None, optional: bool, restarting: bool
+    work: WorkingSet, rsc: Resource, role: int, following: int, node: Node | None, optional: bool, restarting: bool
 ) -> None:
     if following == role:
         return
@@ -253,14 +253,14 @@ def _step(
         _start(work, rsc, node, optional, restarting)
 
 
-def _expected(rsc: Rsc, node: NodeRt | None, restarting: bool) -> bool:
+def _expected(rsc: Resource, node: Node | None, restarting: bool) -> bool:
     """Whether a multiply active resource is meant to be on this node, so that it may just stay there."""
     return (
         restarting and rsc.stop_unexpected and rsc.next_role > STOPPED and node is not None and rsc.assigned_to is node
     )
 
 
-def _stop(work: Work, rsc: Rsc, optional: bool, restarting: bool) -> None:
+def _stop(work: WorkingSet, rsc: Resource, optional: bool, restarting: bool) -> None:
     for node in rsc.running_on:
         if _expected(rsc, node, restarting):
             continue
@@ -282,7 +282,7 @@ def _stop(work: Work, rsc: Rsc, optional: bool, restarting: bool) -> None:
             unfencing.after_stop(work, stop, node)
 
 
-def _start(work: Work, rsc: Rsc, node: NodeRt | None, optional: bool, restarting: bool) -> None:
+def _start(work: WorkingSet, rsc: Resource, node: Node | None, optional: bool, restarting: bool) -> None:
     start = resource_actions.start(work, rsc, node, True)
     if node is not None:
         unfencing.order(work, rsc, node, start, O_IMPLIES_THEN)
@@ -292,7 +292,7 @@ def _start(work: Work, rsc: Rsc, node: NodeRt | None, optional: bool, restarting
         start.flags |= PSEUDO
 
 
-def _promote(work: Work, rsc: Rsc, node: NodeRt | None, optional: bool, restarting: bool) -> None:
+def _promote(work: WorkingSet, rsc: Resource, node: Node | None, optional: bool, restarting: bool) -> None:
     starts = resource_actions.all_of(rsc, "start", node, require_node=True)
     if all(start.flags & RUNNABLE for start in starts):
         promote = resource_actions.promote(work, rsc, node, optional)

@@ -22,9 +22,9 @@ from hamgr.scheduler.state.constants import (
     UNKNOWN,
     UNPROMOTED,
 )
-from hamgr.scheduler.state.entities import Colocation, NodeRt, Rsc
+from hamgr.scheduler.state.entities import Colocation, Node, Resource
 from hamgr.scheduler.state.parts import member_called, strip_instance
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.variants import instance_assignment
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # --- scores -------------------------------------------------------------------------------------------
 
 
-def _score_applies(rsc: Rsc, node: NodeRt) -> bool:
+def _score_applies(rsc: Resource, node: Node) -> bool:
     """Whether a node's promotion score is about this instance: it is there, or nothing is known anywhere."""
     top = rsc.top()
     if not rsc.unique and rsc.primitive is not None:
@@ -50,7 +50,7 @@ def _score_applies(rsc: Rsc, node: NodeRt) -> bool:
     return node in rsc.known_on or node in rsc.running_on
 
 
-def promotion_score(rsc: Rsc, node: NodeRt) -> int | None:
+def promotion_score(rsc: Resource, node: Node) -> int | None:
     """An instance's promotion score on a node; None when nobody has set one."""
     if rsc.children:
         found = [s for child in rsc.children if (s := promotion_score(child, node)) is not None]
@@ -64,7 +64,7 @@ def promotion_score(rsc: Rsc, node: NodeRt) -> int | None:
     return None if text is None else scores.parse(text)
 
 
-def _attributes(rsc: Rsc, node: NodeRt) -> Mapping[str, str]:
+def _attributes(rsc: Resource, node: Node) -> Mapping[str, str]:
     """Where promotion scores are kept: of a bundle's primitive, with "container-attribute-target", at the host."""
     connection = node.remote_rsc
     container = connection.container if connection is not None else None
@@ -73,7 +73,7 @@ def _attributes(rsc: Rsc, node: NodeRt) -> Mapping[str, str]:
     return container.running_on[0].attributes if container.running_on else {}
 
 
-def add_scores(work: Work, clone: Rsc) -> None:
+def add_scores(work: WorkingSet, clone: Resource) -> None:
     """Let instances prefer the nodes on which they could be promoted."""
     assert clone.clone is not None
     if clone.clone.merged_promotion:
@@ -94,14 +94,14 @@ def add_scores(work: Work, clone: Rsc) -> None:
 # --- choice -------------------------------------------------------------------------------------------
 
 
-def choose(work: Work, clone: Rsc) -> None:
+def choose(work: WorkingSet, clone: Resource) -> None:
     """Give the promoted role to the best instances, Unpromoted to the others."""
     data = clone.clone
     assert data is not None
     for child in clone.children:
         _prioritize(work, clone, child)
     _sort(work, clone)
-    counts: dict[NodeRt, int] = {}
+    counts: dict[Node, int] = {}
     promoted = 0
     for child in clone.children:
         node = None
@@ -122,7 +122,7 @@ def choose(work: Work, clone: Rsc) -> None:
                 part.next_role = PROMOTED
 
 
-def _prioritize(work: Work, clone: Rsc, child: Rsc) -> None:
+def _prioritize(work: WorkingSet, clone: Resource, child: Resource) -> None:
     if parts.current_role(child) == STARTED:
         for part in child.with_descendants():
             if part.role == STARTED:
@@ -147,7 +147,7 @@ def _prioritize(work: Work, clone: Rsc, child: Rsc) -> None:
     child.sort_index = INFINITY if role == PROMOTED else child.priority
 
 
-def _sort(work: Work, clone: Rsc) -> None:
+def _sort(work: WorkingSet, clone: Resource) -> None:
     clone.merging = True
     placed = [(child, node) for child in clone.children if (node := child.location(current=False)) is not None]
     for child, node in placed:
@@ -176,7 +176,7 @@ def _sort(work: Work, clone: Rsc) -> None:
         elif child.sort_index >= 0:
             child.sort_index = clone.allowed.get(node, 0)
 
-    def compare(a: Rsc, b: Rsc) -> int:
+    def compare(a: Resource, b: Resource) -> int:
         if a.sort_index != b.sort_index:
             return -1 if a.sort_index > b.sort_index else 1
         role_a, role_b = parts.current_role(a), parts.current_role(b)
@@ -188,7 +188,7 @@ def _sort(work: Work, clone: Rsc) -> None:
     clone.merging = False
 
 
-def _promotable_on(rsc: Rsc, counts: dict[NodeRt, int], per_node: int) -> NodeRt | None:
+def _promotable_on(rsc: Resource, counts: dict[Node, int], per_node: int) -> Node | None:
     for child in rsc.children:
         if _promotable_on(child, counts, per_node) is None:
             return None
@@ -202,13 +202,13 @@ def _promotable_on(rsc: Rsc, counts: dict[NodeRt, int], per_node: int) -> NodeRt
     return node if _has_host(node) else None
 
 
-def _has_host(node: NodeRt) -> bool:
+def _has_host(node: Node) -> bool:
     """Whether a node is going to be there: a guest is not, when its container has nowhere to run."""
     container = node.remote_rsc.container if node.guest and node.remote_rsc is not None else None
     return container is None or container.assigned_to is not None
 
 
-def _set_unpromoted(rsc: Rsc) -> None:
+def _set_unpromoted(rsc: Resource) -> None:
     rsc.next_role = STOPPED if rsc.location(current=False) is None else UNPROMOTED
     for child in rsc.children:
         _set_unpromoted(child)
@@ -217,9 +217,9 @@ def _set_unpromoted(rsc: Rsc) -> None:
 # --- colocation with a role ---------------------------------------------------------------------------
 
 
-def place_with(dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
+def place_with(dependent: Resource, primary: Resource, constraint: Colocation) -> None:
     """Place a dependent with (or apart from) those instances of a clone that have a role."""
-    affected: dict[NodeRt, int] = {}
+    affected: dict[Node, int] = {}
     for child in parts.instances(primary):
         node = child.location(current=False)
         if node is None or parts.next_role(child) != constraint.primary_role:
@@ -239,7 +239,7 @@ def place_with(dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
                 dependent.allowed[node] = -INFINITY
 
 
-def prioritize_with(dependent: Rsc, primary: Rsc, constraint: Colocation) -> None:
+def prioritize_with(dependent: Resource, primary: Resource, constraint: Colocation) -> None:
     """Raise an instance's promotion priority where the primary has the wanted role."""
     if parts.compatible(dependent, primary, False, constraint.primary_role) is not None:
         dependent.priority = scores.add(dependent.priority, constraint.score)
@@ -250,7 +250,7 @@ def prioritize_with(dependent: Rsc, primary: Rsc, constraint: Colocation) -> Non
 # --- actions ------------------------------------------------------------------------------------------
 
 
-def _changes(rsc: Rsc, found: set[str]) -> None:
+def _changes(rsc: Resource, found: set[str]) -> None:
     for child in rsc.children:
         _changes(child, found)
     if not rsc.children:
@@ -259,7 +259,7 @@ def _changes(rsc: Rsc, found: set[str]) -> None:
                 found.add(action.task)
 
 
-def create_actions(work: Work, clone: Rsc) -> None:
+def create_actions(work: WorkingSet, clone: Resource) -> None:
     """A promotable clone's promote, promoted, demote and demoted."""
     found: set[str] = set()
     for child in parts.instances(clone):
@@ -275,11 +275,11 @@ def create_actions(work: Work, clone: Rsc) -> None:
         notifications.add_pseudo_actions(work, clone, "promote", "demote")
 
 
-def internal_constraints(work: Work, clone: Rsc) -> None:
+def internal_constraints(work: WorkingSet, clone: Resource) -> None:
     """Orderings between the phases of a promotable clone and its instances' roles."""
     assert clone.clone is not None
     order_phases(work, clone)
-    last: Rsc | None = None
+    last: Resource | None = None
     for child in clone.children:
         orderings.order_tasks(work, child, "demote", child, "promote", O_OPTIONAL)
         orderings.order_tasks(work, clone, "demote", child, "demote", O_IMPLIES_FIRST_PRINTED)
@@ -292,7 +292,7 @@ def internal_constraints(work: Work, clone: Rsc) -> None:
         last = child
 
 
-def order_phases(work: Work, rsc: Rsc) -> None:
+def order_phases(work: WorkingSet, rsc: Resource) -> None:
     """First everything goes down, then up again: the order of a promotable clone's (or bundle's) phases."""
     for first, then in (
         ("stopped", "start"),

@@ -19,8 +19,8 @@ from hamgr.cib.digest import op_digest
 from hamgr.cib.xml import load_xml
 from hamgr.scheduler import engine
 from hamgr.scheduler.inputs import attributes
-from hamgr.scheduler.state.entities import Replica, Rsc
-from hamgr.scheduler.state.working_set import Work
+from hamgr.scheduler.state.entities import Replica, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 UUID = "6a5ce7d4-0000-4000-8000-000000000001"
 OK, ERROR, NOT_INSTALLED, NOT_RUNNING, PROMOTED = 0, 1, 5, 7, 8
@@ -263,7 +263,7 @@ class _NodeRecord:
 class _Teller:
     """Tells what happened to each resource, as a status section."""
 
-    def __init__(self, dice: Dice, root: Element, work: Work) -> None:
+    def __init__(self, dice: Dice, root: Element, work: WorkingSet) -> None:
         self.dice = dice
         self.work = work
         names = [node.get("uname", "") for node in root.iterfind("configuration/nodes/node")]
@@ -293,7 +293,7 @@ class _Teller:
     # --- operations ---------------------------------------------------------------------------------------
 
     def op(
-        self, record: _NodeRecord, rsc: Rsc, task: str, rc: int = OK, *, interval_ms: int = 0, expected: int = OK
+        self, record: _NodeRecord, rsc: Resource, task: str, rc: int = OK, *, interval_ms: int = 0, expected: int = OK
     ) -> None:
         """Record an operation of a resource on a node."""
         assert rsc.primitive is not None
@@ -337,13 +337,13 @@ class _Teller:
             record.attributes[f"fail-count-{base}#{task}_{interval_ms}"] = self.dice.pick(("1", "2", "INFINITY"))
             record.attributes[f"last-failure-{base}#{task}_{interval_ms}"] = str(NOW - 3600 + record.calls)
 
-    def absent(self, rsc: Rsc | None, but: set[str]) -> None:
+    def absent(self, rsc: Resource | None, but: set[str]) -> None:
         """A resource was looked for everywhere else, and was not there."""
         for host in self.alive:
             if rsc is not None and host.name not in but and self.dice.chance(88):
                 self.op(host, rsc, "monitor", NOT_RUNNING, expected=NOT_RUNNING)
 
-    def active(self, record: _NodeRecord, rsc: Rsc, *, promotable: bool = False) -> None:
+    def active(self, record: _NodeRecord, rsc: Resource, *, promotable: bool = False) -> None:
         dice = self.dice
         self.op(record, rsc, "start")
         role = ""
@@ -363,7 +363,7 @@ class _Teller:
         if dice.chance(11):
             self.trouble(record, rsc, expected, ops[0].interval_ms if ops else 10_000)
 
-    def trouble(self, record: _NodeRecord, rsc: Rsc, expected: int, interval_ms: int) -> None:
+    def trouble(self, record: _NodeRecord, rsc: Resource, expected: int, interval_ms: int) -> None:
         story = self.dice.weighted(((50, "monitor"), (20, "stop"), (15, "start"), (15, "gone")))
         if story == "monitor":
             self.op(record, rsc, "monitor", ERROR, interval_ms=interval_ms, expected=expected)
@@ -414,13 +414,13 @@ class _Teller:
         if guest.histories or self.dice.chance(50):
             self.guests.append(guest)
 
-    def single(self, rsc: Rsc) -> None:
+    def single(self, rsc: Resource) -> None:
         home = self.dice.pick(self.alive) if self.dice.chance(65) else None
         if home is not None:
             self.active(home, rsc)
         self.absent(rsc, {home.name} if home else set())
 
-    def clone(self, rsc: Rsc) -> None:
+    def clone(self, rsc: Resource) -> None:
         for host, instance in zip(self.alive, rsc.children, strict=False):
             if self.dice.chance(70):
                 self.active(host, instance, promotable=rsc.promotable)
