@@ -1,6 +1,6 @@
 """Applies orderings: from what resources and constraints asked for to links between actions, and then what they imply.
 
-Implements "Ordering Constraints" of Pacemaker Explained; what a link implies is in `consequences`.
+Implements "Ordering Constraints" of Pacemaker Explained; what a link implies is in `action_relations`.
 """
 
 from __future__ import annotations

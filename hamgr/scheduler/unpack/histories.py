@@ -1,6 +1,6 @@
 """What recorded operations say: where each resource is active, in which role, what failed, what was never seen before.
 
-Operations of a resource on a node are replayed in the order in which they were called; each moves the role, adds a
+Operations of a resource on a node are unpacked in the order in which they were called; each moves the role, adds a
 failure or clears one ("Operation History" in Pacemaker Development's documentation of the scheduler).
 """
 
@@ -15,12 +15,12 @@ from hamgr.scheduler.state.constants import STARTED, UNKNOWN, Variant
 from hamgr.scheduler.state.entities import Node, Resource
 from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.unpack import history_match, nodes, outcome
-from hamgr.scheduler.unpack.outcome import Replay
-from hamgr.scheduler.unpack.unpack_operation import replay_op
+from hamgr.scheduler.unpack.outcome import UnpackedOperations
+from hamgr.scheduler.unpack.unpack_operation import unpack_operation
 
 
 def unpack(work: WorkingSet) -> None:
-    """Replay all histories: cluster nodes first, guests and remotes once it is known whether they are up."""
+    """UnpackedOperations all histories: cluster nodes first, guests and remotes once it is known whether they are up."""
     for state in work.cib.node_states:
         node = work.node_of(state)
         histories = work.histories.setdefault(node.name if node else state.name, {})
@@ -100,12 +100,12 @@ def _unpack_resource(work: WorkingSet, node: Node, history: ResourceHistory) -> 
         _shutdown_lock(work, rsc, node, history)
     saved_role = rsc.role
     rsc.role = UNKNOWN
-    replayed = Replay(work, rsc, node)
+    unpacked = UnpackedOperations(work, rsc, node)
     ops = sorted_ops(history.ops)
     for record in ops:
-        replay_op(work, replayed, record)
+        unpack_operation(work, unpacked, record)
     _recurring_in_history(work, rsc, node, ops)
-    outcome.apply(work, replayed)
+    outcome.apply(work, unpacked)
     wanted = attributes.target_role(rsc)
     if wanted != UNKNOWN and (rsc.next_role == UNKNOWN or wanted < rsc.next_role):
         rsc.next_role = wanted

@@ -163,7 +163,7 @@ def _online_with_fencing(work: WorkingSet, node: Node, state: model.NodeState) -
 
 
 def determine_remote_online(node: Node) -> None:
-    """A remote node is up when its connection is; see `remotes`."""
+    """A remote node is up when its connection is; see `remote_nodes`."""
     connection = node.remote_rsc
     if connection is None:
         node.online = False

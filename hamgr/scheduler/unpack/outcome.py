@@ -1,4 +1,4 @@
-"""What a replayed history leads to: where a resource counts as active, what has to be recovered, banned or fenced."""
+"""What a resource's history on a node leads to: where a resource counts as active, what has to be recovered, banned or fenced."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hamgr.scheduler.state.parts import strip_instance
 from hamgr.scheduler.state.working_set import WorkingSet
 
 
-class Replay:
-    """One resource's operations on one node, while they are replayed."""
+class UnpackedOperations:
+    """One resource's operations on one node, while they are unpacked."""
 
     __slots__ = ("last_failure", "node", "on_fail", "rsc", "work")
 
@@ -25,9 +25,9 @@ class Replay:
         self.last_failure: OpRecord | None = None
 
 
-def apply(work: WorkingSet, replay: Replay) -> None:
-    """Turn a replay's outcome into the working state: where it runs, what has to be recovered or fenced."""
-    rsc, node = replay.rsc, replay.node
+def apply(work: WorkingSet, unpacked: UnpackedOperations) -> None:
+    """Turn what the operations have shown into the working state: where it runs, what has to be recovered or fenced."""
+    rsc, node = unpacked.rsc, unpacked.node
     if rsc.role != UNKNOWN:
         known: Resource | None = rsc
         while known is not None:
@@ -37,9 +37,9 @@ def apply(work: WorkingSet, replay: Replay) -> None:
             known = known.parent
     if rsc.role > STOPPED and not node.online and not node.maintenance and rsc.managed:
         _fence_where_active(work, rsc, node)
-    saved = replay.on_fail
+    saved = unpacked.on_fail
     # A node that is to be fenced takes its failures with it.
-    on_fail = OnFail.IGNORE if node.unclean else replay.on_fail
+    on_fail = OnFail.IGNORE if node.unclean else unpacked.on_fail
     _handle_failure(work, rsc, node, on_fail)
     if rsc.failed and rsc.is_remote_node:
         target = work.node(rsc.id)

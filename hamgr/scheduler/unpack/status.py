@@ -1,7 +1,7 @@
 """First stage of a run: fills the working state from the CIB.
 
 Options and configured nodes are read here; recorded states of nodes in `nodes`, resources in `resources`, and what
-operations tell about them in `recorded`.
+operations tell about them in `histories`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Replays one recorded operation: it moves the resource's role, adds a failure or clears one.
+"""Unpacks one recorded operation: it moves the resource's role, adds a failure or clears one.
 
 Results are read as "Operation History" in Pacemaker Development says: against what was expected of the operation, with
 those that ``failure-timeout`` lets the cluster forget left out.
@@ -42,17 +42,17 @@ from hamgr.scheduler.state.constants import PROMOTED, STARTED, STOPPED, UNKNOWN,
 from hamgr.scheduler.state.entities import Node, Resource
 from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.unpack import migration_history
-from hamgr.scheduler.unpack.outcome import Replay
+from hamgr.scheduler.unpack.outcome import UnpackedOperations
 
 
-def replay_op(work: WorkingSet, replay: Replay, op: OpRecord) -> None:
+def unpack_operation(work: WorkingSet, unpacked: UnpackedOperations, op: OpRecord) -> None:
     """Let one operation act on what is known so far; operations are to be given from the oldest to the newest."""
-    rsc, node = replay.rsc, replay.node
+    rsc, node = unpacked.rsc, unpacked.node
     if not PENDING <= op.op_status <= NO_SECRETS or op.operation in ("notify", "meta-data"):
         return
     expired = _check_expiry(work, rsc, node, op)
     expected = failures.target_rc(op)
-    rc, status = _remap(work, replay, op, expired, expected)
+    rc, status = _remap(work, unpacked, op, expired, expected)
     if expired and masked_probe(op) and not rsc.in_bundle() and rc != op.rc:
         # Nothing is known about the resource any longer, so it is going to be probed again.
         if rsc.role <= STOPPED:
@@ -65,43 +65,43 @@ def replay_op(work: WorkingSet, replay: Replay, op: OpRecord) -> None:
             work.expired_recurring.add(id(op))
             return
     if masked_probe(op):
-        _update_role(replay, op, NOT_INSTALLED if rsc.in_bundle() else rc)
+        _update_role(unpacked, op, NOT_INSTALLED if rsc.in_bundle() else rc)
         work.failed.append((rsc, node, op))
         node_scores.ban(work, _ban_target(rsc), node, "masked-probe-failure")
         return
     if status == PENDING:
         _pending(work, rsc, node, op)
     elif status == DONE:
-        _update_role(replay, op, rc)
+        _update_role(unpacked, op, rc)
     elif status == EXEC_NOT_INSTALLED:
         if _on_fail_of(work, rsc, op)[0] == OnFail.IGNORE:
             # Without its agent there is no use in pretending that the resource is well.
-            replay.on_fail = max(replay.on_fail, OnFail.MIGRATE)
+            unpacked.on_fail = max(unpacked.on_fail, OnFail.MIGRATE)
         node_scores.ban(work, _ban_target(rsc), node, "hard-error")
-        _failed(work, replay, op, rc)
+        _failed(work, unpacked, op, rc)
     elif status == NOT_CONNECTED and node.remote:
         connection = node.remote_rsc
         if connection is not None and connection.managed:
             connection.failed = connection.stop_required = True
     elif status in (ERROR, ERROR_HARD, ERROR_FATAL, TIMEOUT, NOT_SUPPORTED, INVALID, NOT_CONNECTED):
-        _failure(work, replay, op, rc, status, expected)
+        _failure(work, unpacked, op, rc, status, expected)
 
 
 def _ban_target(rsc: Resource) -> Resource:
     return rsc if rsc.unique else rsc.top()
 
 
-def _failure(work: WorkingSet, replay: Replay, op: OpRecord, rc: int, status: int, expected: int) -> None:
-    rsc, node = replay.rsc, replay.node
+def _failure(work: WorkingSet, unpacked: UnpackedOperations, op: OpRecord, rc: int, status: int, expected: int) -> None:
+    rsc, node = unpacked.rsc, unpacked.node
     strategy, _ = _on_fail_of(work, rsc, op)
     if strategy == OnFail.IGNORE or (strategy == OnFail.RESTART_CONTAINER and op.operation == "stop"):
-        _update_role(replay, op, expected)
+        _update_role(unpacked, op, expected)
         rsc.failure_ignored = True
         work.failed.append((rsc, node, op))
-        if strategy == OnFail.RESTART_CONTAINER and replay.on_fail <= OnFail.RECOVER:
-            replay.on_fail = strategy
+        if strategy == OnFail.RESTART_CONTAINER and unpacked.on_fail <= OnFail.RECOVER:
+            unpacked.on_fail = strategy
         return
-    _failed(work, replay, op, rc)
+    _failed(work, unpacked, op, rc)
     if status == ERROR_HARD:
         node_scores.ban(work, _ban_target(rsc), node, "hard-error")
     elif status == ERROR_FATAL:
@@ -182,9 +182,9 @@ def _timeout_does_not_apply(work: WorkingSet, rsc: Resource, op: OpRecord) -> bo
 _UNDEGRADED = {DEGRADED: OK, DEGRADED_PROMOTED: RUNNING_PROMOTED}
 
 
-def _remap(work: WorkingSet, replay: Replay, op: OpRecord, expired: bool, expected: int) -> tuple[int, int]:
+def _remap(work: WorkingSet, unpacked: UnpackedOperations, op: OpRecord, expired: bool, expected: int) -> tuple[int, int]:
     """The exit code and status that count, given what was expected."""
-    rsc, node = replay.rsc, replay.node
+    rsc, node = unpacked.rsc, unpacked.node
     status = op.op_status
     rc = _UNDEGRADED.get(op.rc, op.rc)
     if rc != op.rc and not expired and (not node.shutdown or node.online):
@@ -201,13 +201,13 @@ def _remap(work: WorkingSet, replay: Replay, op: OpRecord, expired: bool, expect
         # A masked failure that no longer counts says nothing about the resource.
         return rc, status
     if rc in (OK, NOT_RUNNING, RUNNING_PROMOTED, FAILED_PROMOTED):
-        return rc, _told_state(replay, op, rc, status, expected)
-    return rc, _told_trouble(work, replay, op, rc)
+        return rc, _told_state(unpacked, op, rc, status, expected)
+    return rc, _told_trouble(work, unpacked, op, rc)
 
 
-def _told_state(replay: Replay, op: OpRecord, rc: int, status: int, expected: int) -> int:
+def _told_state(unpacked: UnpackedOperations, op: OpRecord, rc: int, status: int, expected: int) -> int:
     """The status that counts of a code that tells the resource's state; ``status`` is that by expectation alone."""
-    rsc = replay.rsc
+    rsc = unpacked.rsc
     probe = is_probe(op)
     if rc == OK:
         return DONE if probe and expected == NOT_RUNNING else status
@@ -215,7 +215,7 @@ def _told_state(replay: Replay, op: OpRecord, rc: int, status: int, expected: in
         if not probe and expected != rc and rsc.managed:
             return status
         rsc.role = STOPPED
-        replay.on_fail = OnFail.IGNORE
+        unpacked.on_fail = OnFail.IGNORE
         rsc.next_role = UNKNOWN
         return DONE
     rsc.role = PROMOTED
@@ -224,23 +224,23 @@ def _told_state(replay: Replay, op: OpRecord, rc: int, status: int, expected: in
     return DONE if probe and rc != expected else status
 
 
-def _told_trouble(work: WorkingSet, replay: Replay, op: OpRecord, rc: int) -> int:
+def _told_trouble(work: WorkingSet, unpacked: UnpackedOperations, op: OpRecord, rc: int) -> int:
     """The status that counts of a code that tells what is wrong with the resource, its agent or its configuration."""
     if rc == NOT_CONFIGURED:
         return ERROR_FATAL
     if rc == UNIMPLEMENTED and op.interval_ms:
         return NOT_SUPPORTED
     if rc in (UNIMPLEMENTED, NOT_INSTALLED, INVALID_PARAM, INSUFFICIENT_PRIV):
-        if op.operation == "stop" and not fencing.can_fence(work, replay.node):
-            replay.rsc.managed = False
-            replay.rsc.blocked = True
+        if op.operation == "stop" and not fencing.can_fence(work, unpacked.node):
+            unpacked.rsc.managed = False
+            unpacked.rsc.blocked = True
         return ERROR_HARD
     return ERROR
 
 
-def _update_role(replay: Replay, op: OpRecord, rc: int) -> None:
+def _update_role(unpacked: UnpackedOperations, op: OpRecord, rc: int) -> None:
     """An operation's success moves the role and may clear earlier failures."""
-    rsc = replay.rsc
+    rsc = unpacked.rsc
     task = op.operation
     clears = False
     if rc == NOT_INSTALLED or (not rsc.in_bundle() and masked_probe(op)):
@@ -248,7 +248,7 @@ def _update_role(replay: Replay, op: OpRecord, rc: int) -> None:
     elif rc == NOT_RUNNING:
         clears = True
     elif task == "monitor":
-        failure = replay.last_failure
+        failure = unpacked.last_failure
         clears = failure is not None and (failure.operation, failure.interval_ms) == (task, op.interval_ms)
         if rsc.role < STARTED:
             _set_active(rsc)
@@ -262,28 +262,28 @@ def _update_role(replay: Replay, op: OpRecord, rc: int) -> None:
         rsc.role = PROMOTED
         clears = True
     elif task == "demote":
-        clears = replay.on_fail == OnFail.DEMOTE
+        clears = unpacked.on_fail == OnFail.DEMOTE
         rsc.role = UNPROMOTED
     elif task == "migrate_to":
-        migration_history.migrate_to_succeeded(replay.work, rsc, replay.node, op)
+        migration_history.migrate_to_succeeded(unpacked.work, rsc, unpacked.node, op)
     elif rsc.role < STARTED:
         _set_active(rsc)
-    if not clears or replay.on_fail >= OnFail.STOP or replay.on_fail == OnFail.MIGRATE:
+    if not clears or unpacked.on_fail >= OnFail.STOP or unpacked.on_fail == OnFail.MIGRATE:
         return
-    if replay.on_fail == OnFail.RESET_REMOTE and rsc.remote_reconnect_ms:
+    if unpacked.on_fail == OnFail.RESET_REMOTE and rsc.remote_reconnect_ms:
         return
-    replay.on_fail = OnFail.IGNORE
+    unpacked.on_fail = OnFail.IGNORE
     rsc.next_role = UNKNOWN
 
 
-def _failed(work: WorkingSet, replay: Replay, op: OpRecord, rc: int) -> None:
+def _failed(work: WorkingSet, unpacked: UnpackedOperations, op: OpRecord, rc: int) -> None:
     """An operation's failure: the worst of a resource's failures decides what happens."""
-    rsc, node = replay.rsc, replay.node
-    replay.last_failure = op
+    rsc, node = unpacked.rsc, unpacked.node
+    unpacked.last_failure = op
     if not node.shutdown or node.online:
         work.failed.append((rsc, node, op))
     strategy, fail_role = _on_fail_of(work, rsc, op)
-    replay.on_fail = max(replay.on_fail, strategy)
+    unpacked.on_fail = max(unpacked.on_fail, strategy)
     task = op.operation
     if task == "stop":
         node_scores.ban(work, rsc, node, "failed-stop")

@@ -1,7 +1,7 @@
 """Bundles: containers that run replicas of a resource.
 
 Implements "Bundles - Containerized Resources" of Pacemaker Explained. The parts of a bundle are made in
-`bundle_unpack`; here is how they are placed, ordered and probed. A bundle's instances, as others see them, are its
+`unpack.bundle_resources`; here is how they are placed, ordered and probed. A bundle's instances, as others see them, are its
 containers: addresses and connections follow them, and what runs inside follows the connections.
 """
 

@@ -1,7 +1,7 @@
 """Clones: instances of a resource on several nodes.
 
 Implements "Clones - Resources That Can Have Multiple Active Instances" of Pacemaker Explained. Instances are placed
-in `instances`, their roles chosen in `promotion`, notifications made in `notifications`.
+in `instance_assignment`, their roles chosen in `promotion`, notifications made in `notifications`.
 """
 
 from __future__ import annotations
