@@ -19,8 +19,8 @@ def score_lines(work: WorkingSet) -> list[str]:
 def _scores(rsc: Resource) -> Iterator[str]:
     for node in sorted(rsc.allowed, key=lambda one: one.name):
         yield f"{rsc.id} allocation score on {node.name}: {scores.text(rsc.allowed[node])}"
-    if rsc.parent is not None and rsc.parent.promotable:
+    if rsc.parent is not None and rsc.parent.settings.promotable:
         where = rsc.location(current=False)
-        yield f"{rsc.id} promotion score on {where.name if where else 'none'}: {scores.text(rsc.sort_index)}"
+        yield f"{rsc.id} promotion score on {where.name if where else 'none'}: {scores.text(rsc.placing.sort_index)}"
     for child in rsc.children:
         yield from _scores(child)

@@ -39,7 +39,7 @@ def render(before: WorkingSet, transition: Transition, simulation: Simulation, a
     names = set(before.by_id) | {rsc.clone_name for rsc in before.by_id.values()}
     executed = (executed_line(action, names) for action in simulation.executed)
     for rsc in after.by_id.values():
-        rsc.pending_task = ""  # the transition has waited for it
+        rsc.recorded.pending_task = ""  # the transition has waited for it
     sections = [
         ["Current cluster status:", *status_lines(before)],
         ["Transition Summary:", *bullets(summary_lines(transition.summary), 1)],
@@ -121,7 +121,7 @@ def _node_state(node: Node) -> str:
 
 def _implicit(rsc: Resource) -> bool:
     """A guest node's connection, which nobody has configured."""
-    return rsc.is_remote_node and rsc.container is not None and not rsc.orphan
+    return rsc.settings.is_remote_node and rsc.container is not None and not rsc.orphan
 
 
 def _active(rsc: Resource) -> bool:
@@ -154,16 +154,18 @@ def _collection_flags(rsc: Resource, *flags: str) -> str:
 def _disabled(rsc: Resource) -> bool:
     """Whether its target role keeps it from what it could be."""
     role = target_role(rsc)
-    return role == STOPPED or (role == UNPROMOTED and rsc.top().promotable)
+    return role == STOPPED or (role == UNPROMOTED and rsc.top().settings.promotable)
 
 
 def _clone_lines(clone: Resource, depth: int, work: WorkingSet) -> list[str]:
     """The header, instances that deserve a line of their own, then the others by role."""
     inner = clone.clone.config.member.id if clone.clone else ""
-    flags = _collection_flags(clone, "promotable" if clone.promotable else "", "unique" if clone.unique else "")
+    flags = _collection_flags(
+        clone, "promotable" if clone.settings.promotable else "", "unique" if clone.settings.unique else ""
+    )
     lines = list(bullets([f"Clone Set: {clone.id} [{inner}]{flags}:"], depth))
-    limited = " (target-role)" if clone.promotable and _configured_role(clone) == UNPROMOTED else ""
-    calm = ("Promoted", f"Unpromoted{limited}" if clone.promotable else "Started")
+    limited = " (target-role)" if clone.settings.promotable and _configured_role(clone) == UNPROMOTED else ""
+    calm = ("Promoted", f"Unpromoted{limited}" if clone.settings.promotable else "Started")
     by_role: dict[str, list[str]] = {role: [] for role in calm}
     for instance in clone.children:
         if _in_full(clone, instance):
@@ -185,7 +187,7 @@ def _configured_role(clone: Resource) -> int:
 
 def _stopped_lines(clone: Resource, told: int, work: WorkingSet) -> list[str]:
     """Where an anonymous clone does not run, by why not; `told` instances have been shown as active."""
-    if clone.unique or clone.clone is None:
+    if clone.settings.unique or clone.clone is None:
         return []
     if clone.clone.clone_max <= told:
         idle = [child.id for child in clone.children if not child.orphan and not _active(child)]
@@ -211,9 +213,9 @@ def _failed_probe(name: str, node: Node | None, work: WorkingSet) -> str:
 
 def _in_full(clone: Resource, instance: Resource) -> bool:
     """Whether an instance is more than one of many."""
-    if clone.unique:
+    if clone.settings.unique:
         return not clone.orphan or _active(instance)
-    if instance.pending_task:
+    if instance.recorded.pending_task:
         return True
     if not _active(instance):
         return False
@@ -230,7 +232,7 @@ def _bundle_lines(bundle: Resource, depth: int, work: WorkingSet) -> list[str]:
     replicas = bundle.bundle.replicas
     several = " set" if len(replicas) > 1 else ""
     image = bundle.bundle.config.container.get("image", "")
-    unique = " (unique)" if bundle.unique else ""
+    unique = " (unique)" if bundle.settings.unique else ""
     header = f"Container bundle{several}: {bundle.id} [{image}]{unique}{'' if bundle.managed else ' (unmanaged)'}:"
     lines = list(bullets([header], depth))
     for replica in replicas:
@@ -247,7 +249,7 @@ def _primitive_line(rsc: Resource, work: WorkingSet, name: str = "", whereabouts
     agent = rsc.primitive.agent if rsc.primitive else None
     kind = ":".join(part for part in (agent.standard, agent.provider, agent.type) if part) if agent else ""
     nodes = (whereabouts or rsc).running_on
-    node = None if len(nodes) > 1 else nodes[0] if nodes else rsc.pending_node or rsc.lock_node
+    node = None if len(nodes) > 1 else nodes[0] if nodes else rsc.recorded.pending_node or rsc.recorded.lock_node
     clone = rsc.top().clone
     failed = _failed_probe(clone.config.member.id if clone else rsc.id, node, work) if rsc.role == STOPPED else ""
     flags = list(_flags(rsc, node))
@@ -263,23 +265,23 @@ def _primitive_line(rsc: Resource, work: WorkingSet, name: str = "", whereabouts
 
 
 def _printed_id(rsc: Resource) -> str:
-    return rsc.id if rsc.unique or rsc.primitive is None else rsc.primitive.id
+    return rsc.id if rsc.settings.unique or rsc.primitive is None else rsc.primitive.id
 
 
 def _role_text(rsc: Resource) -> str:
     # An active instance of a promotable clone is Unpromoted at least.
-    role = UNPROMOTED if rsc.role == STARTED and rsc.top().promotable else rsc.role
+    role = UNPROMOTED if rsc.role == STARTED and rsc.top().settings.promotable else rsc.role
     if rsc.failed:
         return f"FAILED {ROLE_NAMES[role]}" if role > UNPROMOTED else "FAILED"
-    return _PENDING.get(rsc.pending_task) or ROLE_NAMES[max(role, STOPPED)]
+    return _PENDING.get(rsc.recorded.pending_task) or ROLE_NAMES[max(role, STOPPED)]
 
 
 def _flags(rsc: Resource, node: Node | None) -> Iterator[str]:
     if node is not None and node.unclean and not node.online:
         yield "UNCLEAN"
-    if node is not None and node is rsc.lock_node:
+    if node is not None and node is rsc.recorded.lock_node:
         yield "LOCKED"
-    if rsc.pending_task == "monitor":
+    if rsc.recorded.pending_task == "monitor":
         yield "Monitoring"
     if target_role(rsc) == STOPPED:
         yield "disabled"
@@ -289,7 +291,7 @@ def _flags(rsc: Resource, node: Node | None) -> Iterator[str]:
         yield "blocked"
     elif not rsc.managed:
         yield "unmanaged"
-    if rsc.failure_ignored:
+    if rsc.recorded.failure_ignored:
         yield "failure ignored"
 
 

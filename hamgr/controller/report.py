@@ -183,8 +183,8 @@ class Reporter:
             maintenance=rsc.maintenance,
             disabled=_disabled(rsc),
             orphaned=rsc.orphan,
-            promotable=rsc.promotable,
-            unique=rsc.unique and rsc.variant == Variant.CLONE,
+            promotable=rsc.settings.promotable,
+            unique=rsc.settings.unique and rsc.variant == Variant.CLONE,
             note=self._note(rsc),
             children=tuple(self._resource(child) for child in rsc.children),
         )
@@ -317,7 +317,11 @@ def _fail_counts(cib: Cib, work: WorkingSet) -> tuple[FailCount, ...]:
     for state in cib.node_states:
         for resource, count in sorted(history.fail_counts(state).items()):
             rsc = work.by_id.get(resource)
-            threshold = "" if rsc is None or rsc.migration_threshold >= INFINITY else str(rsc.migration_threshold)
+            threshold = (
+                ""
+                if rsc is None or rsc.settings.migration_threshold >= INFINITY
+                else str(rsc.settings.migration_threshold)
+            )
             shown = "INFINITY" if count >= INFINITY else str(count)
             found.append(FailCount(resource, state.name, shown, threshold))
     return tuple(found)

@@ -39,7 +39,7 @@ from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.kube.objects import name_of
 from hamgr.scheduler import schedule
-from hamgr.scheduler.state.working_set import ClusterOptions
+from hamgr.scheduler.state.settings import ClusterOptions
 from hamgr.scheduler.transition import GraphAction, Transition
 from hamgr.scheduler.unpack.status import read_options
 

@@ -84,10 +84,10 @@ def _assign(work: WorkingSet) -> None:
     # Connections come first, since what runs on remote nodes depends on them.
     if work.have_remote_nodes:
         for rsc in work.resources:
-            if rsc.is_remote_node:
-                work.variants[rsc.variant].assign(work, rsc, rsc.partial_migration_target)
+            if rsc.settings.is_remote_node:
+                work.variants[rsc.variant].assign(work, rsc, rsc.recorded.partial_migration_target)
     for rsc in work.resources:
-        if not rsc.is_remote_node:
+        if not rsc.settings.is_remote_node:
             work.variants[rsc.variant].assign(work, rsc, None)
 
 

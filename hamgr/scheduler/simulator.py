@@ -77,7 +77,7 @@ def view_of(work: WorkingSet) -> StatusView:
         if leaf.role in (STOPPED, UNKNOWN) and not leaf.running_on:
             continue
         # An active instance of a promotable clone is Unpromoted at least.
-        role = UNPROMOTED if leaf.role == STARTED and leaf.top().promotable else leaf.role
+        role = UNPROMOTED if leaf.role == STARTED and leaf.top().settings.promotable else leaf.role
         found.extend(ResourceView(_printable(leaf), ROLE_NAMES[role], node.name) for node in leaf.running_on)
     return StatusView(nodes, tuple(found))
 
@@ -96,7 +96,7 @@ def _shown(resources: list[Resource]) -> Iterator[Resource]:
 
 def _printable(rsc: Resource) -> str:
     """Instances of anonymous clones are all the same to people."""
-    return rsc.id if rsc.unique or rsc.primitive is None else rsc.primitive.id
+    return rsc.id if rsc.settings.unique or rsc.primitive is None else rsc.primitive.id
 
 
 def _node_view(node: Node) -> NodeView:

@@ -81,7 +81,7 @@ def remapped(action: Action) -> Action:
     task = action.task
     if action.interval_ms == 0 and (task in _DONE_TASK or task in _DONE_TASKS):
         done = _DONE_TASK.get(task, task)
-        if rsc.notify and (rsc.is_clone() or rsc.in_bundle()):
+        if rsc.settings.notify and (rsc.is_clone() or rsc.in_bundle()):
             key = f"{rsc.id}_confirmed-post_notify_{done}_0"
         else:
             key = f"{rsc.id}_{done}_0"
@@ -392,7 +392,7 @@ def block_dependents(work: WorkingSet, action: Action) -> None:
         child_action = next((a for a in reversed(child.action_list) if a.task == action.task), None)
         if child_action is None or child_action.flags & RUNNABLE:
             return
-    for constraint in rsc.with_dependents:
+    for constraint in rsc.placing.with_dependents:
         if constraint.score < INFINITY or (action.task == "promote" and constraint.primary_role != PROMOTED):
             continue
         task = "promote" if constraint.dependent_role == PROMOTED else "start"

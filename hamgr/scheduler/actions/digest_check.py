@@ -21,7 +21,7 @@ MATCH, ALL, RESTART, UNKNOWN = range(4)
 
 def needs_remote_name(rsc: Resource) -> bool:
     """Whether a parameter of this resource depends on where its bundle's container will be."""
-    return rsc.is_bundle_connection and resource_address(rsc) == "#uname"
+    return rsc.settings.is_bundle_connection and resource_address(rsc) == "#uname"
 
 
 def compare(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> int:
@@ -54,7 +54,7 @@ def compare(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> int:
 
 
 def _public(rsc: Resource, params: dict[str, str], op: OpRecord) -> dict[str, str]:
-    if rsc.fence_device and failures.version(op.crm_feature_set) < (3, 16, 0):
+    if rsc.settings.fence_device and failures.version(op.crm_feature_set) < (3, 16, 0):
         special = ("provides", "stonith-timeout")
         return {k: v for k, v in params.items() if not k.startswith("pcmk_") and k not in special}
     return params
@@ -93,7 +93,7 @@ def _clean_up(work: WorkingSet, rsc: Resource, node: Node) -> None:
 def _check_history(work: WorkingSet, rsc: Resource, node: Node, history: ResourceHistory) -> None:
     if rsc.orphan:
         top = rsc.top()
-        if not (top.is_clone() and not top.unique):
+        if not (top.is_clone() and not top.settings.unique):
             _clean_up(work, rsc, node)
         return
     active = node in rsc.running_on
@@ -173,7 +173,7 @@ def check_op(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> bool:
 def _reload(work: WorkingSet, rsc: Resource, node: Node) -> None:
     if not rsc.managed or rsc.failed:
         return
-    if rsc.start_pending:
+    if rsc.recorded.start_pending:
         resource_actions.make(work, rsc, orderings.key_of(rsc, "stop"), "stop", node, False)
         return
     rsc.reload = True
@@ -193,7 +193,7 @@ def host_address(connection: Resource) -> str:
 
 def resource_address(rsc: Resource) -> str:
     """The configured address of a connection resource."""
-    for nvset in rsc.own_params:
+    for nvset in rsc.settings.own_params:
         for name, value in nvset.pairs:
             if name == "addr":
                 return value

@@ -17,7 +17,7 @@ from hamgr.scheduler.state.working_set import WorkingSet
 
 def _matching(work: WorkingSet, rsc: Resource, node: Node, prefix: str) -> list[str]:
     """Values of the node's attributes that count (or date) failures of a resource."""
-    name = rsc.id if rsc.unique else strip_instance(rsc.id)
+    name = rsc.id if rsc.settings.unique else strip_instance(rsc.id)
     start = f"{prefix}-{name}"
     legacy = work.legacy_fail_counts
     found = []
@@ -25,7 +25,7 @@ def _matching(work: WorkingSet, rsc: Resource, node: Node, prefix: str) -> list[
         if not attribute.startswith(start):
             continue
         rest = attribute[len(start) :]
-        if not rsc.unique and rest[:1] == ":":
+        if not rsc.settings.unique and rest[:1] == ":":
             rest = rest[1:].lstrip("0123456789")
         if rest == "" and legacy:
             found.append(value)
@@ -109,11 +109,11 @@ def clear(work: WorkingSet, rsc: Resource, node: Node, reason: str) -> Action:
 
 def threshold_reached(work: WorkingSet, rsc: Resource, node: Node) -> Resource | None:
     """The resource (or anonymous clone) to keep off a node where it has failed migration-threshold times."""
-    if rsc.migration_threshold == 0 or rsc.failure_ignored:
+    if rsc.settings.migration_threshold == 0 or rsc.recorded.failure_ignored:
         return None
     count, _ = fail_count(work, rsc, node, effective=True, fillers=True)
     if count <= 0:
         return None
-    if rsc.migration_threshold > count:
+    if rsc.settings.migration_threshold > count:
         return None
-    return rsc if rsc.unique else rsc.top()
+    return rsc if rsc.settings.unique else rsc.top()

@@ -103,14 +103,14 @@ def _order_starts(rsc: Resource, fence: Action) -> None:
 def _known_on(rsc: Resource, node: Node) -> bool:
     """Whether it is known if a resource (or any instance of its anonymous clone) is active on a node."""
     parent = rsc.parent
-    anonymous = parent is not None and parent.is_clone() and not parent.unique
+    anonymous = parent is not None and parent.is_clone() and not parent.settings.unique
     return node in rsc.known_on or (anonymous and parent is not None and node in parent.known_on)
 
 
 def _order_stops(work: WorkingSet, rsc: Resource, fence: Action) -> None:
     target = fence.node
     assert target is not None
-    implicit = rsc.needs == Needs.FENCING or target.guest
+    implicit = rsc.settings.needs == Needs.FENCING or target.guest
     top = rsc.top()
     for stop in resource_actions.all_of(rsc, "stop", target):
         stop.flags |= PSEUDO | RUNNABLE
@@ -118,7 +118,7 @@ def _order_stops(work: WorkingSet, rsc: Resource, fence: Action) -> None:
             if not rsc.in_bundle():
                 orderings.order(fence, stop, O_PRESERVE)
             orderings.order(fence, next(reversed(resource_actions.all_of(top, "stop")), None), O_PRESERVE)
-        if rsc.notify:
+        if rsc.settings.notify:
             notifications.after_fencing(work, rsc, fence)
     for demote in resource_actions.all_of(rsc, "demote", target):
         if not target.online or target.unclean or rsc.failed:

@@ -46,11 +46,11 @@ def fence_node(work: WorkingSet, node: Node, reason: str, priority_delay: bool) 
         container = connection.container if connection else None
         if container is not None and not container.failed and container.managed:
             node.remote_requires_reset = True
-            container.failed = container.stop_required = True
+            container.failed = container.recorded.stop_required = True
             work.because("guest-recovery", container, node, why=reason)
-    elif node.remote and connection is not None and connection.orphan_container_filler:
+    elif node.remote and connection is not None and connection.recorded.orphan_container_filler:
         # What is left of a guest node whose container is gone.
-        connection.failed = connection.stop_required = True
+        connection.failed = connection.recorded.stop_required = True
     elif node.remote:
         if connection is None or connection.managed:
             node.remote_requires_reset = True

@@ -25,7 +25,7 @@ def possible(rsc: Resource, current: Node | None) -> bool:
         rsc.allow_migrate
         and rsc.managed
         and not rsc.failed
-        and not rsc.start_pending
+        and not rsc.recorded.start_pending
         and current is not None
         and not current.unclean
         and target is not None
@@ -42,7 +42,7 @@ def create_actions(work: WorkingSet, rsc: Resource, current: Node) -> None:
     pair = {"migrate_source": current.name, "migrate_target": target.name}
     start.flags |= PSEUDO | MIGRATE_RUNNABLE
     stop.flags |= MIGRATE_RUNNABLE
-    begins = rsc.partial_migration_target is None
+    begins = rsc.recorded.partial_migration_target is None
     if begins:
         migrate_to = _half(work, rsc, "migrate_to", current, pair)
         migrate_to.needs = start.needs

@@ -61,7 +61,8 @@ def _phase(work: WorkingSet, rsc: Resource, task: str, action: Action | None, co
 
 def add_pseudo_actions(work: WorkingSet, clone: Resource, up: str, down: str) -> None:
     """Add the notifications around two opposite phases, and their order relative to the other phases."""
-    phases: dict[str, Phase] = clone.notify_phases
+    assert clone.clone is not None
+    phases: dict[str, Phase] = clone.clone.notify_phases
     for task in (up, down):
         phases[task] = _phase(
             work, clone, task, resource_actions.find_task(clone, task), resource_actions.find_task(clone, _DONE[task])
@@ -91,7 +92,8 @@ def create(work: WorkingSet, clone: Resource) -> None:
     """Settle which phases of a clone take place, and make its instances' notify actions for them."""
     for action in reversed(clone.action_list[:]):
         work.variants[clone.variant].action_flags(work, action, None)
-    for phase in clone.notify_phases.values():
+    assert clone.clone is not None
+    for phase in clone.clone.notify_phases.values():
         _create(work, clone, phase, _happening(clone))
 
 

@@ -87,13 +87,13 @@ def _migration_equivalents(work: WorkingSet, first: Resource, then: Resource, or
         order_tasks(work, first, "start", then, "migrate_to", flags)
     elif pair == ("stop", "stop"):
         order_tasks(work, first, "stop", then, "migrate_to", flags)
-        if then.partial_migration_target is not None:
+        if then.recorded.partial_migration_target is not None:
             order_tasks(work, first, "stop", then, "migrate_from", flags)
     elif pair == ("promote", "start"):
         order_tasks(work, first, "promote", then, "migrate_to", O_OPTIONAL)
     elif pair == ("demote", "stop"):
         order_tasks(work, first, "demote", then, "migrate_to", O_OPTIONAL)
-        if then.partial_migration_target is not None:
+        if then.recorded.partial_migration_target is not None:
             order_tasks(work, first, "demote", then, "migrate_from", O_OPTIONAL)
 
 

@@ -54,13 +54,15 @@ def _not_needed(work: WorkingSet, rsc: Resource, node: Node, top: Resource) -> b
     if not work.options.startup_probes:
         return True
     if node.remote and (
-        rsc.fence_device or rsc.is_remote_node or (node.guest and any(f.is_remote_node for f in rsc.fillers))
+        rsc.settings.fence_device
+        or rsc.settings.is_remote_node
+        or (node.guest and any(f.settings.is_remote_node for f in rsc.fillers))
     ):
         return True
-    if (rsc.container is not None and not rsc.is_remote_node) or rsc.orphan or node in rsc.known_on:
+    if (rsc.container is not None and not rsc.settings.is_remote_node) or rsc.orphan or node in rsc.known_on:
         return True
-    discovery = rsc.discovery.get(node, "")
-    if (rsc.exclusive_discovery or top.exclusive_discovery) and discovery != "exclusive":
+    discovery = rsc.placing.discovery.get(node, "")
+    if (rsc.placing.exclusive_discovery or top.placing.exclusive_discovery) and discovery != "exclusive":
         return True
     if discovery == "never" or (node.bundle and discovery != "exclusive"):
         return True
@@ -102,7 +104,7 @@ def probe_primitive(work: WorkingSet, rsc: Resource, node: Node) -> bool:
     else:
         probe.target_rc = 0
     # A cloned device that unfences its own node does not wait for what becomes of the others.
-    unfences = rsc.fence_device and work.options.enable_unfencing
+    unfences = rsc.settings.fence_device and work.options.enable_unfencing
     waiting = top if top.is_clone() and not unfences else rsc
     # A probe that cannot run keeps what is inactive from starting, but stops nothing that is active.
     blocks = not probe.flags & RUNNABLE and not rsc.running_on

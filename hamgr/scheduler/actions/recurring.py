@@ -94,7 +94,7 @@ def _cancel(work: WorkingSet, rsc: Resource, op: model.Op, node: Node) -> None:
 
 def _for_inactive(work: WorkingSet, rsc: Resource, node: Node | None, op: model.Op, key: str) -> None:
     """Monitors for role Stopped watch that a resource is not running where it should not."""
-    if not rsc.unique:
+    if not rsc.settings.unique:
         return  # any node may have any instance of an anonymous clone: Pacemaker ignores these monitors, too
     for other in work.nodes:
         if other is node:

@@ -19,7 +19,7 @@ def state_of(node: Node) -> str:
             return "failed"
         if not rsc.failed:
             return "stopped"
-        waiting = rsc.next_role == STOPPED and rsc.remote_reconnect_ms and node.remote_was_fenced
+        waiting = rsc.next_role == STOPPED and rsc.settings.remote_reconnect_ms and node.remote_was_fenced
         if waiting and node.attributes.get("shutdown", "0") == "0":
             # Whether it can be recovered will be known once the reconnect interval is over.
             return "unknown"
@@ -28,7 +28,7 @@ def state_of(node: Node) -> str:
         return "unknown"
     if host.unclean or not host.online:
         return "resting"
-    if len(rsc.running_on) > 1 and rsc.partial_migration_source and rsc.partial_migration_target:
+    if len(rsc.running_on) > 1 and rsc.recorded.partial_migration_source and rsc.recorded.partial_migration_target:
         return "resting"
     return "alive"
 

@@ -26,7 +26,7 @@ def apply(work: WorkingSet) -> None:
         rsc, node = action.rsc, action.node
         if rsc is None:
             continue
-        if rsc.is_remote_node and action.task == "clear_failcount":
+        if rsc.settings.is_remote_node and action.task == "clear_failcount":
             key = orderings.key_of(rsc, "start")
             orderings.new_ordering(work, rsc, "", action, rsc, key, None, O_OPTIONAL)
             continue

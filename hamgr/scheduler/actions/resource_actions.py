@@ -61,10 +61,6 @@ def make(
         _configure(work, rsc, action)
     _update_optional(rsc, action, optional)
     update_runnable(work, rsc, action)
-    if task == "stop":
-        rsc.stopping = True
-    elif task == "start":
-        rsc.starting = bool(action.flags & RUNNABLE)
     return action
 
 
@@ -78,7 +74,7 @@ def _configure(work: WorkingSet, rsc: Resource, action: Action) -> None:
         action.meta = operations.op_meta(work, rsc, op, task, action.interval_ms)
         action.timeout_ms = operations.timeout_ms(work, rsc, op, action.meta, task, action.interval_ms)
     if task in ("start", "promote"):
-        action.needs = rsc.needs
+        action.needs = rsc.settings.needs
 
 
 def _update_optional(rsc: Resource, action: Action, optional: bool) -> None:

@@ -25,7 +25,7 @@ def order(work: WorkingSet, rsc: Resource, node: Node, action: Action, flags: in
 
     Fence devices wait too: many cannot even be probed by a node that has not been let in.
     """
-    if not (rsc.needs_unfencing or rsc.fence_device) or not work.options.enable_unfencing:
+    if not (rsc.settings.needs_unfencing or rsc.settings.fence_device) or not work.options.enable_unfencing:
         return
     unfence = on_action(work, node, True)
     orderings.order(unfence, action, flags)
@@ -50,7 +50,7 @@ def internal_constraints(work: WorkingSet, rsc: Resource) -> None:
 
 def trigger(work: WorkingSet, rsc: Resource, node: Node | None, reason: str) -> None:
     """A changed fence device has to unfence again."""
-    if not work.options.enable_unfencing or not rsc.fence_device or node is None:
+    if not work.options.enable_unfencing or not rsc.settings.fence_device or node is None:
         return
     for place in (node,) if _may_unfence(node) else rsc.allowed:
         if _may_unfence(place):

@@ -28,8 +28,8 @@ def add(
     roles = [ROLES_BY_NAME.get(role, UNKNOWN) for role in (dependent_role, primary_role)]
     roles = [UNKNOWN if role == STARTED else role for role in roles]
     constraint = Colocation(name, dependent, primary, score, roles[0], roles[1], attribute, influence)
-    dependent.with_primaries.append(constraint)
-    primary.with_dependents.append(constraint)
+    dependent.placing.with_primaries.append(constraint)
+    primary.placing.with_dependents.append(constraint)
     work.colocations.append(constraint)
     if score <= -INFINITY:
         _order_apart(work, dependent, roles[0], primary, roles[1])

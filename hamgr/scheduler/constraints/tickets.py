@@ -39,7 +39,7 @@ def _attach(
     if policy not in ("fence", "freeze", "demote", "stop"):
         policy = "demote" if role == PROMOTED else "stop"
     runtime = TicketDependency(constraint.id, ticket, role, policy)
-    rsc.tickets.append(runtime)
+    rsc.placing.tickets.append(runtime)
     forbid(work, rsc, runtime)
 
 
@@ -78,7 +78,7 @@ def _lost(work: WorkingSet, rsc: Resource, constraint: TicketDependency) -> None
 
 def keep_from_promotion(work: WorkingSet, clone: Resource) -> None:
     """Without its ticket for the promoted role, no instance of a clone is promoted."""
-    for constraint in clone.tickets:
+    for constraint in clone.placing.tickets:
         ticket = constraint.ticket
         if constraint.role == PROMOTED and (not ticket.granted or ticket.standby):
             _ban(work, clone, constraint)

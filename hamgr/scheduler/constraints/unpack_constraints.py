@@ -139,7 +139,7 @@ def _locate(work: WorkingSet, rsc: Resource, constraint: model.Location, role: s
         if node is None:
             return
         if constraint.discovery == "exclusive":
-            rsc.exclusive_discovery = True
+            rsc.placing.exclusive_discovery = True
         location = new_location(work, constraint.id, rsc, [(node, score)], constraint.discovery)
         _set_role(location, role)
         return
@@ -147,7 +147,7 @@ def _locate(work: WorkingSet, rsc: Resource, constraint: model.Location, role: s
         nodes = _matching_nodes(work, rsc, rule)
         if constraint.discovery == "exclusive":
             # Also where the rule matches no node at all, or is about another role.
-            rsc.exclusive_discovery = True
+            rsc.placing.exclusive_discovery = True
         if not nodes:
             continue
         location = new_location(work, rule.id, rsc, nodes, constraint.discovery)
@@ -185,7 +185,7 @@ def new_location(
 ) -> Location:
     location = Location(name, rsc, UNKNOWN, discovery)
     location.nodes = nodes
-    rsc.locations.append(location)
+    rsc.placing.locations.append(location)
     work.locations.append(location)
     return location
 
@@ -204,10 +204,10 @@ def apply_to_scores(work: WorkingSet, rsc: Resource, location: Location) -> None
         else:
             rsc.allowed[node] = score
         work.because("location", rsc, node, score=score, constraint=location.id)
-        if rank > _DISCOVERY_RANK[rsc.discovery.get(node, "")]:
+        if rank > _DISCOVERY_RANK[rsc.placing.discovery.get(node, "")]:
             if rank == 2:
-                rsc.exclusive_discovery = True
-            rsc.discovery[node] = location.discovery
+                rsc.placing.exclusive_discovery = True
+            rsc.placing.discovery[node] = location.discovery
 
 
 # --- order --------------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def _order_pair(work: WorkingSet, constraint: model.Order, kind: int, symmetry: 
     first_task = constraint.first_action or "start"
     then_task = constraint.then_action or first_task
     flags = _flags(kind, first_task, symmetry)
-    recovers = kind == OPTIONAL_KIND and then.restart_type_restart
+    recovers = kind == OPTIONAL_KIND and then.settings.restart_type_restart
     if recovers:
         flags |= O_IMPLIES_THEN
     minimum = _minimum_instances(first, constraint)

@@ -18,7 +18,7 @@ def target_role(rsc: Resource) -> int:
     role = ROLES_BY_NAME.get(text.capitalize(), UNKNOWN) if text else UNKNOWN
     if role in (UNKNOWN, STARTED):
         return UNKNOWN
-    if role > STARTED and (not rsc.top().promotable or role == PROMOTED):
+    if role > STARTED and (not rsc.top().settings.promotable or role == PROMOTED):
         return UNKNOWN
     return role
 
@@ -32,7 +32,7 @@ def params(work: WorkingSet, rsc: Resource, node: Node | None) -> dict[str, str]
             attributes=None if node is None else node.attributes,
             agent=rsc.primitive.agent if rsc.primitive else None,
         )
-        cached = rules.values(rsc.own_params, context)
+        cached = rules.values(rsc.settings.own_params, context)
         if rsc.parent is not None:
             for name, value in params(work, rsc.parent, node).items():
                 cached.setdefault(name, value)

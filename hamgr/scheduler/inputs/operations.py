@@ -76,7 +76,7 @@ def timeout_ms(
         frequent = _most_frequent_monitor(rsc)
         if frequent is not None and "timeout" in (own := op_meta(work, rsc, frequent, task, frequent.interval_ms)):
             return durations.parse_ms(own["timeout"], DEFAULT_TIMEOUT_MS)
-    if rsc.fence_device and task in ("start", "monitor"):
+    if rsc.settings.fence_device and task in ("start", "monitor"):
         special = attributes.params(work, rsc, None).get("pcmk_monitor_timeout")
         if special:
             return durations.parse_ms(special, DEFAULT_TIMEOUT_MS)
@@ -107,7 +107,7 @@ def on_fail(
         found = OnFail.RESTART_CONTAINER
     elif (
         (found is None or not rsc.managed)
-        and rsc.is_remote_node
+        and rsc.settings.is_remote_node
         and not (task == "monitor" and interval_ms == 0)
         and task != "start"
     ):
@@ -115,7 +115,7 @@ def on_fail(
             found, fail_role = OnFail.STOP, STOPPED
         else:
             found = OnFail.RESET_REMOTE
-            if rsc.remote_reconnect_ms:
+            if rsc.settings.remote_reconnect_ms:
                 fail_role = STOPPED
     elif found is None and task == "stop":
         found = OnFail.FENCE if work.options.fencing else OnFail.BLOCK

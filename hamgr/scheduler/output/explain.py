@@ -98,9 +98,9 @@ def _around(rsc: Resource) -> Iterator[Resource]:
 
 
 def _account(work: WorkingSet, rsc: Resource, changes: tuple[SummaryLine, ...]) -> Account:
-    role = UNPROMOTED if rsc.role == STARTED and rsc.top().promotable else rsc.role
+    role = UNPROMOTED if rsc.role == STARTED and rsc.top().settings.promotable else rsc.role
     around = tuple(_around(rsc))
-    promotable = rsc.top().promotable and rsc.assigned_to is not None
+    promotable = rsc.top().settings.promotable and rsc.assigned_to is not None
     return Account(
         resource=rsc.id,
         within=tuple(part.id for part in around),
@@ -111,7 +111,7 @@ def _account(work: WorkingSet, rsc: Resource, changes: tuple[SummaryLine, ...]) 
         changes=tuple(line for line in changes if line.resource == rsc.id),
         circumstances=tuple(_circumstances(work, rsc, around)),
         candidates=tuple(_candidates(work, rsc, around)),
-        promotion_score=_instance(rsc).sort_index if promotable else None,
+        promotion_score=_instance(rsc).placing.sort_index if promotable else None,
     )
 
 
@@ -137,8 +137,8 @@ def _circumstances(work: WorkingSet, rsc: Resource, around: tuple[Resource, ...]
         yield Reason("target-role", rsc.id, data={"role": ROLE_NAMES[wanted]})
     if not work.quorum and options.quorum_policy != "ignore":
         yield Reason("no-quorum", rsc.id, data={"policy": options.quorum_policy})
-    if rsc.pending_task and rsc.pending_node is not None:
-        yield Reason("pending", rsc.id, rsc.pending_node.name, {"operation": rsc.pending_task})
+    if rsc.recorded.pending_task and rsc.recorded.pending_node is not None:
+        yield Reason("pending", rsc.id, rsc.recorded.pending_node.name, {"operation": rsc.recorded.pending_task})
     family = {rsc.id, *(part.id for part in around)}
     for reason in work.reasons:
         if reason.resource in family and reason.code in ("failed", "multiply-active", "ticket", "no-quorum-demote"):
@@ -146,8 +146,8 @@ def _circumstances(work: WorkingSet, rsc: Resource, around: tuple[Resource, ...]
                 yield reason
         elif reason.code == "unclean" and any(node.name == reason.node for node in rsc.running_on):
             yield reason
-    if rsc.lock_node is not None:
-        yield Reason("locked", rsc.id, rsc.lock_node.name)
+    if rsc.recorded.lock_node is not None:
+        yield Reason("locked", rsc.id, rsc.recorded.lock_node.name)
 
 
 def _held(work: WorkingSet, rsc: Resource) -> Iterator[Reason]:

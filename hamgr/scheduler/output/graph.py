@@ -79,7 +79,7 @@ def _to_action(work: WorkingSet, act: Action) -> GraphAction:
         return GraphAction(id=act.id, kind=kind, key=act.key, task=act.task, node=node, fence=fence, reason=act.reason)
     key = act.key
     history_id = rsc.history_id
-    if rsc.primitive is not None and not rsc.unique and not rsc.orphan:
+    if rsc.primitive is not None and not rsc.settings.unique and not rsc.orphan:
         history_id = rsc.primitive.id
     if rsc.clone_name and act.task == "notify":
         key = f"{rsc.clone_name}_{act.meta['notify_type']}_notify_{act.meta['notify_operation']}_0"
@@ -118,7 +118,7 @@ def _operation(work: WorkingSet, act: Action, key: str, node: str, history_id: s
         key=key,
         task=task,
         node=node,
-        resource=rsc.id if rsc.unique else history_id,
+        resource=rsc.id if rsc.settings.unique else history_id,
         history_id=history_id,
         instance_id=rsc.id if rsc.history_id == history_id else rsc.history_id,
         agent=rsc.primitive.agent,

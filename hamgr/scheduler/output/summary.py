@@ -80,7 +80,7 @@ def _changes(rsc: Resource, current: Node | None, following: Node | None) -> Ite
             stop_here = _first(rsc, "stop", node)
             if stop_here is not None:
                 yield _line("stop", rsc, node, None, stop_here, stop_here if stop_here.reason else start)
-    elif stop is not None and rsc.failed and rsc.stop_required:
+    elif stop is not None and rsc.failed and rsc.recorded.stop_required:
         yield _line("recover", rsc, current, following, stop, start)
     elif moving:
         yield _line("move", rsc, current, following, stop or start, None)

@@ -42,7 +42,7 @@ def set_assigned(work: WorkingSet, rsc: Resource, chosen: Node | None, force: bo
             rsc.next_role = STOPPED
             chosen = None
     unassign(work, rsc)
-    rsc.provisional = False
+    rsc.placing.provisional = False
     if chosen is None:
         rsc.next_role = STOPPED
         _unplaced(rsc)
@@ -85,20 +85,20 @@ def unassign(work: WorkingSet, rsc: Resource) -> None:
             from hamgr.scheduler.placement import utilization
 
             utilization.release(old, rsc)
-    rsc.provisional = True
+    rsc.placing.provisional = True
 
 
 def assign(work: WorkingSet, rsc: Resource, preferred: Node | None) -> Node | None:
     """Choose a node for a primitive (Pacemaker's pcmk__primitive_assign)."""
     parent = rsc.parent
-    if parent is not None and not parent.allocating:
+    if parent is not None and not parent.placing.allocating:
         # The collection decides for its parts.
         work.variants[parent.variant].assign(work, parent, preferred)
-    if not rsc.provisional:
+    if not rsc.placing.provisional:
         return rsc.assigned_to
-    if rsc.allocating:
+    if rsc.placing.allocating:
         return None
-    rsc.allocating = True
+    rsc.placing.allocating = True
     _apply_colocations(work, rsc)
     if rsc.next_role == STOPPED:
         before = dict(rsc.allowed) if work.explain else {}
@@ -114,10 +114,10 @@ def assign(work: WorkingSet, rsc: Resource, preferred: Node | None) -> Node | No
         _stay(work, rsc)
     elif work.options.stop_all:
         set_assigned(work, rsc, None, True)
-    elif rsc.provisional:
+    elif rsc.placing.provisional:
         _choose(work, rsc, preferred)
-    rsc.allocating = False
-    if rsc.is_remote_node:
+    rsc.placing.allocating = False
+    if rsc.settings.is_remote_node:
         remote_connections.connection_assigned(work, rsc)
     return rsc.assigned_to
 
@@ -161,7 +161,7 @@ def _choose(work: WorkingSet, rsc: Resource, preferred: Node | None) -> None:
 
         preferred = utilization.restrict(work, rsc, preferred)
         table = rsc.allowed
-    if not rsc.provisional:
+    if not rsc.placing.provisional:
         return
     chosen: Node | None = None
     order = sorted_nodes(work, table, rsc.current_node()) if table else []
@@ -174,7 +174,11 @@ def _choose(work: WorkingSet, rsc: Resource, preferred: Node | None) -> None:
     if chosen is None and order:
         chosen = order[0]
         best = table[chosen]
-        if best > 0 and not (parent is not None and parent.unique and parent.is_clone()) and chosen.is_available():
+        if (
+            best > 0
+            and not (parent is not None and parent.settings.unique and parent.is_clone())
+            and chosen.is_available()
+        ):
             chosen = _keep_where_it_is(rsc, order, table, chosen)
     set_assigned(work, rsc, chosen, False)
 

@@ -36,25 +36,30 @@ def float32(value: float) -> float:
 
 
 def _sort_key(other: Resource) -> tuple[int, int, bool, str]:
-    return (-other.priority, -int(other.variant), other.variant == Variant.CLONE and not other.promotable, other.id)
+    return (
+        -other.priority,
+        -int(other.variant),
+        other.variant == Variant.CLONE and not other.settings.promotable,
+        other.id,
+    )
 
 
 def with_primaries(rsc: Resource) -> list[Colocation]:
     """Colocations of which a resource is the dependent, in the order in which they are applied: newer ones first."""
-    newest_first = rsc.with_primaries[::-1]
+    newest_first = rsc.placing.with_primaries[::-1]
     return newest_first if len(newest_first) < 2 else sorted(newest_first, key=lambda c: _sort_key(c.primary))
 
 
 def with_dependents(rsc: Resource) -> list[Colocation]:
     """Colocations of which a resource is the primary, in the order in which they are applied: newer ones first."""
-    newest_first = rsc.with_dependents[::-1]
+    newest_first = rsc.placing.with_dependents[::-1]
     return newest_first if len(newest_first) < 2 else sorted(newest_first, key=lambda c: _sort_key(c.dependent))
 
 
 def has_influence(constraint: Colocation, rsc: Resource | None = None) -> bool:
     """Whether a dependent's preferences count for its primary."""
     primary = rsc or constraint.primary
-    if constraint.dependent.is_bundle_connection and not primary.failed and len(primary.running_on) == 1:
+    if constraint.dependent.settings.is_bundle_connection and not primary.failed and len(primary.running_on) == 1:
         # Moving a bundle's connection is cheap, moving its container is not.
         return False
     return constraint.influence or not primary.running_on
@@ -67,17 +72,17 @@ NOTHING, ROLE, LOCATION = range(3)
 
 def affects(dependent: Resource, primary: Resource, constraint: Colocation, preview: bool = False) -> int:
     """Whether a colocation now affects the dependent's location, its role or nothing."""
-    if not preview and primary.provisional:
+    if not preview and primary.placing.provisional:
         return NOTHING
     parent = dependent.parent
     if (
         constraint.dependent_role >= UNPROMOTED
         and parent is not None
-        and parent.promotable
-        and not dependent.provisional
+        and parent.settings.promotable
+        and not dependent.placing.provisional
     ):
         return ROLE
-    if not preview and not dependent.provisional:
+    if not preview and not dependent.placing.provisional:
         return NOTHING
     for role, next_role in (
         (constraint.dependent_role, dependent.next_role),
@@ -158,12 +163,12 @@ def add_scores(
     work: WorkingSet, rsc: Resource, table: NodeScores, attribute: str, factor: float, mode: int
 ) -> NodeScores:
     """A table of scores plus a resource's own preferences and (recursively) those of its dependents."""
-    if rsc.merging:
+    if rsc.placing.merging:
         return table
-    rsc.merging = True
+    rsc.placing.merging = True
     merged = matching(rsc, table, attribute, factor, bool(mode & MERGE_POSITIVE))
     merged = add_scores_of(work, rsc, with_dependents(rsc), table, merged, factor, mode)
-    rsc.merging = False
+    rsc.placing.merging = False
     return merged
 
 

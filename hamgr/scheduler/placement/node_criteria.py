@@ -35,30 +35,35 @@ def _shutdown_locks(work: WorkingSet) -> None:
 
 def _shutdown_lock(work: WorkingSet, rsc: Resource) -> None:
     """Hold a resource on the node that was shut down cleanly with it ("shutdown-lock")."""
-    if rsc.variant > Variant.GROUP or (rsc.primitive is not None and (rsc.fence_device or rsc.is_remote_node)):
+    if rsc.variant > Variant.GROUP or (
+        rsc.primitive is not None and (rsc.settings.fence_device or rsc.settings.is_remote_node)
+    ):
         return
     if rsc.children:
         for child in rsc.children:
             _shutdown_lock(work, child)
-        locked = [child for child in rsc.children if child.lock_node is not None]
+        locked = [child for child in rsc.children if child.recorded.lock_node is not None]
         if locked:
             for child in rsc.children:
-                child.lock_node, child.lock_time = locked[0].lock_node, locked[0].lock_time
+                child.recorded.lock_node, child.recorded.lock_time = (
+                    locked[0].recorded.lock_node,
+                    locked[0].recorded.lock_time,
+                )
                 _apply_lock(work, child)
         return
-    if rsc.lock_node is None:
+    if rsc.recorded.lock_node is None:
         node = rsc.current_node()
         if len(rsc.running_on) == 1 and node is not None and node.online and node.shutdown and not node.unclean:
-            rsc.lock_node = node
+            rsc.recorded.lock_node = node
     elif rsc.running_on:
         # It runs somewhere, so there is nothing to hold.
-        rsc.lock_node = None
+        rsc.recorded.lock_node = None
     if rsc.parent is None or rsc.parent.variant != Variant.GROUP:
         _apply_lock(work, rsc)
 
 
 def _apply_lock(work: WorkingSet, rsc: Resource) -> None:
-    held = rsc.lock_node
+    held = rsc.recorded.lock_node
     if held is None:
         return
     for node in work.nodes:
@@ -72,11 +77,11 @@ def _stickiness(work: WorkingSet, rsc: Resource) -> None:
         for child in rsc.children:
             _stickiness(work, child)
         return
-    if not rsc.managed or rsc.stickiness < 1 or len(rsc.running_on) != 1:
+    if not rsc.managed or rsc.settings.stickiness < 1 or len(rsc.running_on) != 1:
         return
     node = rsc.running_on[0]
     if work.options.symmetric or node in rsc.allowed:
-        node_scores.prefer(work, rsc, node, rsc.stickiness, "stickiness")
+        node_scores.prefer(work, rsc, node, rsc.settings.stickiness, "stickiness")
 
 
 def _failure_ban(work: WorkingSet, rsc: Resource, node: Node) -> None:
@@ -97,8 +102,8 @@ def _failure_ban(work: WorkingSet, rsc: Resource, node: Node) -> None:
 
 def _exclusive_discovery(rsc: Resource, node: Node) -> None:
     """Where a location constraint says ``resource-discovery=exclusive``, all other nodes are out of the question."""
-    if rsc.exclusive_discovery or rsc.top().exclusive_discovery:
+    if rsc.placing.exclusive_discovery or rsc.top().placing.exclusive_discovery:
         for child in rsc.children:
             _exclusive_discovery(child, node)
-        if node in rsc.allowed and rsc.discovery.get(node) != "exclusive":
+        if node in rsc.allowed and rsc.placing.discovery.get(node) != "exclusive":
             rsc.allowed[node] = -INFINITY

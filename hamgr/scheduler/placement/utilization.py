@@ -65,7 +65,7 @@ def _colocated(rsc: Resource, origin: Resource, found: list[Resource]) -> list[R
     if rsc in found:
         return found
     found.append(rsc)
-    if rsc.variant == Variant.GROUP and (rsc.colocated or (rsc.parent is not None and rsc.parent.is_clone())):
+    if rsc.variant == Variant.GROUP and (rsc.settings.colocated or (rsc.parent is not None and rsc.parent.is_clone())):
         for member in rsc.children:
             _colocated(member, origin, found)
     for constraint in colocation_scores.with_primaries(rsc):
@@ -103,11 +103,11 @@ def _demand(resources: list[Resource]) -> dict[str, int]:
             )
         elif rsc.bundle is not None:
             # Any one container, since all are the same.
-            parts = [replica.container for replica in rsc.bundle.replicas[:1]] if rsc.provisional else []
+            parts = [replica.container for replica in rsc.bundle.replicas[:1]] if rsc.placing.provisional else []
         elif rsc.variant == Variant.GROUP:
-            parts = list(rsc.leaves()) if rsc.colocated else list(rsc.leaves())[:1]
+            parts = list(rsc.leaves()) if rsc.settings.colocated else list(rsc.leaves())[:1]
         for part in parts:
-            if part in counted or not part.provisional:
+            if part in counted or not part.placing.provisional:
                 continue
             counted.add(part)
             for name, amount in part.utilization.items():
@@ -171,20 +171,20 @@ def _preferences(work: WorkingSet, rsc: Resource) -> NodeScores:
 
 def _merge(work: WorkingSet, rsc: Resource, table: NodeScores | None, attribute: str, factor: float) -> NodeScores:
     if rsc.variant == Variant.GROUP and rsc.children:
-        if rsc.merging:
+        if rsc.placing.merging:
             return table or {}
-        rsc.merging = True
+        rsc.placing.merging = True
         # A group's last member is with all the others, so that its own preferences contain theirs.
         member = rsc.children[-1] if table is None else rsc.children[0]
         table = _merge(work, member, table, attribute, factor)
         for constraint in colocation_scores.with_primaries(rsc):
             part = colocation_scores.float32(constraint.score / INFINITY)
             table = _merge(work, constraint.primary, table, constraint.attribute, part)
-        rsc.merging = False
+        rsc.placing.merging = False
         return table
-    if rsc.merging:
+    if rsc.placing.merging:
         return table or {}
-    rsc.merging = True
+    rsc.placing.merging = True
     if table is None:
         result = dict(rsc.allowed)
     else:
@@ -197,7 +197,7 @@ def _merge(work: WorkingSet, rsc: Resource, table: NodeScores | None, attribute:
     elif table is not None:
         # Preferences that leave no node are not counted.
         result = table
-    rsc.merging = False
+    rsc.placing.merging = False
     return result
 
 

@@ -5,8 +5,8 @@ They refer to each other (a node knows what runs on it, a resource its actions),
 
 from __future__ import annotations
 
-from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.state.constants import OPTIONAL, RUNNABLE, STOPPED, UNKNOWN, Needs, OnFail, Variant
+from hamgr.scheduler.state.settings import DEFAULT_SETTINGS
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
@@ -100,13 +100,76 @@ def any_available(table: NodeScores) -> bool:
     return any(score >= 0 and node.is_available() for node, score in table.items())
 
 
+class RecordedState:
+    """What the recorded operations of a resource tell, beyond its role and where it runs."""
+
+    __slots__ = (
+        "dangling_migrations",
+        "failure_ignored",
+        "lock_node",
+        "lock_time",
+        "orphan_container_filler",
+        "partial_migration_source",
+        "partial_migration_target",
+        "pending_node",
+        "pending_task",
+        "start_pending",
+        "stop_required",
+    )
+
+    def __init__(self) -> None:
+        self.stop_required = False  # failed in a way that needs a stop (Pacemaker's pe_rsc_stop)
+        self.failure_ignored = False
+        self.start_pending = False
+        self.pending_task = ""
+        self.pending_node: Node | None = None
+        self.partial_migration_source: Node | None = None
+        self.partial_migration_target: Node | None = None
+        self.dangling_migrations: list[Node] = []
+        self.lock_node: Node | None = None
+        self.lock_time = 0  # seconds since the epoch
+        self.orphan_container_filler = False
+
+
+class Placing:
+    """What the placement of a resource goes by, beyond its scores on nodes."""
+
+    __slots__ = (
+        "allocating",
+        "discovery",
+        "exclusive_discovery",
+        "locations",
+        "merging",
+        "provisional",
+        "sort_index",
+        "tickets",
+        "with_dependents",
+        "with_primaries",
+    )
+
+    def __init__(self) -> None:
+        self.provisional = True  # not assigned yet
+        self.allocating = False
+        self.merging = False
+        self.sort_index = 0  # of a promotable clone's instance: the higher, the sooner it is promoted
+        self.discovery: dict[Node, str] = {}  # never or exclusive, by node
+        self.exclusive_discovery = False
+        self.with_primaries: list[Colocation] = []  # colocations of which this is the dependent
+        self.with_dependents: list[Colocation] = []  # colocations of which this is the primary
+        self.locations: list[Location] = []
+        self.tickets: list[TicketDependency] = []
+
+
 class Resource:
-    """A resource (or instance, or collection) during one run of the scheduler."""
+    """A resource (or instance, or collection) during one run of the scheduler.
+
+    ``settings`` are its configuration and never change after it has been unpacked; ``recorded`` comes from its history;
+    ``placing`` is what placement goes by; ``clone`` and ``bundle`` are there for clones and for bundles only.
+    """
 
     __slots__ = (
         "action_list",
         "actions",
-        "allocating",
         "allow_migrate",
         "allowed",
         "assigned_to",
@@ -115,152 +178,72 @@ class Resource:
         "children",
         "clone",
         "clone_name",
-        "colocated",
         "container",
-        "counts",
-        "critical",
-        "dangling_migrations",
-        "discovery",
-        "exclusive_discovery",
         "failed",
-        "failure_ignored",
         "failure_timeout_ms",
-        "fence_device",
         "fillers",
         "history_id",
         "id",
-        "is_bundle_connection",
-        "is_remote_node",
         "known_on",
-        "locations",
-        "lock_node",
-        "lock_time",
         "maintenance",
         "managed",
-        "merging",
         "meta",
-        "meta_sets",
-        "migration_threshold",
-        "multiple_active",
-        "needs",
-        "needs_unfencing",
         "next_role",
-        "notify",
-        "notify_phases",
-        "ordered",
         "orphan",
-        "orphan_container_filler",
-        "own_params",
         "params_cache",
         "parent",
-        "partial_migration_source",
-        "partial_migration_target",
-        "pending_node",
-        "pending_task",
+        "placing",
         "primitive",
         "priority",
-        "promotable",
-        "provisional",
+        "recorded",
         "reload",
-        "remote_reconnect_ms",
-        "restart_type_restart",
         "role",
         "running_on",
-        "sort_index",
-        "start_pending",
-        "starting",
-        "stickiness",
-        "stop_required",
+        "settings",
         "stop_unexpected",
-        "stopping",
-        "tickets",
-        "unique",
         "utilization",
         "variant",
-        "with_dependents",
-        "with_primaries",
     )
 
     def __init__(self, rsc_id: str, variant: int, parent: Resource | None) -> None:
+        # what it is, and what belongs to it
         self.id = rsc_id
         self.history_id = rsc_id  # the name that histories use: without ":N" for anonymous instances
         self.clone_name = ""  # the name that a history gave to an instance of an anonymous clone
         self.variant = variant
         self.parent = parent
         self.children: list[Resource] = []
-        self.notify_phases: dict[str, Any] = {}
-        self.primitive: model.Primitive | None = None
-        self.meta: dict[str, str] = {}
-        self.meta_sets: tuple[model.NvSet, ...] = ()
-        self.own_params: tuple[model.NvSet, ...] = ()
-        self.params_cache: dict[Node | None, dict[str, str]] = {}
-        self.utilization: dict[str, int] = {}
-        # configuration
-        self.priority = 0
-        self.stickiness = 0
-        self.migration_threshold = INFINITY
-        self.failure_timeout_ms = 0
-        self.multiple_active = "stop_start"
-        self.restart_type_restart = False
-        self.needs = Needs.NOTHING
-        self.needs_unfencing = False
-        self.unique = True
-        self.notify = False
-        self.promotable = False
-        self.critical = True
-        self.allow_migrate = False
-        self.fence_device = False
-        self.is_remote_node = False
-        self.is_bundle_connection = False
-        self.remote_reconnect_ms = 0
         self.container: Resource | None = None
         self.fillers: list[Resource] = []
+        self.clone: CloneData | None = None
+        self.bundle: BundleData | None = None
+        # configuration: read-only, then that which stages adapt
+        self.primitive: model.Primitive | None = None
+        self.settings = DEFAULT_SETTINGS
+        self.meta: dict[str, str] = {}
+        self.params_cache: dict[Node | None, dict[str, str]] = {}
+        self.utilization: dict[str, int] = {}
+        self.priority = 0
+        self.failure_timeout_ms = 0
+        self.allow_migrate = False
         # state
+        self.recorded = RecordedState()
         self.managed = True
         self.blocked = False
         self.maintenance = False
         self.orphan = False
-        self.orphan_container_filler = False
         self.failed = False
-        self.stop_required = False  # failed in a way that needs a stop (Pacemaker's pe_rsc_stop)
-        self.failure_ignored = False
-        self.start_pending = False
-        self.stopping = False
-        self.starting = False
-        self.reload = False
-        self.stop_unexpected = False
         self.role = STOPPED
-        self.next_role = UNKNOWN
         self.running_on: list[Node] = []
         self.known_on: dict[Node, bool] = {}
-        self.pending_task = ""
-        self.pending_node: Node | None = None
-        self.partial_migration_source: Node | None = None
-        self.partial_migration_target: Node | None = None
-        self.dangling_migrations: list[Node] = []
-        self.lock_node: Node | None = None
-        self.lock_time = 0
         # placement
+        self.placing = Placing()
         self.allowed: NodeScores = {}
-        self.discovery: dict[Node, str] = {}  # never or exclusive, by node
-        self.exclusive_discovery = False
-        self.provisional = True
-        self.allocating = False
-        self.merging = False
         self.assigned_to: Node | None = None
-        self.sort_index = 0
-        self.with_primaries: list[Colocation] = []  # colocations of which this is the dependent
-        self.with_dependents: list[Colocation] = []  # colocations of which this is the primary
-        self.locations: list[Location] = []
-        self.tickets: list[TicketDependency] = []
-        # clones
-        self.clone: CloneData | None = None
-        self.bundle: BundleData | None = None
-        self.counts: dict[Node, int] = {}  # instances of this clone assigned to each node
-        # groups
-        self.ordered = True
-        self.colocated = True
+        self.next_role = UNKNOWN
         # actions
+        self.reload = False
+        self.stop_unexpected = False
         self.actions: dict[str, list[Action]] = {}  # by operation key
         self.action_list: list[Action] = []
 
@@ -331,9 +314,9 @@ class Resource:
         """The node to regard a resource as active on: the source of a partial migration, or else one that is well."""
         if len(self.running_on) < 2 or self.variant != Variant.PRIMITIVE:
             return self.running_on[0] if self.running_on else None
-        if self.partial_migration_source in self.running_on:
-            return self.partial_migration_source
-        if self.partial_migration_source is None and self.needs != Needs.FENCING:
+        if self.recorded.partial_migration_source in self.running_on:
+            return self.recorded.partial_migration_source
+        if self.recorded.partial_migration_source is None and self.settings.needs != Needs.FENCING:
             for node in self.running_on:
                 if node.online and not node.unclean:
                     return node
@@ -353,6 +336,7 @@ class CloneData:
         "clone_node_max",
         "config",
         "merged_promotion",
+        "notify_phases",
         "ordered",
         "promoted_max",
         "promoted_node_max",
@@ -368,6 +352,7 @@ class CloneData:
         self.ordered = False
         self.total = 0
         self.merged_promotion = False
+        self.notify_phases: dict[str, Any] = {}  # the pseudo-actions around each phase, by task
 
 
 class Replica:
@@ -517,7 +502,7 @@ class Colocation:
         self.dependent_role = dependent_role
         self.primary_role = primary_role
         self.attribute = attribute or "#uname"
-        self.influence = dependent.critical if influence is None else influence
+        self.influence = dependent.settings.critical if influence is None else influence
 
 
 class Location:

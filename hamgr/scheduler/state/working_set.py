@@ -1,4 +1,4 @@
-"""The whole working state of one run, and the cluster options it goes by."""
+"""The whole working state of one run."""
 
 from __future__ import annotations
 
@@ -12,35 +12,9 @@ if TYPE_CHECKING:
 
     from hamgr.cib import model
     from hamgr.scheduler.state.entities import Colocation, Location, NodeScores, Ordering
+    from hamgr.scheduler.state.settings import ClusterOptions
 else:
     Protocol = object
-
-
-class ClusterOptions:
-    """Cluster options, with Pacemaker's defaults."""
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self.values = values
-        self.fencing = True
-        self.startup_fencing = True
-        self.symmetric = True
-        self.quorum_policy = "stop"
-        self.stop_orphans = True
-        self.stop_orphan_actions = True
-        self.stop_all = False
-        self.maintenance = False
-        self.concurrent_fencing = False
-        self.remove_after_stop = False
-        self.startup_probes = True
-        self.placement = "default"
-        self.stonith_action = "reboot"
-        self.have_watchdog = False
-        self.priority_fencing_delay_ms = 0
-        self.shutdown_lock = False
-        self.shutdown_lock_limit_s = 0
-        self.enable_unfencing = False
-        self.start_failure_is_fatal = True
-        self.health_strategy = "none"
 
 
 class WorkingSet:

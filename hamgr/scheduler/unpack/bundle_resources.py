@@ -7,6 +7,7 @@ Implements "Bundles - Containerized Resources" of Pacemaker Explained. What thes
 from __future__ import annotations
 
 from hamgr.cib import model, scores
+from hamgr.cib.records import replace
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.state.entities import BundleData, Node, Replica, Resource
 from hamgr.scheduler.state.working_set import WorkingSet
@@ -55,7 +56,7 @@ def build(work: WorkingSet, config: model.Bundle) -> Resource:
     bundle = resources.begin(work, config, None)
     per_host = _per_host(work, config)
     if _replica_count(config, "replicas-per-host", 1) == 1:
-        bundle.unique = False
+        bundle.settings = replace(bundle.settings, unique=False)
     data = bundle.bundle = BundleData(config, per_host)
     for complaint in container_options.complaints(config):
         work.warn(complaint)
@@ -64,7 +65,8 @@ def build(work: WorkingSet, config: model.Bundle) -> Resource:
     if config.primitive is not None:
         data.child = resources.build(work, _inner_clone(config, config.primitive, count, per_host), bundle)
         children = list(data.child.children)
-        data.child.notify = data.child.notify or any(c.notify for c in data.child.children)
+        if any(instance.settings.notify for instance in data.child.children):
+            data.child.settings = replace(data.child.settings, notify=True)
     known = container_options.addresses(config, count)
     for index, child in enumerate(children):
         data.replicas.append(_replica(work, bundle, config, index, known, child))
@@ -109,7 +111,7 @@ def _replica(
         replica.ip = resources.build(work, _address(config, known[index]), bundle)
         bundle.children.append(replica.ip)
     if child is not None:
-        child.exclusive_discovery = True
+        child.placing.exclusive_discovery = True
         _connect(work, bundle, config, index, replica, child)
         # A guest node's capacity is its container's demand.
         container.utilization, child.utilization = child.utilization, {}
@@ -154,14 +156,14 @@ def _connect(
     primitive = remote_nodes.connection(name, meta, replica.address or "#uname", port, "")
     replica.node = node = _guest_node(work, name)
     child.allowed = {node: 500}
-    child.discovery = {node: "exclusive"}
+    child.placing.discovery = {node: "exclusive"}
     assert child.parent is not None
     child.parent.allowed[node] = -INFINITY
     replica.remote = remote = resources.build(work, primitive, bundle)
     for other in remote.allowed:
         if other.remote:
             remote.allowed[other] = -INFINITY
-    remote.is_bundle_connection = True
+    remote.settings = replace(remote.settings, is_bundle_connection=True)
     remote.container = replica.container
     node.remote_rsc = remote
     node.guest = True

@@ -20,7 +20,7 @@ from hamgr.scheduler.unpack.unpack_operation import unpack_operation
 
 
 def unpack(work: WorkingSet) -> None:
-    """UnpackedOperations all histories: cluster nodes first, guests and remotes once it is known whether they are up."""
+    """Unpack all histories: cluster nodes first, guests and remotes once it is known whether they are up."""
     for state in work.cib.node_states:
         node = work.node_of(state)
         histories = work.histories.setdefault(node.name if node else state.name, {})
@@ -75,7 +75,7 @@ def _unpack_node(work: WorkingSet, node: Node, state: model.NodeState) -> None:
     fillers = []
     for history in state.resources:
         rsc = _unpack_resource(work, node, history)
-        if rsc is not None and rsc.orphan_container_filler:
+        if rsc is not None and rsc.recorded.orphan_container_filler:
             fillers.append((rsc, history.container))
     for rsc, container_id in fillers:
         container = work.by_id.get(container_id)
@@ -117,8 +117,8 @@ def _shutdown_lock(work: WorkingSet, rsc: Resource, node: Node, history: Resourc
     limit = work.options.shutdown_lock_limit_s
     if limit > 0 and work.now > history.shutdown_lock + limit:
         return
-    rsc.lock_node = node
-    rsc.lock_time = history.shutdown_lock
+    rsc.recorded.lock_node = node
+    rsc.recorded.lock_time = history.shutdown_lock
 
 
 def _recurring_in_history(work: WorkingSet, rsc: Resource, node: Node, ops: list[OpRecord]) -> None:

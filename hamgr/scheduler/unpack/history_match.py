@@ -22,7 +22,7 @@ def find(work: WorkingSet, node: Node, history: ResourceHistory) -> Resource | N
     if rsc is None:
         renamed = work.by_history.get(history.id)
         zero = work.by_id.get(parts.strip_instance(history.id) + ":0")
-        if zero is not None and not zero.unique and zero.variant == Variant.PRIMITIVE:
+        if zero is not None and not zero.settings.unique and zero.variant == Variant.PRIMITIVE:
             rsc = zero
         elif renamed:
             rsc = renamed[0]
@@ -31,7 +31,7 @@ def find(work: WorkingSet, node: Node, history: ResourceHistory) -> Resource | N
     if rsc is None:
         return None
     parent = rsc.top()
-    if parent.variant == Variant.CLONE and not parent.unique:
+    if parent.variant == Variant.CLONE and not parent.settings.unique:
         if parent.parent is not None and parent.parent.bundle is not None:
             rsc = next((r.child for r in parent.parent.bundle.replicas if r.node is node), None)
         else:
@@ -49,8 +49,8 @@ def _locations(instance: Resource) -> list[Node]:
         for node in leaf.running_on:
             if node not in found:
                 found.append(node)
-        if leaf.pending_node is not None and leaf.pending_node not in found:
-            found.append(leaf.pending_node)
+        if leaf.recorded.pending_node is not None and leaf.recorded.pending_node not in found:
+            found.append(leaf.recorded.pending_node)
     return found
 
 
@@ -71,14 +71,18 @@ def _anonymous_instance(work: WorkingSet, node: Node, clone: Resource, base: str
                     break
         elif not skip_inactive and inactive is None and not child.blocked:
             inactive = parts.member_called(child, base)
-            if inactive is not None and inactive.pending_node is not None and inactive.pending_node is not node:
+            if (
+                inactive is not None
+                and inactive.recorded.pending_node is not None
+                and inactive.recorded.pending_node is not node
+            ):
                 inactive = None
     if rsc is None and not skip_inactive:
         rsc = inactive
     assert clone.clone is not None
     if (
         rsc is not None
-        and rsc.needs < Needs.FENCING
+        and rsc.settings.needs < Needs.FENCING
         and (not node.online or node.unclean)
         and not node.guest
         and clone.clone.clone_max != len(work.nodes)
@@ -95,10 +99,10 @@ def make_orphan(work: WorkingSet, history: ResourceHistory) -> Resource:
     rsc = resources.build(work, config, None)
     rsc.orphan = True
     work.resources.append(rsc)
-    if rsc.is_remote_node:
+    if rsc.settings.is_remote_node:
         remote_nodes.adopt_orphan(work, rsc)
     if history.container:
-        rsc.orphan_container_filler = True
+        rsc.recorded.orphan_container_filler = True
     if work.options.stop_orphans:
         node_scores.ban_everywhere(work, rsc, "orphan")
     else:

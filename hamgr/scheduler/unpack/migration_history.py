@@ -73,7 +73,7 @@ def migrate_to_succeeded(work: WorkingSet, rsc: Resource, node: Node, op: OpReco
         return
     if back is not None and back.rc == 0 and back.op_status == 0:
         rsc.role = STOPPED
-        rsc.dangling_migrations.insert(0, node)
+        rsc.recorded.dangling_migrations.insert(0, node)
         return
     rsc.role = STARTED
     target_node = work.node(target)
@@ -90,14 +90,14 @@ def migrate_to_succeeded(work: WorkingSet, rsc: Resource, node: Node, op: OpReco
         source_node = work.node(source)
         add_running(work, rsc, target_node, False)
         if source_node is not None and source_node.online:
-            rsc.partial_migration_target = target_node
-            rsc.partial_migration_source = source_node
+            rsc.recorded.partial_migration_target = target_node
+            rsc.recorded.partial_migration_source = source_node
     elif not source_newer:
         _cannot_continue(rsc)
 
 
 def _cannot_continue(rsc: Resource) -> None:
-    rsc.failed = rsc.stop_required = True
+    rsc.failed = rsc.recorded.stop_required = True
     rsc.allow_migrate = False
 
 
@@ -111,7 +111,7 @@ def migrate_to_failed(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord)
         if target_node is not None and target_node.online:
             add_running(work, rsc, target_node, False)
     elif not _state_change_after(work, rsc, source, op, True):
-        rsc.dangling_migrations.insert(0, node)
+        rsc.recorded.dangling_migrations.insert(0, node)
 
 
 def migrate_from_failed(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> None:

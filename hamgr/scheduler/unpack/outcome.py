@@ -1,4 +1,4 @@
-"""What a resource's history on a node leads to: where a resource counts as active, what has to be recovered, banned or fenced."""
+"""What a resource's history on a node leads to: where it is active, what has to be recovered, banned or fenced."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def apply(work: WorkingSet, unpacked: UnpackedOperations) -> None:
         known: Resource | None = rsc
         while known is not None:
             known.known_on[node] = True
-            if known.unique:
+            if known.settings.unique:
                 break
             known = known.parent
     if rsc.role > STOPPED and not node.online and not node.maintenance and rsc.managed:
@@ -41,7 +41,7 @@ def apply(work: WorkingSet, unpacked: UnpackedOperations) -> None:
     # A node that is to be fenced takes its failures with it.
     on_fail = OnFail.IGNORE if node.unclean else unpacked.on_fail
     _handle_failure(work, rsc, node, on_fail)
-    if rsc.failed and rsc.is_remote_node:
+    if rsc.failed and rsc.settings.is_remote_node:
         target = work.node(rsc.id)
         if target is not None and target.unclean:
             target.unseen = False
@@ -50,21 +50,26 @@ def apply(work: WorkingSet, unpacked: UnpackedOperations) -> None:
         if on_fail in (OnFail.DEMOTE, OnFail.BLOCK):
             rsc.failed = True
         elif on_fail != OnFail.IGNORE:
-            rsc.failed = rsc.stop_required = True
-    elif ":" in rsc.history_id and not rsc.unique:
+            rsc.failed = rsc.recorded.stop_required = True
+    elif ":" in rsc.history_id and not rsc.settings.unique:
         rsc.history_id = strip_instance(rsc.history_id)
         rsc.clone_name = ""
     else:
         for action in resource_actions.all_of(rsc, "stop", node):
             action.flags |= OPTIONAL
-    if rsc.role == STOPPED and rsc.partial_migration_source is node and rsc.partial_migration_target and rsc.running_on:
+    if (
+        rsc.role == STOPPED
+        and rsc.recorded.partial_migration_source is node
+        and rsc.recorded.partial_migration_target
+        and rsc.running_on
+    ):
         rsc.role = STARTED
 
 
 def _fence_where_active(work: WorkingSet, rsc: Resource, node: Node) -> None:
     why = "is thought to be active there"
     if node.guest:
-        rsc.failed = rsc.stop_required = True
+        rsc.failed = rsc.recorded.stop_required = True
     elif not work.options.fencing:
         return
     elif node.remote and node.remote_rsc is not None and not node.remote_rsc.failed:
@@ -91,10 +96,10 @@ def _handle_failure(work: WorkingSet, rsc: Resource, node: Node, on_fail: int) -
         rsc.next_role = STOPPED
     elif on_fail == OnFail.RECOVER:
         if rsc.role not in (STOPPED, UNKNOWN):
-            rsc.failed = rsc.stop_required = True
+            rsc.failed = rsc.recorded.stop_required = True
             resource_actions.stop(work, rsc, node, False)
     elif on_fail == OnFail.RESTART_CONTAINER:
-        rsc.failed = rsc.stop_required = True
+        rsc.failed = rsc.recorded.stop_required = True
         if rsc.container is not None and rsc.in_bundle():
             work.stop_needed.insert(0, rsc.container)
         elif rsc.container is not None:
@@ -106,14 +111,14 @@ def _handle_failure(work: WorkingSet, rsc: Resource, node: Node, on_fail: int) -
 
 
 def _reset_remote(work: WorkingSet, rsc: Resource, node: Node) -> None:
-    rsc.failed = rsc.stop_required = True
-    if work.options.fencing and rsc.is_remote_node:
+    rsc.failed = rsc.recorded.stop_required = True
+    if work.options.fencing and rsc.settings.is_remote_node:
         remote = work.node(rsc.id)
         if remote is not None and remote.remote and not remote.guest and not remote.remote_was_fenced:
             fencing.fence_node(work, remote, "remote connection is unrecoverable", priority_delay=False)
     if rsc.role > STOPPED:
         resource_actions.stop(work, rsc, node, False)
-    if rsc.remote_reconnect_ms:
+    if rsc.settings.remote_reconnect_ms:
         rsc.next_role = STOPPED
 
 
@@ -142,23 +147,23 @@ def add_running(work: WorkingSet, rsc: Resource, node: Node, failed: bool) -> No
 
 
 def _multiply_active(work: WorkingSet, rsc: Resource) -> None:
-    work.because("multiply-active", rsc, recovery=rsc.multiple_active)
-    if rsc.multiple_active == "stop_only":
+    work.because("multiply-active", rsc, recovery=rsc.settings.multiple_active)
+    if rsc.settings.multiple_active == "stop_only":
         for node in rsc.allowed:
             rsc.allowed[node] = -INFINITY
-    elif rsc.multiple_active == "block":
+    elif rsc.settings.multiple_active == "block":
         rsc.managed = False
         rsc.blocked = True
         parent = rsc.parent
         if (
             parent is not None
             and parent.variant in (Variant.GROUP, Variant.BUNDLE)
-            and parent.multiple_active == "block"
+            and parent.settings.multiple_active == "block"
         ):
             for child in parent.children:
                 child.managed = False
                 child.blocked = True
-    elif rsc.multiple_active == "stop_unexpected":
+    elif rsc.settings.multiple_active == "stop_unexpected":
         rsc.stop_unexpected = True
 
 

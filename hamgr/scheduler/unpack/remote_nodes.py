@@ -97,7 +97,7 @@ def connection(
 def link_nodes(work: WorkingSet) -> None:
     """Tie each remote node to its connection resource."""
     for rsc in list(work.by_id.values()):
-        if not rsc.is_remote_node:
+        if not rsc.settings.is_remote_node:
             continue
         node = work.nodes_by_name.get(rsc.id)
         if node is None:

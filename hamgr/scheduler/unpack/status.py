@@ -12,7 +12,8 @@ from hamgr.scheduler.actions import failures
 from hamgr.scheduler.inputs import attributes
 from hamgr.scheduler.state.constants import Variant
 from hamgr.scheduler.state.entities import Resource
-from hamgr.scheduler.state.working_set import ClusterOptions, VariantMethods, WorkingSet
+from hamgr.scheduler.state.settings import ClusterOptions
+from hamgr.scheduler.state.working_set import VariantMethods, WorkingSet
 from hamgr.scheduler.unpack import histories, nodes, remote_nodes, resources
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import

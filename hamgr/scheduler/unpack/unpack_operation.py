@@ -82,13 +82,13 @@ def unpack_operation(work: WorkingSet, unpacked: UnpackedOperations, op: OpRecor
     elif status == NOT_CONNECTED and node.remote:
         connection = node.remote_rsc
         if connection is not None and connection.managed:
-            connection.failed = connection.stop_required = True
+            connection.failed = connection.recorded.stop_required = True
     elif status in (ERROR, ERROR_HARD, ERROR_FATAL, TIMEOUT, NOT_SUPPORTED, INVALID, NOT_CONNECTED):
         _failure(work, unpacked, op, rc, status, expected)
 
 
 def _ban_target(rsc: Resource) -> Resource:
-    return rsc if rsc.unique else rsc.top()
+    return rsc if rsc.settings.unique else rsc.top()
 
 
 def _failure(work: WorkingSet, unpacked: UnpackedOperations, op: OpRecord, rc: int, status: int, expected: int) -> None:
@@ -96,7 +96,7 @@ def _failure(work: WorkingSet, unpacked: UnpackedOperations, op: OpRecord, rc: i
     strategy, _ = _on_fail_of(work, rsc, op)
     if strategy == OnFail.IGNORE or (strategy == OnFail.RESTART_CONTAINER and op.operation == "stop"):
         _update_role(unpacked, op, expected)
-        rsc.failure_ignored = True
+        rsc.recorded.failure_ignored = True
         work.failed.append((rsc, node, op))
         if strategy == OnFail.RESTART_CONTAINER and unpacked.on_fail <= OnFail.RECOVER:
             unpacked.on_fail = strategy
@@ -116,7 +116,7 @@ def _on_fail_of(work: WorkingSet, rsc: Resource, op: OpRecord) -> tuple[int, int
 
 def _pending(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> None:
     if op.operation == "start":
-        rsc.start_pending = True
+        rsc.recorded.start_pending = True
         _set_active(rsc)
     elif op.operation == "promote":
         rsc.role = PROMOTED
@@ -124,14 +124,14 @@ def _pending(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> None:
         target = work.node(op.migrate_target)
         if target is not None:
             resource_actions.stop(work, rsc, target, False)
-    if not rsc.pending_task and not is_probe(op):
-        rsc.pending_task = op.operation
-        rsc.pending_node = node
+    if not rsc.recorded.pending_task and not is_probe(op):
+        rsc.recorded.pending_task = op.operation
+        rsc.recorded.pending_node = node
 
 
 def _set_active(rsc: Resource) -> None:
     top = rsc.top()
-    rsc.role = UNPROMOTED if top.promotable else STARTED
+    rsc.role = UNPROMOTED if top.settings.promotable else STARTED
 
 
 def _check_expiry(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> bool:
@@ -155,7 +155,7 @@ def _check_expiry(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> 
                 reason = "it expired"
             else:
                 expired = False
-        elif last_failure and rsc.remote_reconnect_ms:
+        elif last_failure and rsc.settings.remote_reconnect_ms:
             reason = "reconnect interval is set"
     if not expired and last_failure and op.operation in ("start", "monitor"):
         if digest_check.needs_remote_name(rsc):
@@ -164,7 +164,7 @@ def _check_expiry(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> 
             reason = "resource parameters have changed"
     if reason:
         action = failures.clear(work, rsc, node, reason)
-        if work.options.fencing and rsc.remote_reconnect_ms:
+        if work.options.fencing and rsc.settings.remote_reconnect_ms:
             remote_connections.order_after_fencing(work, action, rsc)
     if expired and is_probe(op) and op.rc in (OK, NOT_RUNNING, RUNNING_PROMOTED, DEGRADED, DEGRADED_PROMOTED):
         return False
@@ -173,7 +173,7 @@ def _check_expiry(work: WorkingSet, rsc: Resource, node: Node, op: OpRecord) -> 
 
 def _timeout_does_not_apply(work: WorkingSet, rsc: Resource, op: OpRecord) -> bool:
     """A failed monitor of a remote connection stays until the remote node has been fenced."""
-    if rsc.remote_reconnect_ms and work.options.fencing and op.interval_ms and op.operation == "monitor":
+    if rsc.settings.remote_reconnect_ms and work.options.fencing and op.interval_ms and op.operation == "monitor":
         node = work.node(rsc.id)
         return node is not None and not node.remote_was_fenced
     return False
@@ -182,7 +182,9 @@ def _timeout_does_not_apply(work: WorkingSet, rsc: Resource, op: OpRecord) -> bo
 _UNDEGRADED = {DEGRADED: OK, DEGRADED_PROMOTED: RUNNING_PROMOTED}
 
 
-def _remap(work: WorkingSet, unpacked: UnpackedOperations, op: OpRecord, expired: bool, expected: int) -> tuple[int, int]:
+def _remap(
+    work: WorkingSet, unpacked: UnpackedOperations, op: OpRecord, expired: bool, expected: int
+) -> tuple[int, int]:
     """The exit code and status that count, given what was expected."""
     rsc, node = unpacked.rsc, unpacked.node
     status = op.op_status
@@ -270,7 +272,7 @@ def _update_role(unpacked: UnpackedOperations, op: OpRecord, rc: int) -> None:
         _set_active(rsc)
     if not clears or unpacked.on_fail >= OnFail.STOP or unpacked.on_fail == OnFail.MIGRATE:
         return
-    if unpacked.on_fail == OnFail.RESET_REMOTE and rsc.remote_reconnect_ms:
+    if unpacked.on_fail == OnFail.RESET_REMOTE and rsc.settings.remote_reconnect_ms:
         return
     unpacked.on_fail = OnFail.IGNORE
     rsc.next_role = UNKNOWN
@@ -310,6 +312,6 @@ def _failed(work: WorkingSet, unpacked: UnpackedOperations, op: OpRecord, rc: in
         rsc.next_role = fail_role
     if fail_role == STOPPED:
         banned = rsc
-        if rsc.parent is not None and rsc.top().is_clone() and not rsc.top().unique:
+        if rsc.parent is not None and rsc.top().is_clone() and not rsc.top().settings.unique:
             banned = rsc.top()
         banned.allowed = dict.fromkeys(work.nodes, -INFINITY)

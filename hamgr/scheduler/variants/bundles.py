@@ -1,8 +1,8 @@
 """Bundles: containers that run replicas of a resource.
 
-Implements "Bundles - Containerized Resources" of Pacemaker Explained. The parts of a bundle are made in
-`unpack.bundle_resources`; here is how they are placed, ordered and probed. A bundle's instances, as others see them, are its
-containers: addresses and connections follow them, and what runs inside follows the connections.
+Implements "Bundles - Containerized Resources" of Pacemaker Explained. `unpack.bundle_resources` makes the parts of a
+bundle. Here they are placed, ordered and probed. To other resources, a bundle's instances are its containers: addresses
+and connections follow them, and what runs inside follows the connections.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class BundleMethods:
         # As in Pacemaker, colocations that lead back here enter once more: what is being placed already is left alone,
         # and the others are placed before it.
         data = _data(rsc)
-        rsc.allocating = True
+        rsc.placing.allocating = True
         containers = parts.instances(rsc)
         instance_assignment.sort_instances(containers, lambda a, b: instance_assignment.compare_instances(work, a, b))
         instance_assignment.distribute(work, rsc, containers, len(data.replicas), data.replicas_per_host)
@@ -51,8 +51,8 @@ class BundleMethods:
             for node in data.child.allowed:
                 data.child.allowed[node] = 0 if node in own else -INFINITY
             work.variants[data.child.variant].assign(work, data.child, preferred)
-        rsc.allocating = False
-        rsc.provisional = False
+        rsc.placing.allocating = False
+        rsc.placing.provisional = False
         return None
 
     def create_actions(self, work: WorkingSet, rsc: Resource) -> None:
@@ -65,7 +65,7 @@ class BundleMethods:
         if data.child is None:
             return
         work.variants[data.child.variant].create_actions(work, data.child)
-        if data.child.promotable:
+        if data.child.settings.promotable:
             for task, done in (("promote", "promoted"), ("demote", "demoted")):
                 resource_actions.rsc_pseudo(work, rsc, task, optional=True)
                 resource_actions.rsc_pseudo(work, rsc, done, optional=True).priority = INFINITY
@@ -85,13 +85,13 @@ class BundleMethods:
             _order_replica(work, rsc, replica)
         if data.child is not None:
             work.variants[data.child.variant].internal_constraints(work, data.child)
-            if data.child.promotable:
+            if data.child.settings.promotable:
                 _order_promotion(work, rsc, data.child)
 
     def apply_colocation(
         self, work: WorkingSet, dependent: Resource, primary: Resource, constraint: Colocation, for_dependent: bool
     ) -> None:
-        if primary.provisional:
+        if primary.placing.provisional:
             return
         if constraint.dependent.variant > Variant.GROUP:
             _pair(work, dependent, primary, constraint)
@@ -119,7 +119,7 @@ class BundleMethods:
                     work.variants[part.variant].apply_location(work, part, constraint)
         if data.child is not None and constraint.role in (UNPROMOTED, PROMOTED):
             work.variants[data.child.variant].apply_location(work, data.child, constraint)
-            data.child.locations.insert(0, constraint)
+            data.child.placing.locations.insert(0, constraint)
 
     def action_flags(self, work: WorkingSet, action: Action, node: Node | None) -> int:
         assert action.rsc is not None
@@ -163,9 +163,9 @@ def _assign_replica(work: WorkingSet, replica: Replica, preferred: Node | None) 
             child.allowed[node] = -INFINITY
         elif failures.threshold_reached(work, child, node) is None:
             child.allowed[node] = INFINITY
-    child.parent.allocating = True
+    child.parent.placing.allocating = True
     work.variants[child.variant].assign(work, child, replica.node)
-    child.parent.allocating = False
+    child.parent.placing.allocating = False
 
 
 def _pair(work: WorkingSet, dependent: Resource, primary: Resource, constraint: Colocation) -> None:

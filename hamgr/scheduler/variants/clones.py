@@ -33,13 +33,13 @@ from hamgr.scheduler.variants.instance_assignment import compare_instances, dist
 
 class CloneMethods:
     def assign(self, work: WorkingSet, rsc: Resource, preferred: Node | None) -> Node | None:
-        if not rsc.provisional or rsc.allocating:
+        if not rsc.placing.provisional or rsc.placing.allocating:
             return None
         data = rsc.clone
         assert data is not None
-        if rsc.promotable:
+        if rsc.settings.promotable:
             promotion.add_scores(work, rsc)
-        rsc.allocating = True
+        rsc.placing.allocating = True
         for constraint in colocation_scores.with_primaries(rsc):
             work.variants[constraint.primary.variant].assign(work, constraint.primary, preferred)
         for constraint in colocation_scores.with_dependents(rsc):
@@ -47,10 +47,10 @@ class CloneMethods:
                 colocation_scores.add_dependent_scores(work, rsc, constraint, positive=True)
         sort_instances(rsc.children, lambda a, b: compare_instances(work, a, b))
         distribute(work, rsc, rsc.children, data.clone_max, data.clone_node_max)
-        if rsc.promotable:
+        if rsc.settings.promotable:
             promotion.choose(work, rsc)
-        rsc.provisional = False
-        rsc.allocating = False
+        rsc.placing.provisional = False
+        rsc.placing.allocating = False
         return None
 
     def create_actions(self, work: WorkingSet, rsc: Resource) -> None:
@@ -58,15 +58,15 @@ class CloneMethods:
             work.variants[child.variant].create_actions(work, child)
         create_pseudo_actions(work, rsc, rsc.children)
         _order_required(rsc)
-        if rsc.promotable:
+        if rsc.settings.promotable:
             promotion.create_actions(work, rsc)
 
     def create_probe(self, work: WorkingSet, rsc: Resource, node: Node) -> bool:
         rsc.children.sort(key=number)
-        if rsc.exclusive_discovery and node in rsc.allowed and rsc.discovery.get(node) != "exclusive":
+        if rsc.placing.exclusive_discovery and node in rsc.allowed and rsc.placing.discovery.get(node) != "exclusive":
             del rsc.allowed[node]
             return False
-        if rsc.unique:
+        if rsc.settings.unique:
             probed = [work.variants[child.variant].create_probe(work, child, node) for child in rsc.children]
             return any(probed)
         if not rsc.children:
@@ -82,7 +82,7 @@ class CloneMethods:
         orderings.order_tasks(work, rsc, "stopped", rsc, "start", O_OPTIONAL)
         orderings.order_tasks(work, rsc, "start", rsc, "running", O_RUNNABLE_LEFT)
         orderings.order_tasks(work, rsc, "stop", rsc, "stopped", O_RUNNABLE_LEFT)
-        if rsc.promotable:
+        if rsc.settings.promotable:
             orderings.order_tasks(work, rsc, "demoted", rsc, "stop", O_OPTIONAL)
             orderings.order_tasks(work, rsc, "running", rsc, "promote", O_RUNNABLE_LEFT)
         if rsc.clone.ordered:
@@ -98,16 +98,16 @@ class CloneMethods:
                 orderings.order_starts(work, last, child, O_OPTIONAL)
                 orderings.order_stops(work, child, last, O_OPTIONAL)
             last = child
-        if rsc.promotable:
+        if rsc.settings.promotable:
             promotion.internal_constraints(work, rsc)
 
     def apply_colocation(
         self, work: WorkingSet, dependent: Resource, primary: Resource, constraint: Colocation, for_dependent: bool
     ) -> None:
-        if primary.provisional:
+        if primary.placing.provisional:
             return
-        if primary.promotable and constraint.primary_role != UNKNOWN:
-            if dependent.provisional:
+        if primary.settings.promotable and constraint.primary_role != UNKNOWN:
+            if dependent.placing.provisional:
                 promotion.place_with(dependent, primary, constraint)
                 return
             if constraint.dependent_role == PROMOTED:

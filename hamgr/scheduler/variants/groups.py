@@ -29,34 +29,34 @@ from hamgr.scheduler.state.working_set import WorkingSet
 
 class GroupMethods:
     def assign(self, work: WorkingSet, rsc: Resource, preferred: Node | None) -> Node | None:
-        if not rsc.provisional:
+        if not rsc.placing.provisional:
             return rsc.assigned_to
-        if rsc.allocating:
+        if rsc.placing.allocating:
             return None
         if not rsc.children:
-            rsc.provisional = False
+            rsc.placing.provisional = False
             return None
-        rsc.allocating = True
+        rsc.placing.allocating = True
         first, last = rsc.children[0], rsc.children[-1]
         rsc.role = first.role
-        first.with_primaries = first.with_primaries + colocation_scores.with_primaries(rsc)
-        rsc.with_primaries = []
-        last.with_dependents = last.with_dependents + colocation_scores.with_dependents(rsc)
-        rsc.with_dependents = []
+        first.placing.with_primaries = first.placing.with_primaries + colocation_scores.with_primaries(rsc)
+        rsc.placing.with_primaries = []
+        last.placing.with_dependents = last.placing.with_dependents + colocation_scores.with_dependents(rsc)
+        rsc.placing.with_dependents = []
         node: Node | None = None
-        mandatory = [c for c in first.with_primaries if c.score >= INFINITY and c.dependent is not first]
+        mandatory = [c for c in first.placing.with_primaries if c.score >= INFINITY and c.dependent is not first]
         held = True
         for member in rsc.children:
             if not held:
                 # An unmanaged member holds nobody in place, so those that follow have to see to it themselves.
-                member.with_primaries = member.with_primaries + mandatory
+                member.placing.with_primaries = member.placing.with_primaries + mandatory
             held = held and member.managed
             chosen = work.variants[member.variant].assign(work, member, preferred)
             node = node or chosen
         rsc.next_role = first.next_role
-        rsc.allocating = False
-        rsc.provisional = False
-        if not rsc.colocated:
+        rsc.placing.allocating = False
+        rsc.placing.provisional = False
+        if not rsc.settings.colocated:
             return None
         rsc.assigned_to = node
         return node
@@ -65,7 +65,7 @@ class GroupMethods:
         for member in rsc.children:
             work.variants[member.variant].create_actions(work, member)
         tasks = ["start", "running", "stop", "stopped"]
-        if rsc.top().promotable:
+        if rsc.top().settings.promotable:
             tasks += ["demote", "demoted", "promote", "promoted"]
         for task in tasks:
             resource_actions.rsc_pseudo(work, rsc, task, optional=True)
@@ -75,7 +75,7 @@ class GroupMethods:
         return any(probed)
 
     def internal_constraints(self, work: WorkingSet, rsc: Resource) -> None:
-        promotable = rsc.top().promotable
+        promotable = rsc.top().settings.promotable
         orderings.order_tasks(work, rsc, "stopped", rsc, "start", O_OPTIONAL)
         orderings.order_tasks(work, rsc, "start", rsc, "running", O_RUNNABLE_LEFT)
         orderings.order_tasks(work, rsc, "stop", rsc, "stopped", O_RUNNABLE_LEFT)
@@ -86,7 +86,7 @@ class GroupMethods:
             self._order_member(work, rsc, member, last, promotable)
             if member.running_on:
                 # A group that is only partly active still shuts down in sequence.
-                if rsc.ordered and last and not last.running_on and last_active and last_active.running_on:
+                if rsc.settings.ordered and last and not last.running_on and last_active and last_active.running_on:
                     orderings.order_stops(work, member, last_active, O_OPTIONAL)
                 last_active = member
             last = member
@@ -99,10 +99,12 @@ class GroupMethods:
         upped = up | O_IMPLIES_THEN_PRINTED
         printed = O_IMPLIES_FIRST_PRINTED
         if last is None:
-            if rsc.ordered:
+            if rsc.settings.ordered:
                 down, downed = O_OPTIONAL, O_IMPLIES_THEN
-        elif rsc.colocated:
-            colocations.add(work, "group:internal_colocation", member, last, INFINITY, influence=member.critical)
+        elif rsc.settings.colocated:
+            colocations.add(
+                work, "group:internal_colocation", member, last, INFINITY, influence=member.settings.critical
+            )
         # In this order: an ordering makes the action that it begins with, and misses one that it should end with.
         if promotable:
             orderings.order_tasks(work, rsc, "demote", member, "demote", down | printed)
@@ -113,7 +115,7 @@ class GroupMethods:
         orderings.order_tasks(work, member, "stop", rsc, "stopped", downed)
         orderings.order_tasks(work, rsc, "start", member, "start", printed)
         orderings.order_tasks(work, member, "start", rsc, "running", upped)
-        if not rsc.ordered:
+        if not rsc.settings.ordered:
             orderings.order_tasks(work, rsc, "start", member, "start", up | printed)
             if promotable:
                 orderings.order_tasks(work, rsc, "promote", member, "promote", up | printed)
@@ -128,14 +130,14 @@ class GroupMethods:
         self, work: WorkingSet, dependent: Resource, primary: Resource, constraint: Colocation, for_dependent: bool
     ) -> None:
         if for_dependent:
-            members = dependent.children[:1] if dependent.colocated else dependent.children
-            if dependent.colocated or constraint.score < INFINITY:
+            members = dependent.children[:1] if dependent.settings.colocated else dependent.children
+            if dependent.settings.colocated or constraint.score < INFINITY:
                 for member in members:
                     work.variants[member.variant].apply_colocation(work, member, primary, constraint, True)
             return
-        if primary.provisional or not primary.children:
+        if primary.placing.provisional or not primary.children:
             return
-        if primary.colocated:
+        if primary.settings.colocated:
             # All of the group must be up for a mandatory colocation, any of it will do for another.
             member = primary.children[-1] if constraint.score >= INFINITY else primary.children[0]
             work.variants[member.variant].apply_colocation(work, dependent, member, constraint, False)
@@ -146,15 +148,15 @@ class GroupMethods:
     def add_scores(
         self, work: WorkingSet, rsc: Resource, table: NodeScores, attribute: str, factor: float, mode: int
     ) -> NodeScores:
-        if rsc.merging or not rsc.children:
+        if rsc.placing.merging or not rsc.children:
             return table
-        rsc.merging = True
+        rsc.placing.merging = True
         first, last = rsc.children[0], rsc.children[-1]
         merged = work.variants[first.variant].add_scores(work, first, table, attribute, factor, mode)
         # What is with the group counts from when the group is assigned: its last member has taken that over then.
         constraints = colocation_scores.with_dependents(last)
         merged = colocation_scores.add_scores_of(work, rsc, constraints, table, merged, factor, mode)
-        rsc.merging = False
+        rsc.placing.merging = False
         return merged
 
     def apply_location(self, work: WorkingSet, rsc: Resource, constraint: Location) -> None:
@@ -162,7 +164,7 @@ class GroupMethods:
         score_once = constraint
         for member in rsc.children:
             work.variants[member.variant].apply_location(work, member, score_once)
-            if rsc.colocated and score_once is constraint:
+            if rsc.settings.colocated and score_once is constraint:
                 # The first member carries the score; the others follow it anyway.
                 score_once = Location(constraint.id, constraint.rsc, constraint.role, constraint.discovery)
                 score_once.nodes = [(node, 0) for node, _ in constraint.nodes]

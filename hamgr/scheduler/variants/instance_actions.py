@@ -38,7 +38,7 @@ def create_pseudo_actions(work: WorkingSet, rsc: Resource, parts: list[Resource]
     stopped = resource_actions.rsc_pseudo(work, rsc, "stopped", not stopping)
     stopped.priority = INFINITY
     stop.flags |= MIGRATE_RUNNABLE
-    if rsc.notify and rsc.is_clone():
+    if rsc.settings.notify and rsc.is_clone():
         notifications.add_pseudo_actions(work, rsc, "start", "stop")
 
 

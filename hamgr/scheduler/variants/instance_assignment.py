@@ -89,30 +89,30 @@ def _compare_by_colocation(work: WorkingSet, a: Resource, b: Resource, node_a: N
 
 def distribute(work: WorkingSet, rsc: Resource, children: list[Resource], maximum: int, per_host: int) -> None:
     """Assign instances: first those that may stay where they are, then the rest."""
-    rsc.counts = {}
+    counts: dict[Node, int] = {}  # instances assigned to each node
     available = sum(1 for node in rsc.allowed if node.is_available())
     optimal = max(1, maximum // available) if available else 1
     assigned = 0
     for child in children:
         if assigned >= maximum:
             break
-        if not child.running_on or not child.provisional or child.failed:
+        if not child.running_on or not child.placing.provisional or child.failed:
             continue
         node = child.running_on[0]
         if (
             node.is_available()
             and node in rsc.allowed
             and rsc.allowed[node] >= 0
-            and rsc.counts.get(node, 0) < optimal
-            and _assign_instance(work, rsc, child, node, maximum < available, per_host)
+            and counts.get(node, 0) < optimal
+            and _assign_instance(work, rsc, child, node, counts, maximum < available, per_host)
         ):
             assigned += 1
     for child in children:
-        if not child.provisional:
+        if not child.placing.provisional:
             continue
         if assigned >= maximum:
             node_scores.ban_everywhere(work, child, "clone-max")
-        elif _assign_instance(work, rsc, child, None, maximum < available, per_host):
+        elif _assign_instance(work, rsc, child, None, counts, maximum < available, per_host):
             assigned += 1
 
 
@@ -123,11 +123,17 @@ def _ban_instance(rsc: Resource, node: Node) -> None:
 
 
 def _assign_instance(
-    work: WorkingSet, clone: Resource, child: Resource, preferred: Node | None, all_colocations: bool, per_host: int
+    work: WorkingSet,
+    clone: Resource,
+    child: Resource,
+    preferred: Node | None,
+    counts: dict[Node, int],
+    all_colocations: bool,
+    per_host: int,
 ) -> bool:
-    if not child.provisional:
+    if not child.placing.provisional:
         return child.assigned_to is not None
-    if child.allocating:
+    if child.placing.allocating:
         return False
     _copy_colocations(clone, child, all_colocations)
     if preferred is not None and child.allowed.get(preferred, -INFINITY) < 0:
@@ -137,10 +143,10 @@ def _assign_instance(
             child.orphan
             or not node.is_available()
             or clone.allowed.get(node, -INFINITY) < 0
-            or clone.counts.get(node, 0) >= per_host
+            or counts.get(node, 0) >= per_host
         ):
             _ban_instance(child, node)
-            if work.explain and clone.counts.get(node, 0) >= per_host:
+            if work.explain and counts.get(node, 0) >= per_host:
                 work.because("clone-node-max", child, node, score=-INFINITY)
     backup = dict(child.allowed)
     chosen = work.variants[child.variant].assign(work, child, preferred)
@@ -150,7 +156,7 @@ def _assign_instance(
             assignment.unassign(work, child)
         return False
     if chosen is not None:
-        clone.counts[chosen] = clone.counts.get(chosen, 0) + 1
+        counts[chosen] = counts.get(chosen, 0) + 1
     return chosen is not None
 
 
@@ -158,7 +164,7 @@ def _copy_colocations(clone: Resource, child: Resource, everything: bool) -> Non
     """Instances take part in their clone's colocations; where every node gets one, preferences do not matter."""
     for constraint in colocation_scores.with_primaries(clone):
         if everything or constraint.score < 0 or constraint.score == INFINITY:
-            child.with_primaries.append(constraint)
+            child.placing.with_primaries.append(constraint)
     for constraint in colocation_scores.with_dependents(clone):
         if colocation_scores.has_influence(constraint, child) and (everything or constraint.score < 0):
-            child.with_dependents.append(constraint)
+            child.placing.with_dependents.append(constraint)

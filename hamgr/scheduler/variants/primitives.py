@@ -101,12 +101,12 @@ def internal_constraints(work: WorkingSet, rsc: Resource) -> None:
     if not rsc.managed:
         return
     orderings.order_tasks(work, rsc, "stop", rsc, "start", O_OPTIONAL | O_IMPLIES_THEN | O_RESTART)
-    if rsc.top().promotable or rsc.role > UNPROMOTED:
+    if rsc.top().settings.promotable or rsc.role > UNPROMOTED:
         orderings.order_tasks(work, rsc, "demote", rsc, "stop", O_PROMOTED_IMPLIES_FIRST)
         orderings.order_tasks(work, rsc, "start", rsc, "promote", O_RUNNABLE_LEFT)
     # History is not removed on a node where the resource is about to be probed.
     orderings.order_tasks(work, rsc, "delete", rsc, "monitor", O_SAME_NODE | O_THEN_CANCELS_FIRST)
-    if rsc.needs_unfencing and not rsc.fence_device and work.options.enable_unfencing:
+    if rsc.settings.needs_unfencing and not rsc.settings.fence_device and work.options.enable_unfencing:
         unfencing.internal_constraints(work, rsc)
     if rsc.utilization and work.options.placement != "default":
         from hamgr.scheduler.placement import utilization
@@ -114,20 +114,20 @@ def internal_constraints(work: WorkingSet, rsc: Resource) -> None:
         utilization.internal_constraints(work, rsc)
     if rsc.container is not None:
         _with_container(work, rsc, rsc.container)
-    if rsc.is_remote_node or rsc.fence_device:
+    if rsc.settings.is_remote_node or rsc.settings.fence_device:
         _avoid_remote_nodes(rsc)
 
 
 def _with_container(work: WorkingSet, rsc: Resource, container: Resource) -> None:
     remote: Resource | None = None
-    if rsc.is_remote_node:
-        if not rsc.is_bundle_connection:
+    if rsc.settings.is_remote_node:
+        if not rsc.settings.is_bundle_connection:
             _avoid_remote_nodes(container)
         orderings.order_tasks(work, container, "monitor", rsc, "stop", O_OPTIONAL)
-    elif container.is_remote_node:
+    elif container.settings.is_remote_node:
         remote = container
     else:
-        remote = next((f for f in container.fillers if f.is_remote_node), None)
+        remote = next((f for f in container.fillers if f.settings.is_remote_node), None)
     if remote is not None:
         for node in rsc.allowed:
             if node.remote_rsc is not remote:
@@ -135,7 +135,7 @@ def _with_container(work: WorkingSet, rsc: Resource, container: Resource) -> Non
         return
     orderings.order_tasks(work, container, "start", rsc, "start", O_IMPLIES_THEN | O_RUNNABLE_LEFT)
     orderings.order_tasks(work, rsc, "stop", container, "stop", O_IMPLIES_FIRST)
-    score = 10_000 if rsc.is_bundle_connection else INFINITY
+    score = 10_000 if rsc.settings.is_bundle_connection else INFINITY
     colocations.add(work, "resource-with-container", rsc, container, score, influence=True)
 
 
@@ -156,7 +156,7 @@ def active_node(rsc: Resource) -> tuple[Node | None, int, int]:
 
 def _halfway(rsc: Resource, current: Node | None) -> bool:
     """Whether a migration has come so far that the resource is active at its source and target, and can go on."""
-    source, target = rsc.partial_migration_source, rsc.partial_migration_target
+    source, target = rsc.recorded.partial_migration_source, rsc.recorded.partial_migration_target
     return (
         source is not None
         and target is not None
@@ -169,7 +169,7 @@ def _halfway(rsc: Resource, current: Node | None) -> bool:
 def _needs_restart(work: WorkingSet, rsc: Resource, current: Node | None) -> tuple[bool, bool]:
     """Whether a resource that stays where it is has to be stopped and started, or else to be promoted again."""
     if rsc.failed:
-        return rsc.stop_required, not rsc.stop_required and rsc.next_role == PROMOTED
+        return rsc.recorded.stop_required, not rsc.recorded.stop_required and rsc.next_role == PROMOTED
     if rsc.blocked:
         return True, False
     if rsc.role > STARTED and current is not None and rsc.assigned_to is not None:
@@ -182,7 +182,7 @@ def create_actions(work: WorkingSet, rsc: Resource) -> None:
     if rsc.next_role == UNKNOWN:
         rsc.next_role = STOPPED if rsc.assigned_to is None else STARTED
     current, all_active, clean_active = rsc.active_node()
-    for source in rsc.dangling_migrations:
+    for source in rsc.recorded.dangling_migrations:
         stop = resource_actions.stop(work, rsc, source, False)
         stop.flags |= DANGLE
         if work.options.remove_after_stop:
@@ -190,18 +190,20 @@ def create_actions(work: WorkingSet, rsc: Resource) -> None:
     moving = current is not None and rsc.assigned_to not in (None, current) and rsc.next_role >= STARTED
     migrate = moving and migration.possible(rsc, current)
     continues = migrate and _halfway(rsc, current)
-    interrupted = not continues and not (rsc.partial_migration_source is None and rsc.partial_migration_target is None)
-    everywhere = interrupted or rsc.needs == Needs.FENCING
+    interrupted = not continues and not (
+        rsc.recorded.partial_migration_source is None and rsc.recorded.partial_migration_target is None
+    )
+    everywhere = interrupted or rsc.settings.needs == Needs.FENCING
     multiply_active = not continues and (all_active if everywhere else clean_active) > 1
     if interrupted:
-        rsc.partial_migration_source = rsc.partial_migration_target = None
+        rsc.recorded.partial_migration_source = rsc.recorded.partial_migration_target = None
         migrate = False
     # An interrupted migration ends on both nodes, whatever is said of being active more than once.
-    rsc.stop_unexpected = multiply_active and not interrupted and rsc.multiple_active == "stop_unexpected"
-    recovers = multiply_active and rsc.multiple_active in ("stop_start", "stop_unexpected")
+    rsc.stop_unexpected = multiply_active and not interrupted and rsc.settings.multiple_active == "stop_unexpected"
+    recovers = multiply_active and rsc.settings.multiple_active in ("stop_start", "stop_unexpected")
     need_stop = moving or interrupted or recovers
     need_promote = False
-    if rsc.start_pending:
+    if rsc.recorded.start_pending:
         resource_actions.start(work, rsc, rsc.assigned_to, True).flags |= PRINT_ALWAYS
     if not moving:
         restart, need_promote = _needs_restart(work, rsc, current)
@@ -265,8 +267,8 @@ def _stop(work: WorkingSet, rsc: Resource, optional: bool, restarting: bool) -> 
         if _expected(rsc, node, restarting):
             continue
         required = not optional
-        if rsc.partial_migration_target is not None:
-            if node is rsc.partial_migration_target:
+        if rsc.recorded.partial_migration_target is not None:
+            if node is rsc.recorded.partial_migration_target:
                 continue
             required = True
         stop = resource_actions.stop(work, rsc, node, not required)
@@ -278,7 +280,7 @@ def _stop(work: WorkingSet, rsc: Resource, optional: bool, restarting: bool) -> 
             stop.flags &= ~RUNNABLE
         if work.options.remove_after_stop:
             resource_actions.schedule_cleanup(work, rsc, node, not required)
-        if rsc.needs_unfencing:
+        if rsc.settings.needs_unfencing:
             unfencing.after_stop(work, stop, node)
 
 

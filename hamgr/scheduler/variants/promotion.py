@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def _score_applies(rsc: Resource, node: Node) -> bool:
     """Whether a node's promotion score is about this instance: it is there, or nothing is known anywhere."""
     top = rsc.top()
-    if not rsc.unique and rsc.primitive is not None:
+    if not rsc.settings.unique and rsc.primitive is not None:
         base = rsc.primitive.id
         members = [m for child in top.children if (m := member_called(child, base)) is not None]
         active = next((m for m in members if node in m.running_on), None)
@@ -59,7 +59,7 @@ def promotion_score(rsc: Resource, node: Node) -> int | None:
         return None
     attributes = _attributes(rsc, node)
     text = attributes.get(f"master-{rsc.clone_name or rsc.id}")
-    if text is None and not rsc.unique:
+    if text is None and not rsc.settings.unique:
         text = attributes.get(f"master-{strip_instance(rsc.id)}")
     return None if text is None else scores.parse(text)
 
@@ -105,7 +105,7 @@ def choose(work: WorkingSet, clone: Resource) -> None:
     promoted = 0
     for child in clone.children:
         node = None
-        if child.sort_index >= 0 and (promoted < data.promoted_max or not clone.managed):
+        if child.placing.sort_index >= 0 and (promoted < data.promoted_max or not clone.managed):
             node = _promotable_on(child, counts, data.promoted_node_max)
             freeze = not work.quorum and work.options.quorum_policy == "freeze"
             # A group is as its first member is.
@@ -116,7 +116,7 @@ def choose(work: WorkingSet, clone: Resource) -> None:
             continue
         counts[node] = counts.get(node, 0) + 1
         promoted += 1
-        work.because("promoted", child, node, score=child.sort_index)
+        work.because("promoted", child, node, score=child.placing.sort_index)
         for part in child.with_descendants():
             if part.next_role == UNKNOWN:
                 part.next_role = PROMOTED
@@ -136,7 +136,7 @@ def _prioritize(work: WorkingSet, clone: Resource, child: Resource) -> None:
         child.priority = -1 if score is None else score
     elif role in (UNPROMOTED, STOPPED):
         child.priority = -INFINITY
-    for location in (*child.locations, *clone.locations):
+    for location in (*child.placing.locations, *clone.placing.locations):
         if location.role == PROMOTED:
             for other, score in location.nodes:
                 if other is node:
@@ -144,15 +144,15 @@ def _prioritize(work: WorkingSet, clone: Resource, child: Resource) -> None:
                     work.because("promotion-location", child, node, score=score, constraint=location.id)
     for constraint in colocation_scores.with_primaries(child):
         work.variants[child.variant].apply_colocation(work, child, constraint.primary, constraint, True)
-    child.sort_index = INFINITY if role == PROMOTED else child.priority
+    child.placing.sort_index = INFINITY if role == PROMOTED else child.priority
 
 
 def _sort(work: WorkingSet, clone: Resource) -> None:
-    clone.merging = True
+    clone.placing.merging = True
     placed = [(child, node) for child in clone.children if (node := child.location(current=False)) is not None]
     for child, node in placed:
-        if child.sort_index >= 0:
-            clone.allowed[node] = scores.add(child.sort_index, clone.allowed.get(node, 0))
+        if child.placing.sort_index >= 0:
+            clone.allowed[node] = scores.add(child.placing.sort_index, clone.allowed.get(node, 0))
     for constraint in colocation_scores.with_primaries(clone):
         if constraint.dependent_role == PROMOTED:
             clone.allowed = work.variants[constraint.primary.variant].add_scores(
@@ -166,26 +166,26 @@ def _sort(work: WorkingSet, clone: Resource) -> None:
     for constraint in colocation_scores.with_dependents(clone):
         if constraint.primary_role == PROMOTED and colocation_scores.has_influence(constraint):
             colocation_scores.add_dependent_scores(work, clone, constraint, positive=True)
-    if clone.tickets:
+    if clone.placing.tickets:
         from hamgr.scheduler.constraints import tickets
 
         tickets.keep_from_promotion(work, clone)
     for child, node in placed:
         if not child.managed and child.next_role == PROMOTED:
-            child.sort_index = INFINITY
-        elif child.sort_index >= 0:
-            child.sort_index = clone.allowed.get(node, 0)
+            child.placing.sort_index = INFINITY
+        elif child.placing.sort_index >= 0:
+            child.placing.sort_index = clone.allowed.get(node, 0)
 
     def compare(a: Resource, b: Resource) -> int:
-        if a.sort_index != b.sort_index:
-            return -1 if a.sort_index > b.sort_index else 1
+        if a.placing.sort_index != b.placing.sort_index:
+            return -1 if a.placing.sort_index > b.placing.sort_index else 1
         role_a, role_b = parts.current_role(a), parts.current_role(b)
         if role_a != role_b:
             return -1 if role_a > role_b else 1
         return instance_assignment.compare_instances(work, a, b)
 
     instance_assignment.sort_instances(clone.children, compare)
-    clone.merging = False
+    clone.placing.merging = False
 
 
 def _promotable_on(rsc: Resource, counts: dict[Node, int], per_node: int) -> Node | None:
@@ -271,7 +271,7 @@ def create_actions(work: WorkingSet, clone: Resource) -> None:
     resource_actions.rsc_pseudo(work, clone, "demote", not demoting)
     demoted = resource_actions.rsc_pseudo(work, clone, "demoted", not demoting)
     demoted.priority = INFINITY
-    if clone.notify:
+    if clone.settings.notify:
         notifications.add_pseudo_actions(work, clone, "promote", "demote")
 
 

@@ -281,7 +281,7 @@ class _Teller:
             if top.bundle is not None:
                 for replica in top.bundle.replicas:
                     self.replica(replica)
-            elif top.primitive is not None and not top.fence_device:
+            elif top.primitive is not None and not top.settings.fence_device:
                 self.single(top)
             elif top.children:
                 self.clone(top)
@@ -298,7 +298,7 @@ class _Teller:
         """Record an operation of a resource on a node."""
         assert rsc.primitive is not None
         agent = rsc.primitive.agent
-        name = rsc.id if rsc.unique else rsc.primitive.id
+        name = rsc.id if rsc.settings.unique else rsc.primitive.id
         if name not in record.histories:
             kind = {"class": agent.standard, "type": agent.type, "provider": agent.provider}
             container = rsc.meta.get("container", "")
@@ -309,7 +309,7 @@ class _Teller:
         params = dict(attributes.params(self.work, rsc, None))
         if params.get("addr") == "#uname":
             params["addr"] = record.name
-        timeout = 30_000 if rsc.is_remote_node and interval_ms else 20_000
+        timeout = 30_000 if rsc.settings.is_remote_node and interval_ms else 20_000
         given = {
             "operation_key": f"{name}_{task}_{interval_ms}",
             "operation": task,
@@ -404,7 +404,7 @@ class _Teller:
             connected = other if story == "apart" else home
             self.active(connected, remote)
             self.absent(remote, {connected.name})
-        promotable = child.parent is not None and child.parent.promotable
+        promotable = child.parent is not None and child.parent.settings.promotable
         if story in ("up", "apart", "twice"):
             self.active(guest, child, promotable=promotable)
         elif story == "no child" and self.dice.chance(60):
@@ -423,7 +423,7 @@ class _Teller:
     def clone(self, rsc: Resource) -> None:
         for host, instance in zip(self.alive, rsc.children, strict=False):
             if self.dice.chance(70):
-                self.active(host, instance, promotable=rsc.promotable)
+                self.active(host, instance, promotable=rsc.settings.promotable)
             elif self.dice.chance(90):
                 self.op(host, instance, "monitor", NOT_RUNNING, expected=NOT_RUNNING)
 
