@@ -7,7 +7,6 @@ Implements "Bundles - Containerized Resources" of Pacemaker Explained. What thes
 from __future__ import annotations
 
 from hamgr.cib import model, scores
-from hamgr.cib.records import replace
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.state.entities import BundleData, Node, Replica, Resource
 from hamgr.scheduler.state.working_set import WorkingSet
@@ -56,7 +55,7 @@ def build(work: WorkingSet, config: model.Bundle) -> Resource:
     bundle = resources.begin(work, config, None)
     per_host = _per_host(work, config)
     if _replica_count(config, "replicas-per-host", 1) == 1:
-        bundle.settings = replace(bundle.settings, unique=False)
+        bundle.settings = bundle.settings.with_changes(unique=False)
     data = bundle.bundle = BundleData(config, per_host)
     for complaint in container_options.complaints(config):
         work.warn(complaint)
@@ -66,7 +65,7 @@ def build(work: WorkingSet, config: model.Bundle) -> Resource:
         data.child = resources.build(work, _inner_clone(config, config.primitive, count, per_host), bundle)
         children = list(data.child.children)
         if any(instance.settings.notify for instance in data.child.children):
-            data.child.settings = replace(data.child.settings, notify=True)
+            data.child.settings = data.child.settings.with_changes(notify=True)
     known = container_options.addresses(config, count)
     for index, child in enumerate(children):
         data.replicas.append(_replica(work, bundle, config, index, known, child))
@@ -163,7 +162,7 @@ def _connect(
     for other in remote.allowed:
         if other.remote:
             remote.allowed[other] = -INFINITY
-    remote.settings = replace(remote.settings, is_bundle_connection=True)
+    remote.settings = remote.settings.with_changes(is_bundle_connection=True)
     remote.container = replica.container
     node.remote_rsc = remote
     node.guest = True

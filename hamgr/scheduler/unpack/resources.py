@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from hamgr.cib import durations, model, rules, scores
 from hamgr.cib.booleans import is_true
-from hamgr.cib.records import replace
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.inputs import attributes
 from hamgr.scheduler.state.constants import Needs, Variant
@@ -124,7 +123,7 @@ def _apply_meta(work: WorkingSet, rsc: Resource) -> None:
         interval = attributes.params(work, rsc, None).get("reconnect_interval")
         if interval is not None:
             rsc.failure_timeout_ms = durations.parse_ms(interval)
-            rsc.settings = replace(rsc.settings, remote_reconnect_ms=rsc.failure_timeout_ms)
+            rsc.settings = rsc.settings.with_changes(remote_reconnect_ms=rsc.failure_timeout_ms)
     rsc.next_role = attributes.target_role(rsc)
     if options.symmetric:
         # A node's own score is 0, or -INFINITY once it is known to be down.
@@ -170,7 +169,7 @@ def _clone(work: WorkingSet, rsc: Resource, config: model.Clone) -> None:
     rsc.clone = data
     meta = rsc.meta
     if config.master:
-        rsc.settings = replace(rsc.settings, promotable=True)
+        rsc.settings = rsc.settings.with_changes(promotable=True)
     if rsc.settings.promotable:
         data.promoted_max = _instance_count(meta, ("promoted-max", "master-max"), 1)
         data.promoted_node_max = _instance_count(meta, ("promoted-node-max", "master-node-max"), 1)
@@ -180,7 +179,7 @@ def _clone(work: WorkingSet, rsc: Resource, config: model.Clone) -> None:
     if not rsc.settings.unique:
         data.clone_node_max = min(data.clone_node_max, 1)
     if rsc.settings.unique and _forced_anonymous(rsc):
-        rsc.settings = replace(rsc.settings, unique=False)
+        rsc.settings = rsc.settings.with_changes(unique=False)
         data.clone_max = min(data.clone_max, len(work.nodes))
         data.clone_node_max = 1
     data.ordered = is_true(meta.get("ordered"))
