@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hamgr.scheduler.simulator import NodeView, StatusView
-    from hamgr.scheduler.transition import Action, SummaryLine, Transition
+    from hamgr.scheduler.transition import GraphAction, SummaryLine, Transition
 
 
 def render(transition: Transition, revised: StatusView) -> str:
@@ -48,7 +48,7 @@ def _line(line: SummaryLine) -> dict[str, Any]:
     return item
 
 
-def _action(action: Action) -> dict[str, Any]:
+def _action(action: GraphAction) -> dict[str, Any]:
     entry: dict[str, Any] = {"id": action.id, "key": action.task if action.kind == "crm" else action.key}
     if action.node and action.kind != "pseudo":
         entry["node"] = action.node

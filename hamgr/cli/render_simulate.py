@@ -5,16 +5,16 @@ Whoever knows crm_simulate and crm_mon reads this without a manual. Pure text: t
 
 from __future__ import annotations
 
-from hamgr.scheduler import health
-from hamgr.scheduler.actions import is_active
-from hamgr.scheduler.op_records import masked_probe
-from hamgr.scheduler.resources import target_role
+from hamgr.scheduler.actions.resource_actions import is_active
+from hamgr.scheduler.constraints import health
+from hamgr.scheduler.inputs.attributes import target_role
+from hamgr.scheduler.inputs.op_records import masked_probe
 from hamgr.scheduler.simulator import Simulation
-from hamgr.scheduler.state.node import NodeRt, name_key
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import PROMOTED, ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, Variant
-from hamgr.scheduler.state.work import Work
-from hamgr.scheduler.transition import Action, SummaryLine, Transition
+from hamgr.scheduler.state.constants import PROMOTED, ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED, Variant
+from hamgr.scheduler.state.entities import Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
+from hamgr.scheduler.transition import GraphAction, SummaryLine, Transition
+from hamgr.scheduler.unpack.nodes import name_key
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ _PENDING = {
 _PROBE_FAILURES = {2: "invalid parameter", 5: "not installed"}
 
 
-def render(before: Work, transition: Transition, simulation: Simulation, after: Work) -> str:
+def render(before: WorkingSet, transition: Transition, simulation: Simulation, after: WorkingSet) -> str:
     """All sections; `before` and `after` are the unpacked states around the simulated transition."""
     names = set(before.by_id) | {rsc.clone_name for rsc in before.by_id.values()}
     executed = (executed_line(action, names) for action in simulation.executed)
     for rsc in after.by_id.values():
-        rsc.pending_task = ""  # the transition has waited for it
+        rsc.recorded.pending_task = ""  # the transition has waited for it
     sections = [
         ["Current cluster status:", *status_lines(before)],
         ["Transition Summary:", *bullets(summary_lines(transition.summary), 1)],
@@ -52,7 +52,7 @@ def render(before: Work, transition: Transition, simulation: Simulation, after: 
     return "\n\n".join("\n".join(lines) for lines in ([limits] if limits else []) + sections) + "\n"
 
 
-def _limits(work: Work) -> Iterator[str]:
+def _limits(work: WorkingSet) -> Iterator[str]:
     """What keeps the cluster from acting, said before anything else."""
     if work.options.maintenance:
         yield from ("", "              *** Resource management is DISABLED ***")
@@ -73,7 +73,7 @@ def bullets(lines: Iterable[str], depth: int) -> Iterator[str]:
 # --- status ---------------------------------------------------------------------------------------------
 
 
-def status_lines(work: Work) -> list[str]:
+def status_lines(work: WorkingSet) -> list[str]:
     """Nodes and all resources, as crm_mon shows them."""
     lines = ["  * Node List:", *bullets(node_lines(work), 2)]
     shown = [rsc for rsc in work.resources if not (rsc.orphan and not _active(rsc)) and not _implicit(rsc)]
@@ -84,7 +84,7 @@ def status_lines(work: Work) -> list[str]:
     return lines
 
 
-def node_lines(work: Work) -> list[str]:
+def node_lines(work: WorkingSet) -> list[str]:
     """Nodes in a state of their own first, then the others by state."""
     special, plain = [], dict[str, list[str]]()
     for node in work.nodes:
@@ -99,11 +99,11 @@ def node_lines(work: Work) -> list[str]:
     return special + [f"{title}: [ {' '.join(plain[title])} ]" for title in order if title in plain]
 
 
-def _is_guest(node: NodeRt) -> bool:
+def _is_guest(node: Node) -> bool:
     return node.guest or (node.remote_rsc is not None and node.remote_rsc.container is not None)
 
 
-def _node_state(node: NodeRt) -> str:
+def _node_state(node: Node) -> str:
     if node.unclean:
         return f"UNCLEAN ({'online' if node.online else 'pending' if node.pending else 'offline'})"
     if node.pending:
@@ -119,16 +119,16 @@ def _node_state(node: NodeRt) -> str:
     return ""
 
 
-def _implicit(rsc: Rsc) -> bool:
+def _implicit(rsc: Resource) -> bool:
     """A guest node's connection, which nobody has configured."""
-    return rsc.is_remote_node and rsc.container is not None and not rsc.orphan
+    return rsc.settings.is_remote_node and rsc.container is not None and not rsc.orphan
 
 
-def _active(rsc: Rsc) -> bool:
+def _active(rsc: Resource) -> bool:
     return is_active(rsc, whole=False)
 
 
-def _resource_lines(rsc: Rsc, depth: int, work: Work) -> list[str]:
+def _resource_lines(rsc: Resource, depth: int, work: WorkingSet) -> list[str]:
     if rsc.variant == Variant.GROUP:
         return _group_lines(rsc, depth, work)
     if rsc.variant == Variant.CLONE:
@@ -138,32 +138,34 @@ def _resource_lines(rsc: Rsc, depth: int, work: Work) -> list[str]:
     return list(bullets([_primitive_line(rsc, work)], depth))
 
 
-def _group_lines(group: Rsc, depth: int, work: Work) -> list[str]:
+def _group_lines(group: Resource, depth: int, work: WorkingSet) -> list[str]:
     lines = list(bullets([f"Resource Group: {group.id}{_collection_flags(group)}:"], depth))
     for member in group.children:
         lines += _resource_lines(member, depth + 1, work)
     return lines
 
 
-def _collection_flags(rsc: Rsc, *flags: str) -> str:
+def _collection_flags(rsc: Resource, *flags: str) -> str:
     told = [flag for flag in flags if flag]
     told += ["unmanaged"] * (not rsc.managed) + ["disabled"] * _disabled(rsc)
     return f" ({', '.join(told)})" if told else ""
 
 
-def _disabled(rsc: Rsc) -> bool:
+def _disabled(rsc: Resource) -> bool:
     """Whether its target role keeps it from what it could be."""
     role = target_role(rsc)
-    return role == STOPPED or (role == UNPROMOTED and rsc.top().promotable)
+    return role == STOPPED or (role == UNPROMOTED and rsc.top().settings.promotable)
 
 
-def _clone_lines(clone: Rsc, depth: int, work: Work) -> list[str]:
+def _clone_lines(clone: Resource, depth: int, work: WorkingSet) -> list[str]:
     """The header, instances that deserve a line of their own, then the others by role."""
     inner = clone.clone.config.member.id if clone.clone else ""
-    flags = _collection_flags(clone, "promotable" if clone.promotable else "", "unique" if clone.unique else "")
+    flags = _collection_flags(
+        clone, "promotable" if clone.settings.promotable else "", "unique" if clone.settings.unique else ""
+    )
     lines = list(bullets([f"Clone Set: {clone.id} [{inner}]{flags}:"], depth))
-    limited = " (target-role)" if clone.promotable and _configured_role(clone) == UNPROMOTED else ""
-    calm = ("Promoted", f"Unpromoted{limited}" if clone.promotable else "Started")
+    limited = " (target-role)" if clone.settings.promotable and _configured_role(clone) == UNPROMOTED else ""
+    calm = ("Promoted", f"Unpromoted{limited}" if clone.settings.promotable else "Started")
     by_role: dict[str, list[str]] = {role: [] for role in calm}
     for instance in clone.children:
         if _in_full(clone, instance):
@@ -178,14 +180,14 @@ def _clone_lines(clone: Rsc, depth: int, work: Work) -> list[str]:
     return lines + list(bullets(_stopped_lines(clone, told, work), depth + 1))
 
 
-def _configured_role(clone: Rsc) -> int:
+def _configured_role(clone: Resource) -> int:
     """A clone's target role, or else its first instance's."""
     return target_role(clone) or (target_role(clone.children[0]) if clone.children else UNKNOWN)
 
 
-def _stopped_lines(clone: Rsc, told: int, work: Work) -> list[str]:
+def _stopped_lines(clone: Resource, told: int, work: WorkingSet) -> list[str]:
     """Where an anonymous clone does not run, by why not; `told` instances have been shown as active."""
-    if clone.unique or clone.clone is None:
+    if clone.settings.unique or clone.clone is None:
         return []
     if clone.clone.clone_max <= told:
         idle = [child.id for child in clone.children if not child.orphan and not _active(child)]
@@ -201,7 +203,7 @@ def _stopped_lines(clone: Rsc, told: int, work: Work) -> list[str]:
     return [f"{state}: [ {' '.join(names)} ]" for state, names in sorted(by_state.items())]
 
 
-def _failed_probe(name: str, node: NodeRt | None, work: Work) -> str:
+def _failed_probe(name: str, node: Node | None, work: WorkingSet) -> str:
     """Why a probe (on this node, if one is given) could not look for a resource; empty when none failed so."""
     for _, where, op in work.failed:
         if node in (None, where) and op.operation_key == f"{name}_monitor_0" and op.on_node and masked_probe(op):
@@ -209,11 +211,11 @@ def _failed_probe(name: str, node: NodeRt | None, work: Work) -> str:
     return ""
 
 
-def _in_full(clone: Rsc, instance: Rsc) -> bool:
+def _in_full(clone: Resource, instance: Resource) -> bool:
     """Whether an instance is more than one of many."""
-    if clone.unique:
+    if clone.settings.unique:
         return not clone.orphan or _active(instance)
-    if instance.pending_task:
+    if instance.recorded.pending_task:
         return True
     if not _active(instance):
         return False
@@ -224,13 +226,13 @@ def _in_full(clone: Rsc, instance: Rsc) -> bool:
     return len(nodes) > 1 or any(node.unclean and not node.online for node in nodes)
 
 
-def _bundle_lines(bundle: Rsc, depth: int, work: Work) -> list[str]:
+def _bundle_lines(bundle: Resource, depth: int, work: WorkingSet) -> list[str]:
     if bundle.bundle is None:
         return []
     replicas = bundle.bundle.replicas
     several = " set" if len(replicas) > 1 else ""
     image = bundle.bundle.config.container.get("image", "")
-    unique = " (unique)" if bundle.unique else ""
+    unique = " (unique)" if bundle.settings.unique else ""
     header = f"Container bundle{several}: {bundle.id} [{image}]{unique}{'' if bundle.managed else ' (unmanaged)'}:"
     lines = list(bullets([header], depth))
     for replica in replicas:
@@ -242,12 +244,12 @@ def _bundle_lines(bundle: Rsc, depth: int, work: Work) -> list[str]:
     return lines
 
 
-def _primitive_line(rsc: Rsc, work: Work, name: str = "", whereabouts: Rsc | None = None) -> str:
+def _primitive_line(rsc: Resource, work: WorkingSet, name: str = "", whereabouts: Resource | None = None) -> str:
     """A primitive's line; `whereabouts` is what runs on a cluster node for it (a bundle's container)."""
     agent = rsc.primitive.agent if rsc.primitive else None
     kind = ":".join(part for part in (agent.standard, agent.provider, agent.type) if part) if agent else ""
     nodes = (whereabouts or rsc).running_on
-    node = None if len(nodes) > 1 else nodes[0] if nodes else rsc.pending_node or rsc.lock_node
+    node = None if len(nodes) > 1 else nodes[0] if nodes else rsc.recorded.pending_node or rsc.recorded.lock_node
     clone = rsc.top().clone
     failed = _failed_probe(clone.config.member.id if clone else rsc.id, node, work) if rsc.role == STOPPED else ""
     flags = list(_flags(rsc, node))
@@ -262,24 +264,24 @@ def _primitive_line(rsc: Rsc, work: Work, name: str = "", whereabouts: Rsc | Non
     return f"{name or _printed_id(rsc)}\t({kind}):\t {' '.join(words)}"
 
 
-def _printed_id(rsc: Rsc) -> str:
-    return rsc.id if rsc.unique or rsc.primitive is None else rsc.primitive.id
+def _printed_id(rsc: Resource) -> str:
+    return rsc.id if rsc.settings.unique or rsc.primitive is None else rsc.primitive.id
 
 
-def _role_text(rsc: Rsc) -> str:
+def _role_text(rsc: Resource) -> str:
     # An active instance of a promotable clone is Unpromoted at least.
-    role = UNPROMOTED if rsc.role == STARTED and rsc.top().promotable else rsc.role
+    role = UNPROMOTED if rsc.role == STARTED and rsc.top().settings.promotable else rsc.role
     if rsc.failed:
         return f"FAILED {ROLE_NAMES[role]}" if role > UNPROMOTED else "FAILED"
-    return _PENDING.get(rsc.pending_task) or ROLE_NAMES[max(role, STOPPED)]
+    return _PENDING.get(rsc.recorded.pending_task) or ROLE_NAMES[max(role, STOPPED)]
 
 
-def _flags(rsc: Rsc, node: NodeRt | None) -> Iterator[str]:
+def _flags(rsc: Resource, node: Node | None) -> Iterator[str]:
     if node is not None and node.unclean and not node.online:
         yield "UNCLEAN"
-    if node is not None and node is rsc.lock_node:
+    if node is not None and node is rsc.recorded.lock_node:
         yield "LOCKED"
-    if rsc.pending_task == "monitor":
+    if rsc.recorded.pending_task == "monitor":
         yield "Monitoring"
     if target_role(rsc) == STOPPED:
         yield "disabled"
@@ -289,7 +291,7 @@ def _flags(rsc: Rsc, node: NodeRt | None) -> Iterator[str]:
         yield "blocked"
     elif not rsc.managed:
         yield "unmanaged"
-    if rsc.failure_ignored:
+    if rsc.recorded.failure_ignored:
         yield "failure ignored"
 
 
@@ -330,7 +332,7 @@ def _detail(line: SummaryLine) -> str:
     return f"{source} -> {dest}{role and f' {role}'}"
 
 
-def executed_line(action: Action, known: set[str]) -> str:
+def executed_line(action: GraphAction, known: set[str]) -> str:
     """One action of the simulated transition; `known` are the names of resources, those in histories included."""
     if action.kind == "pseudo":
         return f"Pseudo action:   {action.key}{f' on {action.node}' if action.task == 'stonith' else ''}"

@@ -6,8 +6,8 @@ Pure: accounts in, text out.
 from __future__ import annotations
 
 from hamgr.cib import scores
-from hamgr.scheduler import sentences
-from hamgr.scheduler.explain import Account, Candidate
+from hamgr.scheduler.output import sentences
+from hamgr.scheduler.output.explain import Account, Candidate
 from hamgr.scheduler.transition import Reason, SummaryLine
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import

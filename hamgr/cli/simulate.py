@@ -36,7 +36,7 @@ def _failures(texts: list[str], cib: Cib, now: int) -> dict[str, int]:
             what = f'--op-fail "{text}" is not of the form RSC_OP_INTERVAL@NODE=RC'
             raise CommandError(f"{what}, such as db_monitor_10000@n1=7", Exit.USAGE)
         _known_node(node, cib)
-        from hamgr.scheduler import status
+        from hamgr.scheduler.unpack import status
 
         work = status.unpack(cib, effective_time(cib, now))
         if resource not in simulate_input.resource_names(work):
@@ -141,7 +141,7 @@ def _json(_cib: Cib, now: int, transition: Transition, simulation: simulator.Sim
 
 def _text(cib: Cib, now: int, transition: Transition, simulation: simulator.Simulation) -> str:
     from hamgr.cli.render_simulate import render
-    from hamgr.scheduler import status
+    from hamgr.scheduler.unpack import status
 
     when = effective_time(cib, now)
     return render(status.unpack(cib, when), transition, simulation, status.unpack(simulation.cib, when))
@@ -149,7 +149,7 @@ def _text(cib: Cib, now: int, transition: Transition, simulation: simulator.Simu
 
 def _why(name: str, cib: Cib, now: int, output: str) -> str:
     from hamgr.cli import render_why
-    from hamgr.scheduler import explain
+    from hamgr.scheduler.output import explain
 
     work = run(cib, now, explain=True)
     accounts = explain.accounts(work, name)

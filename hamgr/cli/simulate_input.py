@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # as typing has it; neither that nor pathlib is cheap eno
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hamgr.scheduler.state.work import Work
+    from hamgr.scheduler.state.working_set import WorkingSet
     from hamgr.store.values import Snapshot
 
 
@@ -53,7 +53,7 @@ def meant(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
-def no_resource(name: str, work: Work) -> CommandError:
+def no_resource(name: str, work: WorkingSet) -> CommandError:
     """That no resource is called so, and what some are called."""
     known = resource_names(work)
     listed = [*known[:_NAMES_TOLD], *(["..."] if len(known) > _NAMES_TOLD else [])]
@@ -61,7 +61,7 @@ def no_resource(name: str, work: Work) -> CommandError:
     return CommandError(f"there is no resource {name}{near}", Exit.NO_OBJECT)
 
 
-def resource_names(work: Work) -> list[str]:
+def resource_names(work: WorkingSet) -> list[str]:
     """What a resource may be called by people: its id, an instance with and without its number."""
     return list(dict.fromkeys(name for rsc in work.by_id.values() for name in (rsc.id.partition(":")[0], rsc.id)))
 

@@ -10,7 +10,7 @@ from hamgr.cib.digest import restart_digest
 from hamgr.cib.history import Result
 from hamgr.controller.walk import Walk
 from hamgr.executor.operations import OpResult
-from hamgr.scheduler.transition import Action, Transition
+from hamgr.scheduler.transition import GraphAction, Transition
 
 _UNKNOWN = 193  # the exit code that Pacemaker writes for an operation under way
 _FOUND = (0, 7, 8)  # a probe that says so has not failed, whatever was expected
@@ -26,7 +26,7 @@ class Course:
     began: float
     why: str
     leader_id: str
-    actions: dict[int, Action] = field(default_factory=dict)
+    actions: dict[int, GraphAction] = field(default_factory=dict)
     keys: dict[str, int] = field(default_factory=dict)  # transition key: action
 
     @classmethod
@@ -50,7 +50,7 @@ class Course:
         """The names that the pods have, or would have, of all that it starts."""
         return pods_to_start(self.transition)
 
-    def key_of(self, action: Action) -> str:
+    def key_of(self, action: GraphAction) -> str:
         """Pacemaker's transition key, by which a result finds its action again."""
         return f"{action.id}:{self.number}:{action.target_rc}:{self.leader_id}"
 
@@ -86,7 +86,7 @@ class Course:
             if action.kind == "rsc" and action.node == node and (resources is None or action.resource in resources):
                 self.walk.fail(action_id)
 
-    def record_of(self, action: Action, call_id: int, now: int, force_restart: str | None) -> Result:
+    def record_of(self, action: GraphAction, call_id: int, now: int, force_restart: str | None) -> Result:
         """An action's record while it is under way.
 
         now: seconds since the epoch. force_restart: of the agent's parameters those whose change needs a restart, None

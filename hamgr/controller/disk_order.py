@@ -20,7 +20,7 @@ from hamgr.cib import history
 from hamgr.cib.digest import digest
 from hamgr.cib.model import NodeState, ResourceHistory
 from hamgr.controller.tree import Configured
-from hamgr.scheduler.transition import Action, Transition
+from hamgr.scheduler.transition import GraphAction, Transition
 
 Disks = frozenset[tuple[str, str]]
 """(namespace, claim)"""
@@ -79,20 +79,20 @@ def extra_edges(
 
 def _stops(
     transition: Transition, recorded: Mapping[tuple[str, str], ResourceHistory]
-) -> Iterator[tuple[Action, ResourceHistory]]:
+) -> Iterator[tuple[GraphAction, ResourceHistory]]:
     for action in transition.actions:
         entry = recorded.get((action.node, action.history_id or action.resource))
         if action.task == "stop" and entry is not None and entry.started is not None:
             yield action, entry
 
 
-def _has_changed(action: Action, entry: ResourceHistory, configured: Container[str]) -> bool:
+def _has_changed(action: GraphAction, entry: ResourceHistory, configured: Container[str]) -> bool:
     assert entry.started is not None
     return _base(action.resource) not in configured or entry.started.digest != digest(action.params)
 
 
 def _before_starts(
-    stops: Iterable[tuple[Action, ResourceHistory]], transition: Transition, groups: Mapping[str, str]
+    stops: Iterable[tuple[GraphAction, ResourceHistory]], transition: Transition, groups: Mapping[str, str]
 ) -> Iterator[tuple[int, int]]:
     """What used a disk is stopped before anything else that uses it is started.
 
@@ -110,7 +110,7 @@ def _before_starts(
 
 
 def _within_groups(
-    stops: Iterable[tuple[Action, ResourceHistory]], configured: Container[str]
+    stops: Iterable[tuple[GraphAction, ResourceHistory]], configured: Container[str]
 ) -> Iterator[tuple[int, int]]:
     """The members of a former group are stopped in the reverse order of their starts."""
     groups: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)

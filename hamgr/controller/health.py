@@ -22,8 +22,8 @@ from hamgr.cib.status import (
     failing,
 )
 from hamgr.controller.advice import about_unclean_node
-from hamgr.scheduler import sentences
-from hamgr.scheduler.explain import Account, Candidate
+from hamgr.scheduler.output import sentences
+from hamgr.scheduler.output.explain import Account, Candidate
 from hamgr.scheduler.transition import Reason
 
 RECOVERY_S = 60.0

@@ -20,7 +20,7 @@ from hamgr.controller.tree import Configured
 from hamgr.executor.agent import Agent as Runner
 from hamgr.executor.agent import without_passwords
 from hamgr.executor.registry import UnknownAgent
-from hamgr.scheduler.transition import Action
+from hamgr.scheduler.transition import GraphAction
 
 STARTS = frozenset({"start", "migrate_from"})
 STOPS = frozenset({"stop", "demote"})
@@ -36,7 +36,7 @@ class Agents(Protocol):
         """Raises UnknownAgent."""
 
 
-def started_with(configured: Configured, action: Action, agents: Agents) -> Started:
+def started_with(configured: Configured, action: GraphAction, agents: Agents) -> Started:
     """What is recorded when an action starts (or finds) an instance: its parameters, its time-outs as configured."""
     assert action.agent is not None
     resource = _base(action.resource)
@@ -56,12 +56,12 @@ def recorded_params(agent: Agent, params: Mapping[str, str], agents: Agents) -> 
     return without_passwords(params) if runner is None else runner.to_record(params)
 
 
-def found(action: Action, rc: int) -> bool:
+def found(action: GraphAction, rc: int) -> bool:
     """Whether a probe has found an instance."""
     return action.task == "monitor" and not action.interval_ms and rc in _FOUND
 
 
-def as_started(action: Action, started: Started | None, agents: Agents) -> Action:
+def as_started(action: GraphAction, started: Started | None, agents: Agents) -> GraphAction:
     """A stop or demotion as it is to be carried out: of the instance that was started, by the agent that started it.
 
     What is private is on no record: it is taken from the configuration, as far as that still has it.
@@ -73,7 +73,7 @@ def as_started(action: Action, started: Started | None, agents: Agents) -> Actio
     return replace(action, agent=started.agent, params={**private, **started.params})
 
 
-def timeout_ms(configured: Configured, action: Action, started: Started | None, agents: Agents) -> int:
+def timeout_ms(configured: Configured, action: GraphAction, started: Started | None, agents: Agents) -> int:
     """How long an action may take. One on what is not configured any more: as long as when it was, else as long as its
     agent advises. The scheduler, which knows neither, gives it 20 s, and a stop that fails costs the node."""
     if _base(action.resource) in configured.primitives or action.agent is None:
@@ -112,7 +112,7 @@ def completed(configured: Configured, state: NodeState, agents: Agents) -> NodeS
         plain = dict(pair for nvset in reversed(primitive.params) for pair in nvset.pairs)
         if any(op.op_digest not in ("", digest(plain)) for op in entry.ops if not op.interval_ms):
             continue
-        action = Action(
+        action = GraphAction(
             0,
             "rsc",
             "",

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from hamgr.cib.model import Cib, Node, NvSet
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler.status import unpack
+from hamgr.scheduler.unpack.status import unpack
 
 
 def leaving(cib: Cib, recorded: Iterable[str]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from hamgr.cib.model import Cib, Location, NodeState, OpRecord, Primitive, Resou
 from hamgr.cib.scores import INFINITY
 from hamgr.controller.tree import tree
 from hamgr.scheduler.engine import run
-from hamgr.scheduler.state.resource import Rsc
+from hamgr.scheduler.state import entities
 
 WAITS = "waits"
 CORDONED = "cordoned"
@@ -140,7 +140,7 @@ def _without_node(cib: Cib, now: datetime | int) -> set[str]:
     return {rsc.id for rsc in run(cib, now).resources if _is_left_out(rsc)}
 
 
-def _is_left_out(rsc: Rsc) -> bool:
+def _is_left_out(rsc: entities.Resource) -> bool:
     unassigned = (leaf.assigned_to is None for leaf in rsc.leaves())
     return all(unassigned) if rsc.is_clone() else any(unassigned)
 

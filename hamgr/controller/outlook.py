@@ -19,10 +19,10 @@ from hamgr.cib.model import Cib
 from hamgr.controller.health import Stranded
 from hamgr.controller.term import Term
 from hamgr.scheduler.engine import run
-from hamgr.scheduler.explain import Account, accounts_of
-from hamgr.scheduler.state.vocabulary import PROMOTED
-from hamgr.scheduler.state.work import Work
-from hamgr.scheduler.status import unpack
+from hamgr.scheduler.output.explain import Account, accounts_of
+from hamgr.scheduler.state.constants import PROMOTED
+from hamgr.scheduler.state.working_set import WorkingSet
+from hamgr.scheduler.unpack.status import unpack
 
 _AGAIN_S = 10.0
 
@@ -66,21 +66,20 @@ def _at_its_best(configuration: Cib) -> Cib:
     return cib
 
 
-def _alone_on(work: Work, node: str) -> list[str]:
+def _alone_on(work: WorkingSet, node: str) -> list[str]:
     """What is missed when a node is gone: the primitives that run there alone, of a clone what is promoted there."""
     found = []
     for top in work.resources:
         for leaf in top.leaves():
             there = [running.name for running in leaf.running_on] == [node]
-            counts = (
-                leaf.role == PROMOTED if top.is_clone() else not (leaf.fence_device or leaf.orphan or leaf.in_bundle())
-            )
+            apart = leaf.settings.fence_device or leaf.orphan or leaf.in_bundle()
+            counts = leaf.role == PROMOTED if top.is_clone() else not apart
             if there and counts:
                 found.append(leaf.id)
     return found
 
 
-def _goes_on(work: Work, name: str) -> bool:
+def _goes_on(work: WorkingSet, name: str) -> bool:
     """Whether a primitive will run somewhere, or, where it is a clone's, another one will be promoted."""
     leaf = work.by_id.get(name)
     if leaf is None:

@@ -45,7 +45,7 @@ from hamgr.kube.objects import (
 from hamgr.kube.pods import is_parked, is_ready, node_of
 from hamgr.kube.volumes import UnusableVolume, Volume, claims_of, in_use, volume_of, written_sources
 from hamgr.scheduler import schedule
-from hamgr.scheduler.transition import Action
+from hamgr.scheduler.transition import GraphAction
 
 _AGAIN_S = 10.0
 _SLICE_S = 0.3  # of a round, at most, and one question to the scheduler
@@ -55,7 +55,7 @@ _PODS = Agent("ocf", "pod", "hamgr")  # whose `unpark` knows what to do with any
 log = structlog.get_logger(__name__)
 
 
-def successor(cib: Cib, resource: str, node: str, now: datetime) -> Action | None:
+def successor(cib: Cib, resource: str, node: str, now: datetime) -> GraphAction | None:
     """The start that the scheduler would order elsewhere if `node` were gone, fenced and all; None: there is none."""
     states = tuple(
         history.member_fenced(state) if state.name == node else history.forget_recurring(state)

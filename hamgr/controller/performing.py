@@ -22,7 +22,7 @@ from hamgr.executor.executor import Executor
 from hamgr.executor.operations import Op, OpResult
 from hamgr.executor.registry import Registry
 from hamgr.fencer.reasons import reason
-from hamgr.scheduler.transition import Action
+from hamgr.scheduler.transition import GraphAction
 
 _OURS = "hamgr"  # the provider of agents that the executor runs
 
@@ -53,7 +53,7 @@ class Performer:
         self._configured = configured
         self._recurring: dict[tuple[str, str, int, str], Result] = {}  # operation's identity: its record when it began
 
-    def record_intent(self, course: Course, action: Action) -> None:
+    def record_intent(self, course: Course, action: GraphAction) -> None:
         """An action on a resource is on record before it begins, so that the next leader knows to look."""
         if action.kind != "rsc" or action.interval_ms or action.task in ("cancel", "delete", "notify"):
             return
@@ -64,12 +64,12 @@ class Performer:
         if action.task in STARTS:
             self.note_started(action)
 
-    def note_started(self, action: Action) -> None:
+    def note_started(self, action: GraphAction) -> None:
         """Put on record with what an instance is started now, or was found or reloaded just now."""
         started = started_with(self._configured(), action, self._agents)
         self._recorded.update(action.node, lambda state: history.note_started(state, _entry(action), started))
 
-    def carry_out(self, course: Course, action: Action) -> None:
+    def carry_out(self, course: Course, action: GraphAction) -> None:
         """Begin an action; one that is done at once is confirmed at once."""
         match action.kind, action.task:
             case "pseudo", _:
@@ -96,7 +96,7 @@ class Performer:
             case _:
                 self._start_operation(course, action)
 
-    def executed(self, course: Course | None, action: Action | None, result: OpResult) -> Result:
+    def executed(self, course: Course | None, action: GraphAction | None, result: OpResult) -> Result:
         """An operation's record now that it has ended; without an action of this course it is a recurring one that an
         earlier transition began."""
         if action is not None and course is not None:
@@ -105,14 +105,14 @@ class Performer:
         begun = replace(self._recurring[result.op.identity], call_id=self._recorded.next_call_id())
         return concluded(begun, result)
 
-    def _device_action(self, course: Course, action: Action) -> None:
+    def _device_action(self, course: Course, action: GraphAction) -> None:
         """A fencing device is the fencer's; as a resource it has nothing to run. A probe finds what is on record."""
         rc = 7 if action.task == "monitor" and not action.interval_ms else 0
         done = replace(self._record_of(course, action), status=history.DONE, rc=rc)
         self._recorded.update(action.node, lambda state: history.record_result(state, done))
         course.walk.confirm(action.id)
 
-    def _start_operation(self, course: Course, action: Action) -> None:
+    def _start_operation(self, course: Course, action: GraphAction) -> None:
         """Have the executor do it: what ends an instance by what is on record of its start."""
         started = history.last_start(self._recorded.state(action.node), _entry(action))
         key = course.key_of(action)
@@ -138,19 +138,19 @@ class Performer:
         else:
             self._executor.run(op)
 
-    def _record_of(self, course: Course, action: Action) -> Result:
+    def _record_of(self, course: Course, action: GraphAction) -> Result:
         """An action's record while it is under way."""
         ours = action.agent is not None and _is_ours(action.agent)
         force_restart = self._agents.force_restart(action.agent.type) if action.agent is not None and ours else None
         return course.record_of(action, self._recorded.next_call_id(), int(self._now()), force_restart)
 
 
-def _release(course: Course, action: Action) -> dict[str, str]:
+def _release(course: Course, action: GraphAction) -> dict[str, str]:
     """For a stop: which parked pods may have what it releases."""
     return {PARKED_MAY_STAY: " ".join(course.pods_to_start())} if action.task == "stop" else {}
 
 
-def _entry(action: Action) -> str:
+def _entry(action: GraphAction) -> str:
     """Under which an action is on record."""
     return action.history_id or action.resource
 

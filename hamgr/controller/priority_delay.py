@@ -8,7 +8,7 @@ highest priority, unless all have the same.
 from __future__ import annotations
 
 from hamgr.cib.model import Cib
-from hamgr.scheduler.status import unpack
+from hamgr.scheduler.unpack.status import unpack
 
 
 def priority_delay_s(cib: Cib, node: str, now: int) -> float:

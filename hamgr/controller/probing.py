@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from hamgr.scheduler.transition import Action, Transition
+from hamgr.scheduler.transition import GraphAction, Transition
 
 
 def probes_first(transition: Transition) -> Transition:
@@ -34,7 +34,7 @@ def probes_first(transition: Transition) -> Transition:
     )
 
 
-def _is_probe(action: Action) -> bool:
+def _is_probe(action: GraphAction) -> bool:
     return action.kind == "rsc" and action.task == "monitor" and not action.interval_ms
 
 

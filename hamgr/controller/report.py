@@ -39,11 +39,10 @@ from hamgr.kube import nodes as kube_nodes
 from hamgr.kube.cache import Cache
 from hamgr.kube.objects import LABEL_RESOURCE, POD, Obj, home_of
 from hamgr.kube.pods import is_parked, node_of
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import ROLE_NAMES, STOPPED, Variant
-from hamgr.scheduler.state.work import Work
-from hamgr.scheduler.status import unpack
+from hamgr.scheduler.state.constants import ROLE_NAMES, STOPPED, Variant
+from hamgr.scheduler.state.entities import Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
+from hamgr.scheduler.unpack.status import unpack
 from hamgr.store.errors import Deposed, StoreError
 from hamgr.store.leadership import Leadership
 from hamgr.store.values import encode
@@ -175,7 +174,7 @@ class Reporter:
             unwarmed=self.unwarmed(),
         )
 
-    def _node(self, node: NodeRt) -> NodeStatus:
+    def _node(self, node: Node) -> NodeStatus:
         member = self._term.views.members.get(node.name)
         obj = self._term.views.node_object(node.name)
         fenced_at, fenced_by, away = self._fenced(node.name)
@@ -209,7 +208,7 @@ class Reporter:
         lives = self._term.roster.shows_life(node)
         return at, level, self._term.fences.why_away(node) if lives else _NOT_HEARD_OF
 
-    def _resource(self, rsc: Rsc) -> ResourceStatus:
+    def _resource(self, rsc: Resource) -> ResourceStatus:
         kinds = {Variant.GROUP: "group", Variant.CLONE: "clone", Variant.BUNDLE: "bundle"}
         return ResourceStatus(
             id=rsc.id,
@@ -224,13 +223,13 @@ class Reporter:
             maintenance=rsc.maintenance,
             disabled=_disabled(rsc),
             orphaned=rsc.orphan,
-            promotable=rsc.promotable,
-            unique=rsc.unique and rsc.variant == Variant.CLONE,
+            promotable=rsc.settings.promotable,
+            unique=rsc.settings.unique and rsc.variant == Variant.CLONE,
             note=self._note(rsc),
             children=tuple(self._resource(child) for child in rsc.children),
         )
 
-    def _pending(self, rsc: Rsc) -> str:
+    def _pending(self, rsc: Resource) -> str:
         """What is being done to a resource right now, in crm_mon's words."""
         words = {"start": "Starting", "stop": "Stopping", "promote": "Promoting", "demote": "Demoting"}
         words |= {"migrate_to": "Migrating", "migrate_from": "Migrating"}
@@ -244,7 +243,7 @@ class Reporter:
     def _is_parked(self, pod: Obj) -> bool:
         return is_parked(pod) and home_of(pod) in self._term.configured_homes
 
-    def _note(self, rsc: Rsc) -> str:
+    def _note(self, rsc: Resource) -> str:
         if self._cache is None or rsc.children:
             return ""
         cache = self._cache
@@ -362,15 +361,15 @@ def _cut(value: Any) -> Any:
     return [_cut(entry) for entry in value] if isinstance(value, list) else value
 
 
-def _hidden_orphan(rsc: Rsc) -> bool:
+def _hidden_orphan(rsc: Resource) -> bool:
     return rsc.orphan and not rsc.running_on
 
 
-def _disabled(rsc: Rsc) -> bool:
+def _disabled(rsc: Resource) -> bool:
     return rsc.meta.get("target-role", "").lower() == "stopped"
 
 
-def _agent(rsc: Rsc) -> str:
+def _agent(rsc: Resource) -> str:
     if rsc.primitive is None:
         return ""
     agent = rsc.primitive.agent
@@ -406,12 +405,16 @@ def _was_only_found(op: OpRecord) -> bool:
     return op.operation == "monitor" and not op.interval_ms and op.op_status == 0 and op.rc in (0, 7, 8)
 
 
-def _fail_counts(cib: Cib, work: Work) -> tuple[FailCount, ...]:
+def _fail_counts(cib: Cib, work: WorkingSet) -> tuple[FailCount, ...]:
     found = []
     for state in cib.node_states:
         for resource, count in sorted(history.fail_counts(state).items()):
             rsc = work.by_id.get(resource)
-            threshold = "" if rsc is None or rsc.migration_threshold >= INFINITY else str(rsc.migration_threshold)
+            threshold = (
+                ""
+                if rsc is None or rsc.settings.migration_threshold >= INFINITY
+                else str(rsc.settings.migration_threshold)
+            )
             shown = "INFINITY" if count >= INFINITY else str(count)
             found.append(FailCount(resource, state.name, shown, threshold))
     return tuple(found)

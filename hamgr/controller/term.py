@@ -50,9 +50,9 @@ from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.kube.objects import namespace_of
 from hamgr.scheduler import schedule
-from hamgr.scheduler.state.work import Options
-from hamgr.scheduler.status import read_options
-from hamgr.scheduler.transition import Action, Transition
+from hamgr.scheduler.state.settings import ClusterOptions
+from hamgr.scheduler.transition import GraphAction, Transition
+from hamgr.scheduler.unpack.status import read_options
 
 log = structlog.get_logger(__name__)
 
@@ -256,7 +256,7 @@ class Term:
         elif action is not None and in_flight and executed.rc != action.target_rc:
             self.touch(f"{result.op.name} was found on {result.op.node}")
 
-    def _whose(self, action: Action, result: OpResult) -> OpResult:
+    def _whose(self, action: GraphAction, result: OpResult) -> OpResult:
         """A probe's find, or none where what was found is another resource's: the one that it was before it was
         renamed, say. Taken for its own it would be used, while the other one is still to be stopped."""
         if action.agent is None or action.agent.type != "volume":
@@ -266,7 +266,7 @@ class Term:
             return result
         return replace(result, rc=Ocf.NOT_RUNNING, reason=f"what is there is {other}")
 
-    def _note_waiting(self, course: Course, action: Action, executed: Result, result: OpResult) -> None:
+    def _note_waiting(self, course: Course, action: GraphAction, executed: Result, result: OpResult) -> None:
         """A start that has begun nothing is no failure: it was looked, and the resource is not there."""
         looked = replace(executed, operation="monitor", rc=_NOT_RUNNING, target_rc=_NOT_RUNNING, status=history.DONE)
         self.recorded.update(result.op.node, lambda state: history.record_result(state, looked))
@@ -503,7 +503,7 @@ class Term:
         assert self.configuration is not None
         return self.recorded.assemble(self.configuration, self._settings.node, ruled=ruled)
 
-    def options(self) -> Options:
+    def options(self) -> ClusterOptions:
         """The cluster options in force."""
         return read_options(self.cib(), int(self._now()))
 
@@ -628,7 +628,7 @@ class Term:
         else:  # asked again at once, the scheduler would say the same for ever
             log.error("transition_cannot_be_walked", number=course.number, waiting=course.walk.waiting)
 
-    def _hold(self, action: Action) -> bool:
+    def _hold(self, action: GraphAction) -> bool:
         """Whether an action may not begin yet: fencing while in doubt."""
         if action.task != "stonith":
             return False
@@ -666,7 +666,7 @@ def _without(state: NodeState, only: tuple[str, ...] | None) -> NodeState:
     return replace(state, resources=kept)
 
 
-def _has_reloaded(action: Action, executed: Result) -> bool:
+def _has_reloaded(action: GraphAction, executed: Result) -> bool:
     return action.task == "reload-agent" and not executed.failed
 
 

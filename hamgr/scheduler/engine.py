@@ -9,34 +9,20 @@ from __future__ import annotations
 import sys
 
 from hamgr.cib.model import Cib
-from hamgr.scheduler import (
-    actions,
-    clones,
-    config_check,
-    constraints,
-    failures,
-    fencing,
-    graph,
-    groups,
-    node_criteria,
-    ordering,
-    primitives,
-    probes,
-    remotes,
-    status,
-    summary,
-)
-from hamgr.scheduler.state.action import O_OPTIONAL
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.work import Work
+from hamgr.scheduler.actions import apply_orderings, digest_check, failures, fence_scheduling, orderings, probes
+from hamgr.scheduler.constraints import unpack_constraints
+from hamgr.scheduler.output import graph, summary
+from hamgr.scheduler.placement import node_criteria
+from hamgr.scheduler.state.constants import O_OPTIONAL
+from hamgr.scheduler.state.entities import Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 from hamgr.scheduler.transition import Transition
+from hamgr.scheduler.unpack import status
+from hamgr.scheduler.variants import table
 
 TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
 if TYPE_CHECKING:
     from datetime import datetime
-
-# Importing these modules registers what their kind of resource does; of bundles, `bundle_unpack` does.
-_KINDS = (primitives, groups, clones)
 
 
 def effective_time(cib: Cib, now: datetime | int) -> int:
@@ -61,65 +47,68 @@ def schedule(cib: Cib, now: datetime | int) -> Transition:
     return Transition(made, edges, summary.lines(work), tuple(work.warnings), tuple(work.reasons))
 
 
-def run(cib: Cib, now: datetime | int, explain: bool = False) -> Work:
+def run(cib: Cib, now: datetime | int, explain: bool = False) -> WorkingSet:
     """All stages up to the applied orderings; the working state, for those who want to look at it.
 
     ``explain``: let each step of a score leave its reason as well, which takes time.
     """
-    work = status.unpack(cib, effective_time(cib, now))
+    work = status.unpack(cib, effective_time(cib, now), table.variants_of(cib))
     work.explain = explain
     # Placement follows chains of colocations, a few calls for each resource of the chain.
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 2000 + 20 * len(work.by_id)))
     if work.options.health_strategy != "none":
-        from hamgr.scheduler import health
+        from hamgr.scheduler.constraints import health
 
         health.apply(work)
-    constraints.unpack(work)
+    unpack_constraints.unpack(work)
     node_criteria.apply(work)
     for rsc in list(work.resources):
-        rsc.behavior.internal_constraints(work, rsc)
-    config_check.check_all(work)
+        work.variants[rsc.variant].internal_constraints(work, rsc)
+    digest_check.check_all(work)
     _assign(work)
     _create_actions(work)
-    remotes.order_actions(work)
-    fencing.schedule(work)
-    ordering.apply(work)
+    if work.have_remote_nodes:
+        from hamgr.scheduler.actions import remote_ordering
+
+        remote_ordering.apply(work)
+    fence_scheduling.schedule(work)
+    apply_orderings.apply(work)
     return work
 
 
-def _assign(work: Work) -> None:
+def _assign(work: WorkingSet) -> None:
     if work.options.placement != "default":
-        from hamgr.scheduler import utilization
+        from hamgr.scheduler.placement import utilization
 
         utilization.sort_resources(work)
     # Connections come first, since what runs on remote nodes depends on them.
     if work.have_remote_nodes:
         for rsc in work.resources:
-            if rsc.is_remote_node:
-                rsc.behavior.assign(work, rsc, rsc.partial_migration_target)
+            if rsc.settings.is_remote_node:
+                work.variants[rsc.variant].assign(work, rsc, rsc.recorded.partial_migration_target)
     for rsc in work.resources:
-        if not rsc.is_remote_node:
-            rsc.behavior.assign(work, rsc, None)
+        if not rsc.settings.is_remote_node:
+            work.variants[rsc.variant].assign(work, rsc, None)
 
 
-def _create_actions(work: Work) -> None:
-    config_check.check_postponed(work)
+def _create_actions(work: WorkingSet) -> None:
+    digest_check.check_postponed(work)
     if work.options.startup_probes:
         probes.schedule(work)
     for rsc in work.resources:
         _clear_orphan(work, rsc)
     for rsc in list(work.resources):
-        rsc.behavior.create_actions(work, rsc)
+        work.variants[rsc.variant].create_actions(work, rsc)
 
 
-def _clear_orphan(work: Work, rsc: Rsc) -> None:
+def _clear_orphan(work: WorkingSet, rsc: Resource) -> None:
     """The fail counts of a resource that is no longer configured go with it."""
     if not rsc.orphan:
         return
     for node in work.nodes:
         if node.online and failures.fail_count(work, rsc, node, effective=True)[0]:
             action = failures.clear(work, rsc, node, "it is orphaned")
-            actions.new_ordering(work, rsc, "", action, rsc, actions.key_of(rsc, "stop"), None, O_OPTIONAL)
+            orderings.new_ordering(work, rsc, "", action, rsc, orderings.key_of(rsc, "stop"), None, O_OPTIONAL)
 
 
 __all__ = ["run", "schedule"]

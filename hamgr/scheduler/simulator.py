@@ -9,13 +9,13 @@ from __future__ import annotations
 from hamgr.cib import history
 from hamgr.cib.model import Cib, NodeState
 from hamgr.cib.records import dataclass, replace
-from hamgr.scheduler import actions, status
+from hamgr.scheduler.actions import resource_actions
 from hamgr.scheduler.engine import effective_time
-from hamgr.scheduler.state.node import NodeRt
-from hamgr.scheduler.state.resource import Rsc
-from hamgr.scheduler.state.vocabulary import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED
-from hamgr.scheduler.state.work import Work
-from hamgr.scheduler.transition import Action, Transition
+from hamgr.scheduler.state.constants import ROLE_NAMES, STARTED, STOPPED, UNKNOWN, UNPROMOTED
+from hamgr.scheduler.state.entities import Node, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
+from hamgr.scheduler.transition import GraphAction, Transition
+from hamgr.scheduler.unpack import status
 
 TYPE_CHECKING = False  # as typing has it; neither that nor datetime is cheap enough to import for an annotation
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Simulation:
     """The outcome of a simulated transition."""
 
     cib: Cib
-    executed: tuple[Action, ...]  # in the order of execution
+    executed: tuple[GraphAction, ...]  # in the order of execution
     complete: bool  # False when an injected failure stopped it
 
 
@@ -69,7 +69,7 @@ def view(cib: Cib, now: datetime | int) -> StatusView:
     return view_of(status.unpack(cib, effective_time(cib, now)))
 
 
-def view_of(work: Work) -> StatusView:
+def view_of(work: WorkingSet) -> StatusView:
     """The state that an unpacked CIB records."""
     nodes = tuple(_node_view(node) for node in work.nodes)
     found: list[ResourceView] = []
@@ -77,29 +77,29 @@ def view_of(work: Work) -> StatusView:
         if leaf.role in (STOPPED, UNKNOWN) and not leaf.running_on:
             continue
         # An active instance of a promotable clone is Unpromoted at least.
-        role = UNPROMOTED if leaf.role == STARTED and leaf.top().promotable else leaf.role
+        role = UNPROMOTED if leaf.role == STARTED and leaf.top().settings.promotable else leaf.role
         found.extend(ResourceView(_printable(leaf), ROLE_NAMES[role], node.name) for node in leaf.running_on)
     return StatusView(nodes, tuple(found))
 
 
-def _shown(resources: list[Rsc]) -> Iterator[Rsc]:
+def _shown(resources: list[Resource]) -> Iterator[Resource]:
     """The primitives that Pacemaker's status shows: nothing of what is active on no node that could be asked.
 
     What is no longer configured is shown while it is active.
     """
     for rsc in resources:
-        if rsc.orphan and rsc.parent is None and not actions.is_active(rsc, True):
+        if rsc.orphan and rsc.parent is None and not resource_actions.is_active(rsc, True):
             continue
-        if rsc.running_on or not actions.is_active(rsc, False):
+        if rsc.running_on or not resource_actions.is_active(rsc, False):
             yield from _shown(rsc.children) if rsc.is_clone() else rsc.leaves()
 
 
-def _printable(rsc: Rsc) -> str:
+def _printable(rsc: Resource) -> str:
     """Instances of anonymous clones are all the same to people."""
-    return rsc.id if rsc.unique or rsc.primitive is None else rsc.primitive.id
+    return rsc.id if rsc.settings.unique or rsc.primitive is None else rsc.primitive.id
 
 
-def _node_view(node: NodeRt) -> NodeView:
+def _node_view(node: Node) -> NodeView:
     return NodeView(node.name, node.online, node.standby, node.maintenance, node.pending, node.unclean)
 
 
@@ -126,7 +126,7 @@ class _Run:
         self.states = {state.name: state for state in cib.node_states}
         self.order = [state.name for state in cib.node_states]
         self.call_ids: dict[str, int] = {}
-        self.executed: list[Action] = []
+        self.executed: list[GraphAction] = []
         self.failed = False
         self.names: set[str] | None = None  # unpacked only where it is asked for
 
@@ -136,7 +136,7 @@ class _Run:
             self.order.append(node)
         return self.states[node]
 
-    def fire(self, action: Action) -> bool:
+    def fire(self, action: GraphAction) -> bool:
         """Pretend to execute an action; False when it was told to fail."""
         self.executed.append(action)
         if action.kind == "pseudo":
@@ -147,7 +147,7 @@ class _Run:
             return True
         return self._operation(action)
 
-    def _operation(self, action: Action) -> bool:
+    def _operation(self, action: GraphAction) -> bool:
         state = self.state(action.node)
         name = self._recorded_as(state, action)
         # As in crm_simulate, what is deleted or cancelled stays recorded: it may be all that tells what runs.
@@ -183,7 +183,7 @@ class _Run:
         self.call_ids[state.name] = call_id + 1
         return call_id
 
-    def _recorded_as(self, state: NodeState, action: Action) -> str:
+    def _recorded_as(self, state: NodeState, action: GraphAction) -> str:
         """The name under which a node already keeps this resource's history."""
         known = {h.id for h in state.resources}
         if action.history_id == action.instance_id or action.instance_id not in known:
@@ -200,7 +200,7 @@ class _Run:
             self.names = {rsc.id for rsc in found} | {rsc.clone_name for rsc in found}
         return self.names
 
-    def _injected(self, action: Action) -> int | None:
+    def _injected(self, action: GraphAction) -> int | None:
         for name in (action.resource, action.history_id):
             rc = self.failing.get(f"{name}_{action.task}_{action.interval_ms}@{action.node}")
             if rc is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class GraphAction:
     """One node of the transition graph.
 
     ``kind`` tells who carries it out: ``rsc`` the executor on ``node`` (start, stop, monitor, promote, demote, notify,
@@ -75,7 +75,7 @@ class Reason:
 class Transition:
     """The scheduler's answer to a CIB."""
 
-    actions: tuple[Action, ...] = ()
+    actions: tuple[GraphAction, ...] = ()
     # (first action's id, then action's id); what waits for an id that is no action's can never be carried out
     edges: tuple[tuple[int, int], ...] = ()
     summary: tuple[SummaryLine, ...] = ()

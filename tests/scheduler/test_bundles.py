@@ -21,9 +21,10 @@ from scheduler.differential.judges import ask_hamgr, ask_oracle, oracle_installe
 from hamgr.cib.xml import load_xml
 from hamgr.cli import render_simulate
 from hamgr.cli.simulate import main
-from hamgr.scheduler import schedule, status
-from hamgr.scheduler.container_options import addresses, container_params
+from hamgr.scheduler import schedule
 from hamgr.scheduler.transition import SummaryLine
+from hamgr.scheduler.unpack import status
+from hamgr.scheduler.unpack.container_options import addresses, container_params
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hamgr.cib.scores import INFINITY
-from hamgr.scheduler.colocation import float32
+from hamgr.scheduler.placement.colocation_scores import float32
 
 scores = st.integers(-INFINITY, INFINITY)
 

@@ -17,9 +17,10 @@ from scheduler.differential.plan import FENCE_AGENT
 
 from hamgr.cib.digest import op_digest
 from hamgr.cib.xml import load_xml
-from hamgr.scheduler import engine, resources
-from hamgr.scheduler.state.resource import Replica, Rsc
-from hamgr.scheduler.state.work import Work
+from hamgr.scheduler import engine
+from hamgr.scheduler.inputs import attributes
+from hamgr.scheduler.state.entities import Replica, Resource
+from hamgr.scheduler.state.working_set import WorkingSet
 
 UUID = "6a5ce7d4-0000-4000-8000-000000000001"
 OK, ERROR, NOT_INSTALLED, NOT_RUNNING, PROMOTED = 0, 1, 5, 7, 8
@@ -262,7 +263,7 @@ class _NodeRecord:
 class _Teller:
     """Tells what happened to each resource, as a status section."""
 
-    def __init__(self, dice: Dice, root: Element, work: Work) -> None:
+    def __init__(self, dice: Dice, root: Element, work: WorkingSet) -> None:
         self.dice = dice
         self.work = work
         names = [node.get("uname", "") for node in root.iterfind("configuration/nodes/node")]
@@ -280,7 +281,7 @@ class _Teller:
             if top.bundle is not None:
                 for replica in top.bundle.replicas:
                     self.replica(replica)
-            elif top.primitive is not None and not top.fence_device:
+            elif top.primitive is not None and not top.settings.fence_device:
                 self.single(top)
             elif top.children:
                 self.clone(top)
@@ -292,12 +293,12 @@ class _Teller:
     # --- operations ---------------------------------------------------------------------------------------
 
     def op(
-        self, record: _NodeRecord, rsc: Rsc, task: str, rc: int = OK, *, interval_ms: int = 0, expected: int = OK
+        self, record: _NodeRecord, rsc: Resource, task: str, rc: int = OK, *, interval_ms: int = 0, expected: int = OK
     ) -> None:
         """Record an operation of a resource on a node."""
         assert rsc.primitive is not None
         agent = rsc.primitive.agent
-        name = rsc.id if rsc.unique else rsc.primitive.id
+        name = rsc.id if rsc.settings.unique else rsc.primitive.id
         if name not in record.histories:
             kind = {"class": agent.standard, "type": agent.type, "provider": agent.provider}
             container = rsc.meta.get("container", "")
@@ -305,10 +306,10 @@ class _Teller:
             record.histories[name] = Element("lrm_resource", {"id": name, **kind})
         record.calls += 1
         key = f"{record.calls + 10}:5:{expected}:{UUID}"
-        params = dict(resources.params(self.work, rsc, None))
+        params = dict(attributes.params(self.work, rsc, None))
         if params.get("addr") == "#uname":
             params["addr"] = record.name
-        timeout = 30_000 if rsc.is_remote_node and interval_ms else 20_000
+        timeout = 30_000 if rsc.settings.is_remote_node and interval_ms else 20_000
         given = {
             "operation_key": f"{name}_{task}_{interval_ms}",
             "operation": task,
@@ -336,13 +337,13 @@ class _Teller:
             record.attributes[f"fail-count-{base}#{task}_{interval_ms}"] = self.dice.pick(("1", "2", "INFINITY"))
             record.attributes[f"last-failure-{base}#{task}_{interval_ms}"] = str(NOW - 3600 + record.calls)
 
-    def absent(self, rsc: Rsc | None, but: set[str]) -> None:
+    def absent(self, rsc: Resource | None, but: set[str]) -> None:
         """A resource was looked for everywhere else, and was not there."""
         for host in self.alive:
             if rsc is not None and host.name not in but and self.dice.chance(88):
                 self.op(host, rsc, "monitor", NOT_RUNNING, expected=NOT_RUNNING)
 
-    def active(self, record: _NodeRecord, rsc: Rsc, *, promotable: bool = False) -> None:
+    def active(self, record: _NodeRecord, rsc: Resource, *, promotable: bool = False) -> None:
         dice = self.dice
         self.op(record, rsc, "start")
         role = ""
@@ -362,7 +363,7 @@ class _Teller:
         if dice.chance(11):
             self.trouble(record, rsc, expected, ops[0].interval_ms if ops else 10_000)
 
-    def trouble(self, record: _NodeRecord, rsc: Rsc, expected: int, interval_ms: int) -> None:
+    def trouble(self, record: _NodeRecord, rsc: Resource, expected: int, interval_ms: int) -> None:
         story = self.dice.weighted(((50, "monitor"), (20, "stop"), (15, "start"), (15, "gone")))
         if story == "monitor":
             self.op(record, rsc, "monitor", ERROR, interval_ms=interval_ms, expected=expected)
@@ -403,7 +404,7 @@ class _Teller:
             connected = other if story == "apart" else home
             self.active(connected, remote)
             self.absent(remote, {connected.name})
-        promotable = child.parent is not None and child.parent.promotable
+        promotable = child.parent is not None and child.parent.settings.promotable
         if story in ("up", "apart", "twice"):
             self.active(guest, child, promotable=promotable)
         elif story == "no child" and self.dice.chance(60):
@@ -413,16 +414,16 @@ class _Teller:
         if guest.histories or self.dice.chance(50):
             self.guests.append(guest)
 
-    def single(self, rsc: Rsc) -> None:
+    def single(self, rsc: Resource) -> None:
         home = self.dice.pick(self.alive) if self.dice.chance(65) else None
         if home is not None:
             self.active(home, rsc)
         self.absent(rsc, {home.name} if home else set())
 
-    def clone(self, rsc: Rsc) -> None:
+    def clone(self, rsc: Resource) -> None:
         for host, instance in zip(self.alive, rsc.children, strict=False):
             if self.dice.chance(70):
-                self.active(host, instance, promotable=rsc.promotable)
+                self.active(host, instance, promotable=rsc.settings.promotable)
             elif self.dice.chance(90):
                 self.op(host, instance, "monitor", NOT_RUNNING, expected=NOT_RUNNING)
 

@@ -11,7 +11,7 @@ from hamgr.cib.xml import load_xml
 from hamgr.cli.render_why import render
 from hamgr.cli.simulate import main
 from hamgr.scheduler.engine import run
-from hamgr.scheduler.explain import accounts
+from hamgr.scheduler.output.explain import accounts
 from tests.scheduler.cibs import Case, clone, fence_device, group, primitive
 from tests.scheduler.test_golden import located, order, text_of, with_
 

@@ -8,7 +8,7 @@ import pytest
 
 from hamgr.cib.status import CRITICAL, WARNING, FenceStatus, Finding, NodeStatus, ResourceStatus, StatusDoc, by_severity
 from hamgr.controller.health import Insight, Lasting, Patience, assess
-from hamgr.scheduler.explain import Account
+from hamgr.scheduler.output.explain import Account
 from hamgr.scheduler.transition import Reason, SummaryLine
 
 N1, N2 = NodeStatus("n1", online=True, hamgrd=True), NodeStatus("n2", online=True, hamgrd=True)

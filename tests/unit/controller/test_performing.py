@@ -18,11 +18,13 @@ from hamgr.controller.recorded import Journal, Recorded
 from hamgr.executor.ocf import ExecStatus, Ocf
 from hamgr.executor.operations import Op, OpResult
 from hamgr.fencer.reasons import reason
-from hamgr.scheduler.transition import Action, Transition
+from hamgr.scheduler.transition import GraphAction, Transition
 
 POD = Agent("ocf", "pod", "hamgr")
 DEVICE = Agent("stonith", "fence_x")
-START = Action(1, "rsc", "db_start_0", "start", "n1", "db", "db", agent=POD, timeout_ms=5_000, params={"image": "i"})
+START = GraphAction(
+    1, "rsc", "db_start_0", "start", "n1", "db", "db", agent=POD, timeout_ms=5_000, params={"image": "i"}
+)
 MONITOR = replace(START, key="db_monitor_10000", task="monitor", interval_ms=10_000)
 
 
@@ -45,7 +47,7 @@ class Stage:
             configured=lambda: self.world.term.configured,
         )
 
-    def carry_out(self, action: Action) -> Course:
+    def carry_out(self, action: GraphAction) -> Course:
         course = Course.of(4, Transition(actions=(action,)), 0.0, "a test", "leader-7")
         course.walk.fire(action.id)
         self.performer.carry_out(course, action)
@@ -87,7 +89,7 @@ def test_what_changes_an_instance_is_on_record_before_it_begins(stage: Stage, ta
     ],
     ids=lambda action: f"{action.kind} {action.task} {action.interval_ms}",
 )
-def test_what_changes_nothing_is_not(stage: Stage, action: Action) -> None:
+def test_what_changes_nothing_is_not(stage: Stage, action: GraphAction) -> None:
     course = Course.of(4, Transition(actions=(action,)), 0.0, "a test", "leader-7")
     stage.performer.record_intent(course, action)
     assert stage.operations == {}
@@ -177,14 +179,14 @@ def test_failures_are_cleared_where_the_scheduler_says_so(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("action", [replace(START, kind="pseudo"), replace(START, kind="crm", task="do_shutdown")])
-def test_what_nobody_carries_out_is_done_at_once(stage: Stage, action: Action) -> None:
+def test_what_nobody_carries_out_is_done_at_once(stage: Stage, action: GraphAction) -> None:
     assert stage.carry_out(action).walk.complete
     assert (stage.executor.in_flight, stage.operations) == ([], {})
 
 
 @pytest.mark.parametrize(("why", "told"), [("db could not be stopped", "db could not be stopped"), ("", "a test")])
 def test_a_fence_is_asked_for_with_the_schedulers_reason(stage: Stage, why: str, told: str) -> None:
-    course = stage.carry_out(Action(1, "crm", "stonith-n1-off", "stonith", "n1", fence="off", reason=why))
+    course = stage.carry_out(GraphAction(1, "crm", "stonith-n1-off", "stonith", "n1", fence="off", reason=why))
     (record,) = stage.world.fencer.running.values()
     assert (record.target.node, record.requested_by) == ("n1", "n3")
     assert record.reason == reason("scheduler", why=told)

@@ -7,14 +7,14 @@ from fixtures.term_world import World
 
 from hamgr.controller.operator import Operator
 from hamgr.controller.probing import probes_first
-from hamgr.scheduler.transition import Action, SummaryLine, Transition
+from hamgr.scheduler.transition import GraphAction, SummaryLine, Transition
 from hamgr.store.requests import Request
 
-PROBE = Action(1, "rsc", "db_monitor_0", "monitor", "n1", "db")
-START = Action(2, "rsc", "db_start_0", "start", "n1", "db")
-WATCH = Action(3, "rsc", "db_monitor_10000", "monitor", "n1", "db", interval_ms=10_000)
-WEB = Action(4, "rsc", "web_start_0", "start", "n2", "web")
-FENCE = Action(5, "crm", "stonith-n3-reboot", "stonith", "n3", fence="reboot")
+PROBE = GraphAction(1, "rsc", "db_monitor_0", "monitor", "n1", "db")
+START = GraphAction(2, "rsc", "db_start_0", "start", "n1", "db")
+WATCH = GraphAction(3, "rsc", "db_monitor_10000", "monitor", "n1", "db", interval_ms=10_000)
+WEB = GraphAction(4, "rsc", "web_start_0", "start", "n2", "web")
+FENCE = GraphAction(5, "crm", "stonith-n3-reboot", "stonith", "n3", fence="reboot")
 SUMMARY = (SummaryLine("start", "db", node="n1"), SummaryLine("start", "web", node="n2"))
 PLAN = Transition((PROBE, START, WATCH, WEB), ((1, 2), (2, 3)), SUMMARY)
 

@@ -18,7 +18,7 @@ from hamgr.fencer.topology import Level, LevelConfig
 from hamgr.kube.kubelets import Contact
 from hamgr.kube.nodes import LeaseAges
 from hamgr.kube.objects import LEASE
-from hamgr.scheduler.transition import Action, Transition
+from hamgr.scheduler.transition import GraphAction, Transition
 from hamgr.store.values import Change, Entry, Snapshot
 
 ORDER = reason("operator", user="somebody")
@@ -227,7 +227,7 @@ def test_a_transition_that_cannot_be_walked_is_not_asked_for_again_at_once(monke
     """Nothing of it can begin and nothing has failed: the scheduler would say the same five times a second."""
     world = settled()
     before = world.term.recorded.transitions
-    action = Action(1, "rsc", "db_start_0", task="start", resource="db", node="n1")
+    action = GraphAction(1, "rsc", "db_start_0", task="start", resource="db", node="n1")
     loop = Transition(actions=(action,), edges=((1, 1),))
     monkeypatch.setattr("hamgr.controller.term.schedule", lambda *_: loop)
     world.term.touch("test")

@@ -1,0 +1,1 @@
+"""Actions: making them, what they wait for, and what that implies. Fencing, probes and monitors among them."""

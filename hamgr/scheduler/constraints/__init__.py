@@ -1,0 +1,1 @@
+"""Configured constraints, unpacked into what acts on scores and on actions."""

@@ -1,0 +1,1 @@
+"""The answer: the transition graph, its summary, and why a resource is where it is."""

@@ -1,0 +1,1 @@
+"""What primitives, groups, clones and bundles do each in their own way."""
