@@ -14,7 +14,7 @@ setup: ## Debian packages and the virtual environment
 	@tools/setup
 
 demo: setup ## MariaDB on a ReadWriteOnce volume survives five faults, with the figures (BASELINE=1: plain Kubernetes beside it)
-	@$(BIN)/python -m hamgr.sandbox.demo $(if $(BASELINE),--baseline) $(DEMO_ARGS)
+	@$(BIN)/python -m hamgr_sandbox.demo $(if $(BASELINE),--baseline) $(DEMO_ARGS)
 
 # What tests alone want: Debian's fence agents, etcd's own command line, a systemd in a container.
 setup-tests:
@@ -47,7 +47,7 @@ docs: setup ## docs/agents.md anew from the agents' metadata
 	$(BIN)/python tools/agent_docs.py
 
 campaign-faults: setup ## N random fault schedules on the sandbox with audits after each: about 8 s a schedule (N=20; SEED=123 plays one again)
-	@$(BIN)/python -m hamgr.sandbox.campaign $(if $(SEED),--seed $(SEED),--count $(or $(N),20) --first $(or $(FIRST),1)) $(CAMPAIGN_ARGS)
+	@$(BIN)/python -m hamgr_sandbox.campaign $(if $(SEED),--seed $(SEED),--count $(or $(N),20) --first $(or $(FIRST),1)) $(CAMPAIGN_ARGS)
 
 kill-matrix: setup ## SIGKILL of the leader at every point of every fencing level: whole hamgrds, and the fencer alone (17 minutes on two busy cores; LEVEL=node POINT=17 plays one again)
 	@set -o pipefail; HAMGR_KILL_EVERY=$(or $(EVERY),1) HAMGR_KILL_LEVEL="$(LEVEL)" HAMGR_KILL_POINT=$(or $(POINT),0) \

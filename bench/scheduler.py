@@ -27,7 +27,7 @@ sys.path[0] = str(ROOT / "tests")  # in the place of bench/, where this file is 
 
 from scheduler.differential.clusters import cib_number  # noqa: E402
 
-from hamgr.cib.xml import load_xml  # noqa: E402
+from hamgr.cib.xml.document import load_xml  # noqa: E402
 from hamgr.scheduler import schedule  # noqa: E402
 
 RECORDED = ROOT.parent / "shared" / "pacemaker" / "cib"

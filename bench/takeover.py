@@ -15,12 +15,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from hamgr_sandbox.apiserver.threaded import in_thread
+
 from hamgr.controller.stamping import Stamped, Stamping
 from hamgr.kube.cache import Cache
 from hamgr.kube.connection import KubeConfig
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import POD, PV, VOLUME_ATTACHMENT
-from hamgr.sandbox.apiserver.threaded import in_thread
 
 _RUNS = 5
 

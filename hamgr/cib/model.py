@@ -1,8 +1,9 @@
 """The cluster information base as values: what an administrator configured and what the controller has recorded.
 
 Everything here is a frozen, slotted dataclass whose optional fields have defaults, so that a CIB can be built by hand,
-from XML (`hamgr.cib.xml`) or from hamgr's YAML, and changed with `dataclasses.replace`. The vocabulary is that of
-Pacemaker's schema pacemaker-3.9 and "Pacemaker Explained"; names that clash with Python get the nearest English word.
+from XML (`hamgr.cib.xml.document`) or from hamgr's YAML, and changed with `dataclasses.replace`. The vocabulary is
+that of Pacemaker's schema pacemaker-3.9 and "Pacemaker Explained"; names that clash with Python get the nearest
+English word.
 
 Scores are ints (`hamgr.cib.scores`), durations are milliseconds, times are seconds since the epoch. Options keep the
 text that the configuration has, because rules may choose between several values of the same option.

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hamgr.cib.config import ClusterFile, ConfigError, load_yaml
 from hamgr.cib.status import StatusDoc
 from hamgr.cli.connection import fence_programs, open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
+from hamgr.clusterfile.load import ClusterFile, ConfigError, load_yaml
 from hamgr.executor.registry import Registry, UnknownAgent
 from hamgr.store.store import Store
 
@@ -45,7 +45,7 @@ def verify(ctx: click.Context, file: Path, ask_agents: bool, show: bool) -> int:
     count = len(cluster_file.section.resources)
     click.echo(f"{_name(file)}: valid (cluster {cluster_file.cluster}, {count} resource{'' if count == 1 else 's'})")
     if show:
-        from hamgr.cli.render_config import render_cib
+        from hamgr.cli.render.config import render_cib
 
         click.echo(render_cib(cluster_file.to_cib()))
     return Exit.OK
@@ -123,7 +123,7 @@ def read_cluster_file(file: Path) -> tuple[ClusterFile, str]:
         raise CommandError(
             f"{count} problem{'' if count == 1 else 's'} in {_name(file)}:\n{error}", Exit.CONFIG
         ) from None
-    from hamgr.controller.levels import usable_devices  # 0.1 s
+    from hamgr.controller.fencing.levels import usable_devices  # 0.1 s
 
     troubles = usable_devices(cluster_file.fencing)[1] if cluster_file.fencing.devices else []
     if troubles:
@@ -136,7 +136,7 @@ def check_disks(cluster_file: ClusterFile, file: Path) -> None:
 
     Not asked of a file that is applied already: a leader that refused it would look after nothing any more.
     """
-    from hamgr.controller.claims import doubled_parameters, refused_sharing
+    from hamgr.controller.disks.claims import doubled_parameters, refused_sharing
 
     cib = cluster_file.to_cib()
     if wrong := [*doubled_parameters(cib, cluster_file.agents), *refused_sharing(cib)]:
@@ -148,7 +148,7 @@ def check_agents(cluster_file: ClusterFile, file: Path, programs: Programs) -> l
 
     Returns what could not be checked, as sentences. Raises CommandError with what is wrong.
     """
-    from hamgr.controller.levels import usable_devices
+    from hamgr.controller.fencing.levels import usable_devices
     from hamgr.fencer.devices import check_device
 
     wrong, unchecked = [], []
@@ -163,8 +163,8 @@ def check_agents(cluster_file: ClusterFile, file: Path, programs: Programs) -> l
 
 def notes(cluster_file: ClusterFile) -> list[str]:
     """What is valid and yet to be known."""
-    from hamgr.cib.config_fencing import open_secrets
-    from hamgr.controller.claims import doubtful_sharing
+    from hamgr.clusterfile.fencing import open_secrets
+    from hamgr.controller.disks.claims import doubtful_sharing
 
     shared = doubtful_sharing(cluster_file.to_cib())
     return [*bundle_notes(cluster_file), *open_secrets(cluster_file.fencing), *shared]

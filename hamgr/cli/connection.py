@@ -101,7 +101,7 @@ def _settings(target: Target) -> tuple[Mapping[str, Any], Path]:
     path = target.config or DEFAULT_CONFIG
     if target.config is None and (target.endpoints or not path.exists()):
         return {}, Path()
-    from hamgr.cib.config_source import ConfigError, read_yaml
+    from hamgr.clusterfile.source import ConfigError, read_yaml
 
     try:
         source = read_yaml(path.read_text(encoding="utf-8"), str(path))

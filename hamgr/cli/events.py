@@ -12,8 +12,8 @@ from hamgr.cib.events import Event
 from hamgr.cli.connection import open_store
 from hamgr.cli.exits import Exit
 from hamgr.cli.group import target
-from hamgr.cli.known import require_node, require_resource
-from hamgr.cli.render import render_time
+from hamgr.cli.name_check import require_node, require_resource
+from hamgr.cli.render.status import render_time
 from hamgr.store.eventlog import EVENTS, read_events
 from hamgr.store.store import Store
 from hamgr.store.values import Change

@@ -12,16 +12,16 @@ from typing import Any
 import click
 
 from hamgr.cib.status import FenceStatus, complete
-from hamgr.cli.asking import ask, ask_through, confirm
 from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.fencetools import devices, history, test, topology
 from hamgr.cli.group import target
-from hamgr.cli.render import render_how, render_step
+from hamgr.cli.leader_client import ask, ask_through, confirm
+from hamgr.cli.param_types import Seconds
+from hamgr.cli.render.status import render_how, render_step
 from hamgr.cli.screen import fitted
-from hamgr.cli.seconds import Seconds
 from hamgr.fencer.records import FenceRecord
-from hamgr.fencer.telling import as_status
+from hamgr.fencer.status_view import as_status
 from hamgr.store.store import Store
 from hamgr.store.values import Change
 

@@ -10,16 +10,16 @@ from typing import Any
 import click
 
 from hamgr.cib.status import FenceStatus, complete
-from hamgr.cli.asking import ask
 from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
-from hamgr.cli.known import require_node
-from hamgr.cli.render import render_how, render_step, render_time
+from hamgr.cli.leader_client import ask
+from hamgr.cli.name_check import require_node
+from hamgr.cli.render.status import render_how, render_step, render_time
 from hamgr.cli.screen import fitted
 from hamgr.fencer.history import FENCES, records_of
 from hamgr.fencer.records import FenceRecord
-from hamgr.fencer.telling import as_status
+from hamgr.fencer.status_view import as_status
 
 DEVICE_TIMEOUT_S = 180.0
 

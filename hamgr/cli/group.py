@@ -39,7 +39,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in VERBS:
-            from hamgr.cib.config_options import instead
+            from hamgr.clusterfile.options import instead
 
             ctx.fail(f"there is no command '{args[0]}'{instead(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)

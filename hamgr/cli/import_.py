@@ -9,13 +9,13 @@ from xml.etree import ElementTree
 import click
 import yaml
 
-from hamgr.cib.config import ClusterFile, ConfigError, dump_yaml, load_yaml
-from hamgr.cib.config_import import Translation
-from hamgr.cib.config_salvage import without
 from hamgr.cib.model import Cib
-from hamgr.cib.xml import load_xml
-from hamgr.cib.xml_values import CibError
+from hamgr.cib.xml.document import load_xml
+from hamgr.cib.xml.values import CibError
 from hamgr.cli.exits import CommandError, Exit
+from hamgr.clusterfile.load import ClusterFile, ConfigError, dump_yaml, load_yaml
+from hamgr.importer.convert import Translation
+from hamgr.importer.salvage import without
 
 # Sections of a CIB's configuration that the model knows; anything else is named and left.
 _SECTIONS = frozenset(

@@ -33,7 +33,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "standby": ("hamgr.cli.nodes", "standby", "Move everything off a node."),
     "unstandby": ("hamgr.cli.nodes", "unstandby", "Let resources onto a node again."),
     "maintenance": ("hamgr.cli.nodes", "maintenance", "Leave a node, or all of the cluster, alone (on|off)."),
-    "sandbox": ("hamgr.sandbox.cli", "sandbox", "Run an embedded cluster on this machine."),
+    "sandbox": ("hamgr_sandbox.cli", "sandbox", "Run an embedded cluster on this machine."),
 }
 SIMULATE_SUMMARY = "Show what the cluster would do, from a file or live."
 

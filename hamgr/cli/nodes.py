@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from hamgr.cli.asking import ask
 from hamgr.cli.exits import Exit
 from hamgr.cli.group import target
+from hamgr.cli.leader_client import ask
 
 
 @click.command()

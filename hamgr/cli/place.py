@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from hamgr.cib.config_options import duration_ms
-from hamgr.cli.asking import ask
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
+from hamgr.cli.leader_client import ask
+from hamgr.clusterfile.options import duration_ms
 
 _LIFETIME = click.option("--lifetime", metavar="DURATION", help="Undo it by itself after 30min, 2h, ...")
 _PROMOTED = click.option("--promoted", is_flag=True, help="Only the promoted role.")

@@ -126,7 +126,7 @@ def _run(options: Options) -> int:
         show = _json if options.output == "json" else _text
         sys.stdout.write(show(cib, now, transition, simulation))
     if options.show_scores and options.output == "text":
-        from hamgr.cli.render_scores import score_lines
+        from hamgr.cli.render.scores import score_lines
 
         sys.stdout.write("\n".join(("\nAllocation scores:", *score_lines(run(cib, now)))) + "\n")
     sys.stdout.flush()
@@ -134,13 +134,13 @@ def _run(options: Options) -> int:
 
 
 def _json(_cib: Cib, now: int, transition: Transition, simulation: simulator.Simulation) -> str:
-    from hamgr.cli.render_json import render
+    from hamgr.cli.render.json import render
 
     return render(transition, simulator.view(simulation.cib, now))
 
 
 def _text(cib: Cib, now: int, transition: Transition, simulation: simulator.Simulation) -> str:
-    from hamgr.cli.render_simulate import render
+    from hamgr.cli.render.simulate import render
     from hamgr.scheduler.unpack import status
 
     when = effective_time(cib, now)
@@ -148,7 +148,7 @@ def _text(cib: Cib, now: int, transition: Transition, simulation: simulator.Simu
 
 
 def _why(name: str, cib: Cib, now: int, output: str) -> str:
-    from hamgr.cli import render_why
+    from hamgr.cli.render import why
     from hamgr.scheduler.output import explain
 
     work = run(cib, now, explain=True)
@@ -158,8 +158,8 @@ def _why(name: str, cib: Cib, now: int, output: str) -> str:
     if output == "json":
         from hamgr.cli.json_text import dumps
 
-        return dumps({"why": render_why.plain(accounts)}) + "\n"
-    return render_why.render(accounts)
+        return dumps({"why": why.plain(accounts)}) + "\n"
+    return why.render(accounts)
 
 
 if __name__ == "__main__":

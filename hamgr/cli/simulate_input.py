@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hamgr.cib.model import Cib
 from hamgr.cib.records import replace
-from hamgr.cib.xml import load_xml
-from hamgr.cib.xml_values import CibError
+from hamgr.cib.xml.document import load_xml
+from hamgr.cib.xml.values import CibError
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.scheduler import simulator
 
@@ -73,9 +73,9 @@ def live(config: str) -> Cib:
     """
     from pathlib import Path
 
-    from hamgr.cib.config import ConfigError, load_yaml
     from hamgr.cli.connection import open_store, resolve
-    from hamgr.controller.recorded import STATE
+    from hamgr.clusterfile.load import ConfigError, load_yaml
+    from hamgr.controller.state.cluster_state import STATE
     from hamgr.executor.registry import Registry
 
     store = open_store(resolve(Path(config) if config else None))
@@ -97,14 +97,14 @@ def live(config: str) -> Cib:
 
 def assembled(configuration: Cib, snapshot: Snapshot, dc: str) -> Cib:
     """Configuration and recorded state (all keys below ``state/``) as the leader `dc` puts them together."""
-    from hamgr.controller.recorded import Journal, Recorded
+    from hamgr.controller.state.cluster_state import ClusterState, WriteQueue
 
-    class NoJournal(Journal):
+    class NoJournal(WriteQueue):
         """Nothing is ever written: whoever only looks holds no leadership to write with."""
 
         def __init__(self) -> None:
             self._waiting = {}
 
-    recorded = Recorded(NoJournal())
+    recorded = ClusterState(NoJournal())
     recorded.load(snapshot)
     return recorded.assemble(configuration, dc)

@@ -16,9 +16,9 @@ from hamgr.cib.status import CRITICAL, OLD_S, VERDICTS, Finding, StatusDoc, comp
 from hamgr.cli.connection import open_store
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.group import target
-from hamgr.cli.render import render_oneline, render_status
+from hamgr.cli.param_types import Seconds
+from hamgr.cli.render.status import render_oneline, render_status
 from hamgr.cli.screen import clipped, fitted
-from hamgr.cli.seconds import Seconds
 from hamgr.store.errors import StoreError
 from hamgr.store.membership import MEMBERS
 from hamgr.store.store import Store

@@ -16,11 +16,10 @@ from typing import Protocol
 
 import structlog
 
-from hamgr.cib.config import ConfigError, load_yaml
 from hamgr.clock import boottime
-from hamgr.controller.chronicle import Chronicle
-from hamgr.controller.disk_care import DiskCare
-from hamgr.controller.endings import Endings
+from hamgr.clusterfile.load import ConfigError, load_yaml
+from hamgr.controller.disks.care import DiskCare
+from hamgr.controller.disks.workloads import Workloads
 from hamgr.controller.events import (
     Event,
     FenceChanged,
@@ -30,21 +29,22 @@ from hamgr.controller.events import (
     StoreChanged,
     Vacancy,
 )
-from hamgr.controller.fences import FencerPort, Fences
-from hamgr.controller.guarding import guard, self_doubt
-from hamgr.controller.leftovers import Leftovers
-from hamgr.controller.operator import Inquiry, Operator, Refusal, exit_code_of
-from hamgr.controller.parking import Parking
-from hamgr.controller.recorded import STATE, Journal, Recorded
-from hamgr.controller.report import Reporter
-from hamgr.controller.returns import Returns
+from hamgr.controller.fencing.cleanup import FenceCleanup
+from hamgr.controller.fencing.fences import FencerPort, Fences
+from hamgr.controller.fencing.guard import guard, self_doubt
+from hamgr.controller.fencing.targets import claims
+from hamgr.controller.leader import Leader
+from hamgr.controller.nodes.observations import NodeObservations
+from hamgr.controller.nodes.rejoin import Rejoin
+from hamgr.controller.pods.endings import Endings
+from hamgr.controller.requests.handlers import Inquiry, Refusal, RequestHandlers, exit_code_of
 from hamgr.controller.settings import ControllerSettings
 from hamgr.controller.stamping import Stamping
-from hamgr.controller.targets import claims
-from hamgr.controller.term import Term
-from hamgr.controller.views import Views
-from hamgr.controller.workloads import Workloads
-from hamgr.executor.executor import Executor, Surroundings
+from hamgr.controller.standby.parking import Parking
+from hamgr.controller.state.cluster_state import STATE, ClusterState, WriteQueue
+from hamgr.controller.state.event_recorder import EventRecorder
+from hamgr.controller.status.report import Reporter
+from hamgr.executor.executor import Executor, ExecutorDeps
 from hamgr.executor.operations import OpResult
 from hamgr.executor.registry import Registry
 from hamgr.fencer.history import EtcdRecords
@@ -109,12 +109,12 @@ class FencerFactory(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class ControllerDeps:
     """What a controller works with. Everything but the store may be missing in tests (no Kubernetes, dummy agents)."""
 
     store: Store
     registry: Registry
-    surroundings: Surroundings
+    executor_deps: ExecutorDeps
     fencer: FencerFactory
     cache: Cache | None = None
     leases: LeaseAges | None = None
@@ -126,16 +126,16 @@ class Means:
 
 
 @dataclass(slots=True)
-class _Office:
+class LeaderSession:
     """What exists only while we lead."""
 
-    term: Term
+    leader: Leader
     executor: Executor
     stamping: Stamping
-    returns: Returns
-    leftovers: Leftovers
+    rejoin: Rejoin
+    fence_cleanup: FenceCleanup
     requests: RequestQueue
-    operator: Operator
+    handlers: RequestHandlers
     parking: Parking
     care: DiskCare
     workloads: Workloads
@@ -151,18 +151,18 @@ class _Office:
 class Controller:
     """One daemon's controller. `run` is its thread; everything else posts events."""
 
-    def __init__(self, settings: ControllerSettings, means: Means) -> None:
+    def __init__(self, settings: ControllerSettings, deps: ControllerDeps) -> None:
         self._settings = settings
-        self._means = means
-        self._leadership = Leadership(means.store, settings.node, clock=means.clock)
+        self._deps = deps
+        self._leadership = Leadership(deps.store, settings.node, clock=deps.clock)
         self._events: queue.SimpleQueue[tuple[int, Event]] = queue.SimpleQueue()
-        self._era = 0  # events of an earlier term are dropped
-        self._office: _Office | None = None
+        self._epoch = 0  # events of an earlier term are dropped
+        self._session: LeaderSession | None = None
         self._campaigned_at = float("-inf")
         self._gives_way_until = float("-inf")
         self._left_to_others: set[str] = set()  # fences for which we gave way
         self._vacancy: Watch | None = None
-        self._whole_since = self._looked_at = means.clock()
+        self._whole_since = self._looked_at = deps.clock()
 
     @property
     def leadership(self) -> Leadership:
@@ -172,7 +172,7 @@ class Controller:
         """Until `stop` is set; then leadership is handed over. No error of a store, cluster or agent ends it."""
         try:
             while not stop.is_set():
-                self._means.alive()
+                self._deps.alive()
                 try:
                     self._round()
                 except Deposed as error:
@@ -197,54 +197,54 @@ class Controller:
     def _round(self) -> None:
         events = self._take_events()
         self._watch_our_own_eyes()
-        if self._office is None:
+        if self._session is None:
             self._campaign(any(isinstance(event, Vacancy) for event in events))
             return
         if not self._leadership.renew():
             raise Deposed(f"{self._settings.node} could not renew its leadership in time")
-        office = self._office
-        if self._means.store.resets != office.resets:
+        session = self._session
+        if self._deps.store.resets != session.resets:
             raise Deposed("etcd was restored from a backup: everything is read anew")
         if self._blind() and not self._alone():
-            office.term.say_why_it_ends(
+            session.leader.say_why_it_ends(
                 "it has not seen the Kubernetes API server for too long; one that sees it leads next"
             )
             self._step_down(hand_over=True)
             return
         for event in events:
-            self._dispatch(office, event)
-        if office.stamping.done:
-            self._audit(office)
-            office.term.advance()
-        if self._gives_way(office.term.fences.running):
+            self._dispatch(session, event)
+        if session.stamping.done:
+            self._audit(session)
+            session.leader.advance()
+        if self._gives_way(session.leader.fences.running):
             self._step_down(hand_over=True)
             return
-        self._do_courtesies(office, news=bool(events) or office.term.course is not None)
+        self._do_courtesies(session, news=bool(events) or session.leader.transition_run is not None)
 
-    def _do_courtesies(self, office: _Office, *, news: bool) -> None:
+    def _do_courtesies(self, session: LeaderSession, *, news: bool) -> None:
         """Parking and the status: what goes wrong there must not cost the leadership, which the next would lose too."""
         try:
-            office.parking.clear_the_way()
-            office.parking.advance()
-            office.care.advance()
-            office.reporter.publish(news=news)
+            session.parking.clear_the_way()
+            session.parking.advance()
+            session.care.advance()
+            session.reporter.publish(news=news)
         except StoreError:
             raise
         except Exception:
             log.exception("courtesy_failed")
 
-    def _audit(self, office: _Office) -> None:
+    def _audit(self, session: LeaderSession) -> None:
         """Whenever pods have changed, and every so often, since the records change as well."""
-        cache = self._means.cache
+        cache = self._deps.cache
         if cache is None:
             return
         try:
-            now, changes = self._means.clock(), cache.changes(POD)
-            waited_s = now - office.audited_at
-            if waited_s >= _AUDIT_S or (changes != office.audited and waited_s >= _AUDIT_AT_MOST_EVERY_S):
-                office.audited_at, office.audited = now, changes
-                cluster = self._means.surroundings.cluster
-                office.term.audit(cache.list(POD, labels={LABEL_CLUSTER: cluster}), cluster)
+            now, changes = self._deps.clock(), cache.changes(POD)
+            waited_s = now - session.audited_at
+            if waited_s >= _AUDIT_S or (changes != session.audited and waited_s >= _AUDIT_AT_MOST_EVERY_S):
+                session.audited_at, session.audited = now, changes
+                cluster = self._deps.executor_deps.cluster
+                session.leader.audit(cache.list(POD, labels={LABEL_CLUSTER: cluster}), cluster)
         except StoreError:
             raise
         except Exception:  # one odd pod must not cost the leadership
@@ -254,32 +254,32 @@ class Controller:
         """Wait a moment for an event, then take all that are there (bounded, so that renewal is never starved)."""
         taken: list[Event] = []
         try:
-            era, event = self._events.get(timeout=_TICK_S)
+            epoch, event = self._events.get(timeout=_TICK_S)
             while True:
-                if era in (0, self._era):
+                if epoch in (0, self._epoch):
                     taken.append(event)
                 if len(taken) >= _BATCH:
                     break
-                era, event = self._events.get_nowait()
+                epoch, event = self._events.get_nowait()
         except queue.Empty:
             pass
         return taken
 
     def _post(self, event: Event) -> None:
-        self._events.put((self._era, event))
+        self._events.put((self._epoch, event))
 
     def _watch_our_own_eyes(self) -> None:
         """A look at etcd that was interrupted: it did not answer, or we stood still ourselves since the last round."""
-        now, before = self._means.clock(), self._looked_at
+        now, before = self._deps.clock(), self._looked_at
         self._looked_at = now
-        if max(self._means.store.staleness_s(), now - before) > self._settings.settle_s / 2:
+        if max(self._deps.store.staleness_s(), now - before) > self._settings.settle_s / 2:
             self._whole_since = now
 
     def _settled(self) -> bool:
-        return self._means.clock() - self._whole_since >= self._settings.settle_s
+        return self._deps.clock() - self._whole_since >= self._settings.settle_s
 
     def _blind(self) -> bool:
-        cache = self._means.cache
+        cache = self._deps.cache
         return cache is not None and cache.staleness_s() > self._settings.api_stale_s
 
     # --- following ---------------------------------------------------------------------------------------------------
@@ -287,17 +287,17 @@ class Controller:
     def _campaign(self, vacant: bool) -> None:
         if self._vacancy is None:
             self._vacancy = self._leadership.watch_vacancy(lambda: self._events.put((0, Vacancy())))
-        due = self._means.clock() - self._campaigned_at >= _CAMPAIGN_S
-        giving_way = self._means.clock() < self._gives_way_until
+        due = self._deps.clock() - self._campaigned_at >= _CAMPAIGN_S
+        giving_way = self._deps.clock() < self._gives_way_until
         if not (vacant or due) or ((self._blind() or giving_way) and not self._alone()):
             return
-        self._campaigned_at = self._means.clock()
+        self._campaigned_at = self._deps.clock()
         token = self._leadership.campaign()
         if token is not None:
             log.info("leading", node=self._settings.node, token=token.revision)
-            self._era += 1
+            self._epoch += 1
             try:
-                records = EtcdRecords(self._means.store, self._leadership)
+                records = EtcdRecords(self._deps.store, self._leadership)
                 fences = records.load()
                 if self._gives_way(fences):
                     self._leadership.resign()
@@ -307,7 +307,7 @@ class Controller:
                 self._step_down()
                 self._leadership.resign()
                 raise
-            self._means.on_leading(token)
+            self._deps.on_leading(token)
 
     def _gives_way(self, fences: Iterable[FenceRecord]) -> bool:
         """Whether somebody else has to lead, since a device is about to switch this node off: who switches himself off
@@ -318,29 +318,29 @@ class Controller:
             return False
         log.warning("handing_over", why="this node is to be switched off")
         self._left_to_others |= ours
-        self._gives_way_until = self._means.clock() + _GIVES_WAY_S
+        self._gives_way_until = self._deps.clock() + _GIVES_WAY_S
         return True
 
     def _alone(self) -> bool:
         """Whether no other daemon could lead instead: then a blind leader is better than none."""
-        members = self._means.store.read(MEMBERS).entries
+        members = self._deps.store.read(MEMBERS).entries
         return not members.keys() - {MEMBERS + self._settings.node}
 
     def _step_down(self, *, hand_over: bool = False) -> None:
-        office, self._office = self._office, None
-        self._era += 1
-        if office is None:
+        session, self._session = self._session, None
+        self._epoch += 1
+        if session is None:
             return
-        self._means.on_leading(None)
-        office.term.fences.close()  # first what has effects; a watch may have to wait for etcd before it ends
-        office.stamping.close()
-        office.leftovers.close()
-        office.workloads.close()
-        office.returns.close()
-        office.endings.close()
-        office.inquiries.shutdown(wait=False, cancel_futures=True)
-        office.executor.close(_CLOSE_S)
-        for watch in office.watches:
+        self._deps.on_leading(None)
+        session.leader.fences.close()  # first what has effects; a watch may have to wait for etcd before it ends
+        session.stamping.close()
+        session.fence_cleanup.close()
+        session.workloads.close()
+        session.rejoin.close()
+        session.endings.close()
+        session.inquiries.shutdown(wait=False, cancel_futures=True)
+        session.executor.close(_CLOSE_S)
+        for watch in session.watches:
             watch.stop()
         if hand_over:
             self._leadership.resign()
@@ -349,80 +349,82 @@ class Controller:
 
     def _open(self, records: EtcdRecords, past_fences: Sequence[FenceRecord]) -> None:
         """Begin a term: read everything, then watch what others write. What was begun is in `_office`, to be ended."""
-        means, settings = self._means, self._settings
-        store, leadership = means.store, self._leadership
+        deps, settings = self._deps, self._settings
+        store, leadership = deps.store, self._leadership
         resets = store.resets
         snapshots = {prefix: store.read(prefix) for prefix in (MEMBERS, GOODBYES, PROMISES, CONFIG, REQUESTS, STATE)}
         leads = LeadersGate(leadership.left_s, leadership.confirmed)
-        bare = means.surroundings.kube
+        bare = deps.executor_deps.kube
         stamping = Stamping(
             None if bare is None else bare.behind(leads),
-            means.cache,
-            means.surroundings.cluster,
+            deps.cache,
+            deps.executor_deps.cluster,
             lambda stamped: self._post(LateRequestsVoid(stamped)),
-            means.clock,
+            deps.clock,
         )
         gate = replace(leads, closed=stamping.why_closed)
-        kube = None if means.surroundings.kube is None else means.surroundings.kube.behind(gate)
-        returns = Returns(kube, means.clock)
-        leftovers = Leftovers(kube, means.surroundings.cluster, leadership.valid, means.clock)
-        journal = Journal(leadership)
-        recorded = Recorded(journal)
-        recorded.load(snapshots[STATE])
-        views = Views(
+        kube = None if deps.executor_deps.kube is None else deps.executor_deps.kube.behind(gate)
+        rejoin = Rejoin(kube, deps.clock)
+        fence_cleanup = FenceCleanup(kube, deps.executor_deps.cluster, leadership.valid, deps.clock)
+        journal = WriteQueue(leadership)
+        cluster_state = ClusterState(journal)
+        cluster_state.load(snapshots[STATE])
+        observations = NodeObservations(
             snapshots[MEMBERS],
-            means.cache,
-            means.leases,
-            means.clock,
+            deps.cache,
+            deps.leases,
+            deps.clock,
             snapshots[PROMISES],
             snapshots[GOODBYES],
-            means.kubelets,
+            deps.kubelets,
         )
         fences = Fences(
-            lambda config: means.fencer(config, records, self._on_fence, views.lost_for_s, views.kubelet_lives, gate),
+            lambda config: deps.fencer(
+                config, records, self._on_fence, observations.lost_for_s, observations.kubelet_lives, gate
+            ),
             past_fences,
             allowed=lambda node, past: guard(
-                node, past, office.term, store, means.cache, means.now(), care.doomed(node)
+                node, past, session.leader, store, deps.cache, deps.now(), care.doomed(node)
             ),
-            doubt=lambda: self_doubt(store, means.cache),
-            describe=lambda node: office.term.target(node),
-            boots=lambda node: (views.boot_id(node), views.reported_boot_id(node)),
-            returns=returns,
-            leftovers=leftovers,
+            doubt=lambda: self_doubt(store, deps.cache),
+            describe=lambda node: session.leader.target(node),
+            boots=lambda node: (observations.boot_id(node), observations.reported_boot_id(node)),
+            rejoin=rejoin,
+            fence_cleanup=fence_cleanup,
         )
-        chronicle = Chronicle(journal, EventLog(store, leadership), means.now)
+        recorder = EventRecorder(journal, EventLog(store, leadership), deps.now)
         executor = Executor(
-            means.registry,
+            deps.registry,
             self._on_result,
-            replace(means.surroundings, kube=kube),
-            clock=means.clock,
+            replace(deps.executor_deps, kube=kube),
+            clock=deps.clock,
             may_act=leadership.valid,
         )
-        term = Term(settings, recorded, chronicle, views, executor, fences, leadership.id,
-                    clock=means.clock, now=means.now, settled=self._settled,
-                    agents=means.registry)  # fmt: skip
+        leader = Leader(settings, cluster_state, recorder, observations, executor, fences, leadership.id,
+                    clock=deps.clock, now=deps.now, settled=self._settled,
+                    agents=deps.registry)  # fmt: skip
         requests = RequestQueue(store, leadership)
         inquiries = ThreadPoolExecutor(2, thread_name_prefix="inquiry")
-        reporter = Reporter(term, leadership, means.cache, clock=means.clock, now=means.now, submit=inquiries.submit)
-        parking = Parking(term, means.registry, executor, means.cache, means.surroundings.cluster,
-                          clock=means.clock, now=means.now)  # fmt: skip
-        workloads = Workloads(kube, means.clock)
-        care = DiskCare(term, executor, means.cache, workloads, chronicle, means.surroundings.cluster, settings.node,
-                        clock=means.clock, now=means.now)  # fmt: skip
+        reporter = Reporter(leader, leadership, deps.cache, clock=deps.clock, now=deps.now, submit=inquiries.submit)
+        parking = Parking(leader, deps.registry, executor, deps.cache, deps.executor_deps.cluster,
+                          clock=deps.clock, now=deps.now)  # fmt: skip
+        workloads = Workloads(kube, deps.clock)
+        care = DiskCare(leader, executor, deps.cache, workloads, recorder, deps.executor_deps.cluster, settings.node,
+                        clock=deps.clock, now=deps.now)  # fmt: skip
         reporter.about_disks = care.findings
-        term.takeover.standby_of = parking.standby_of
+        leader.standby_preference.standby_of = parking.standby_of
         endings = Endings(kube, leadership.valid)
-        term.auditor.end_pod = endings.end
+        leader.auditor.end_pod = endings.end
         reporter.unwarmed = parking.unwarmed
-        operator = Operator(term, kube, means.cache, means.now)
-        self._office = office = _Office(
-            term,
+        handlers = RequestHandlers(leader, kube, deps.cache, deps.now)
+        self._session = session = LeaderSession(
+            leader,
             executor,
             stamping,
-            returns,
-            leftovers,
+            rejoin,
+            fence_cleanup,
             requests,
-            operator,
+            handlers,
             parking,
             care,
             workloads,
@@ -431,92 +433,92 @@ class Controller:
             inquiries,
             resets,
         )
-        chronicle.tell("leader", f"{settings.node} leads", node=settings.node)
+        recorder.emit("leader", f"{settings.node} leads", node=settings.node)
         unusable = {key: "no JSON that can be used" for read in snapshots.values() for key in read.malformed}
-        for key, why in (unusable | recorded.unusable | records.unusable).items():
+        for key, why in (unusable | cluster_state.unusable | records.unusable).items():
             text = (
                 f"the key {store.full_key(key)} in etcd cannot be used and counts as absent: {why}; once nobody needs "
                 f"to look at it: `etcdctl del {store.full_key(key)}`"
             )
-            chronicle.tell("key_unusable", text[:1000], level="error", key=key[:200])
+            recorder.emit("key_unusable", text[:1000], level="error", key=key[:200])
             reporter.unusable.append(text[:1000])
-        self._configure(office, snapshots[CONFIG])
-        disks = () if term.configuration is None else claims(term.configuration)
+        self._configure(session, snapshots[CONFIG])
+        disks = () if leader.configuration is None else claims(leader.configuration)
         stamping.begin(disks, 0 if leadership.token is None else leadership.token.revision)
         for request in requests.take(snapshots[REQUESTS]):
-            self._carry_out(office, request)
+            self._carry_out(session, request)
         for prefix in (MEMBERS, PROMISES, CONFIG, REQUESTS):
-            office.watches.append(store.watch(snapshots[prefix], self._on_store))
+            session.watches.append(store.watch(snapshots[prefix], self._on_store))
 
-    def _dispatch(self, office: _Office, event: Event) -> None:
+    def _dispatch(self, session: LeaderSession, event: Event) -> None:
         match event:
             case StoreChanged(changes):
-                self._store_changed(office, changes)
+                self._store_changed(session, changes)
             case KubeChanged(kind, _, obj, old):
-                self._kube_changed(office, kind, obj, old)
+                self._kube_changed(session, kind, obj, old)
             case OperationEnded(result):
-                office.term.operation_ended(result)
+                session.leader.operation_ended(result)
             case FenceChanged(record):
-                office.term.fence_changed(record)
+                session.leader.fence_changed(record)
             case LateRequestsVoid(stamped):
-                office.term.took_over(stamped)
+                session.leader.took_over(stamped)
             case Vacancy():
                 pass
 
-    def _store_changed(self, office: _Office, changes: Sequence[Change]) -> None:
-        office.term.views.note(changes)
+    def _store_changed(self, session: LeaderSession, changes: Sequence[Change]) -> None:
+        session.leader.observations.note(changes)
         if any(change.key == CONFIG for change in changes):
-            self._configure(office, self._means.store.read(CONFIG))
-            office.term.touch("the configuration has changed")
+            self._configure(session, self._deps.store.read(CONFIG))
+            session.leader.touch("the configuration has changed")
         if any(change.key.startswith(REQUESTS) and change.entry is not None for change in changes):
-            for request in office.requests.take():
-                self._carry_out(office, request)
+            for request in session.requests.take():
+                self._carry_out(session, request)
 
-    def _carry_out(self, office: _Office, request: Request) -> None:
+    def _carry_out(self, session: LeaderSession, request: Request) -> None:
         try:
-            answer = office.operator.carry_out(request)
+            answer = session.handlers.carry_out(request)
         except Refusal as refusal:
-            office.requests.refuse(request.id, str(refusal), refusal.code)
+            session.requests.refuse(request.id, str(refusal), refusal.code)
             return
         except StoreError:
             raise
         except Exception:  # one odd request must not cost the leadership
             log.exception("request_failed", kind=request.kind)
-            office.requests.refuse(request.id, f"the leader could not carry out {request.kind}: its log says why")
+            session.requests.refuse(request.id, f"the leader could not carry out {request.kind}: its log says why")
             return
         if isinstance(answer, Inquiry):
-            office.inquiries.submit(_inquire, office.requests, request, answer)
+            session.inquiries.submit(_inquire, session.requests, request, answer)
         else:
-            office.requests.answer(request.id, answer)
+            session.requests.answer(request.id, answer)
 
-    def _configure(self, office: _Office, snapshot: Snapshot) -> None:
+    def _configure(self, session: LeaderSession, snapshot: Snapshot) -> None:
         """Take over the applied cluster file; one that this version cannot read leaves the last one in force."""
         applied = snapshot.value(CONFIG)
         if not isinstance(applied, Mapping):
             if CONFIG in snapshot.entries:
-                office.reporter.trouble = "its key in etcd holds no document: `hamgr apply -f FILE` writes it anew"
+                session.reporter.trouble = "its key in etcd holds no document: `hamgr apply -f FILE` writes it anew"
             return
         try:
-            cluster = load_yaml(str(applied.get("text", "")), "the applied cluster file", self._means.registry.specs())
+            cluster = load_yaml(str(applied.get("text", "")), "the applied cluster file", self._deps.registry.specs())
         except (ConfigError, LookupError, ValueError, TypeError, RecursionError) as error:
             log.error("configuration_unusable", error=str(error))
-            office.reporter.trouble = str(error)
+            session.reporter.trouble = str(error)
             return
-        office.reporter.trouble = ""
-        office.reporter.applied(applied)
-        office.term.configure(cluster)
+        session.reporter.trouble = ""
+        session.reporter.applied(applied)
+        session.leader.configure(cluster)
 
-    def _kube_changed(self, office: _Office, kind: Kind, obj: Obj, old: Obj | None) -> None:
+    def _kube_changed(self, session: LeaderSession, kind: Kind, obj: Obj, old: Obj | None) -> None:
         """A watch has seen something: let the monitors of what it concerns look at once."""
         if kind is POD:
             resource = labels_of(obj).get(LABEL_RESOURCE) or (labels_of(old).get(LABEL_RESOURCE) if old else None)
             if resource:
-                for name in office.term.companions(resource):
-                    office.executor.poke(name)
+                for name in session.leader.companions(resource):
+                    session.executor.poke(name)
         elif kind in (VOLUME_ATTACHMENT, ENDPOINT_SLICE):
-            for op in office.executor.recurring():
+            for op in session.executor.recurring():
                 if op.agent in _WATCHERS[kind]:
-                    office.executor.poke(op.resource)
+                    session.executor.poke(op.resource)
 
     # --- posts from other threads ------------------------------------------------------------------------------------
 

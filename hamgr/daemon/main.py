@@ -16,7 +16,7 @@ import structlog
 from hamgr import __version__
 from hamgr.daemon import logs
 from hamgr.daemon.notify import Notifier
-from hamgr.daemon.selffence import bound_of
+from hamgr.daemon.selffence.bound import bound_of
 from hamgr.daemon.settings import DEFAULT_PATH, Settings, SettingsError, changed_for_restart, load_settings
 from hamgr.executor.registry import UnknownAgent
 from hamgr.kube.errors import BadConfiguration, Forbidden, KubeError, Unauthorized

@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 import structlog
 
-from hamgr.daemon.selffence_find import processes_of
+from hamgr.daemon.selffence.find import processes_of
 from hamgr.kube.mounts import mounts_of, mounts_of_pod
 from hamgr.kube.volumes import Volume
 from hamgr.store.errors import LeaseLost, StoreError

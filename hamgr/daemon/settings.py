@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from hamgr.cib.config_complaints import validated
-from hamgr.cib.config_options import duration_ms
-from hamgr.cib.config_source import ConfigError, read_yaml
-from hamgr.cib.config_values import DnsLabel, DnsName, Duration, Section, wrong
+from hamgr.clusterfile.complaints import validated
+from hamgr.clusterfile.options import duration_ms
+from hamgr.clusterfile.source import ConfigError, read_yaml
+from hamgr.clusterfile.values import DnsLabel, DnsName, Duration, Section, wrong
 from hamgr.fencer.programs import Programs
 from hamgr.kube.connection import KubeConfig
 from hamgr.store.config import StoreConfig

@@ -11,14 +11,14 @@ from pathlib import Path
 import structlog
 
 from hamgr import __version__
-from hamgr.controller.loop import Controller, Means
+from hamgr.controller.loop import Controller, ControllerDeps
 from hamgr.controller.settings import ControllerSettings
 from hamgr.daemon.logs import dropped_lines
 from hamgr.daemon.member import Member
 from hamgr.daemon.mounts import MountQuestions, MountReporter
 from hamgr.daemon.notify import Notifier
-from hamgr.daemon.selffence import Bound, bound_of, guard_options, may_live
-from hamgr.daemon.selffence_keeper import SelfFence, Sights, stand_down
+from hamgr.daemon.selffence.bound import Bound, bound_of, guard_options, may_live
+from hamgr.daemon.selffence.client import SelfFence, Sights, stand_down
 from hamgr.daemon.settings import (
     Settings,
     SettingsError,
@@ -28,12 +28,12 @@ from hamgr.daemon.settings import (
     seconds,
     store_config,
 )
-from hamgr.executor.executor import Surroundings
+from hamgr.executor.executor import ExecutorDeps
 from hamgr.executor.registry import Registry
 from hamgr.fencer.fencer import Fencer
 from hamgr.fencer.history import FENCES, EtcdRecords, records_of
 from hamgr.fencer.records import FenceRecord, Target
-from hamgr.fencer.runner import Surroundings as FencerSurroundings
+from hamgr.fencer.runner import FencerDeps
 from hamgr.fencer.topology import FencingConfig
 from hamgr.kube.cache import Cache
 from hamgr.kube.gate import Gate
@@ -201,10 +201,10 @@ def _controller(
         notifier.status(f"cluster {settings.cluster}, node {settings.node}: {leads}")
 
     on_leading(None)
-    means = Means(
+    deps = ControllerDeps(
         store=store,
         registry=registry,
-        surroundings=Surroundings(
+        executor_deps=ExecutorDeps(
             kube=sight.kube if sight else None,
             cache=sight.cache if sight else None,
             cluster=settings.cluster,
@@ -218,7 +218,7 @@ def _controller(
         alive=alive,
         on_leading=on_leading,
     )
-    return Controller(_controller_settings(settings), means)
+    return Controller(_controller_settings(settings), deps)
 
 
 def _controller_settings(settings: Settings) -> ControllerSettings:
@@ -254,7 +254,7 @@ class _FencerFactory:
         assert self._sight is not None, "fencing needs Kubernetes"
         cache = self._sight.cache
         return Fencer(
-            FencerSurroundings(
+            FencerDeps(
                 kube=self._sight.kube.behind(gate),
                 records=records,
                 config=config,

@@ -41,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ExecutorDeps:
     """What every action gets besides its own parameters; see `ActionContext`."""
 
     kube: Kube | None = None
@@ -90,7 +90,7 @@ class Executor:
         self,
         registry: Registry,
         on_result: Callable[[OpResult], None],
-        surroundings: Surroundings,
+        surroundings: ExecutorDeps,
         *,
         workers: int = 32,
         clock: Callable[[], float] = time.monotonic,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
-from hamgr.cib.config_agents import ActionSpec, AgentSpec, ParameterSpec
+from hamgr.clusterfile.agents import ActionSpec, AgentSpec, ParameterSpec
 
 
 @dataclass(frozen=True, slots=True)

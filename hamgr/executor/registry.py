@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 
-from hamgr.cib.config_agents import AgentSpec
+from hamgr.clusterfile.agents import AgentSpec
 from hamgr.executor.agent import Agent
 
 GROUP = "hamgr.agents"

@@ -8,8 +8,8 @@ from hamgr.fencer.guard import GuardLimits, GuardView, PastFence, may_fence
 from hamgr.fencer.history import EtcdRecords, records_of
 from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import Confirmation, FenceRecord, NotOurs, Outcome, Phase, PodRef, Proof, RecordStore, Target
-from hamgr.fencer.runner import Surroundings
-from hamgr.fencer.telling import as_status
+from hamgr.fencer.runner import FencerDeps
+from hamgr.fencer.status_view import as_status
 from hamgr.fencer.topology import FencingConfig, FencingConfigError, Level, LevelConfig
 from hamgr.fencer.unfence import not_back, unfence, unfence_by_order
 
@@ -18,6 +18,7 @@ __all__ = [
     "EtcdRecords",
     "FenceRecord",
     "Fencer",
+    "FencerDeps",
     "FencingConfig",
     "FencingConfigError",
     "GuardLimits",
@@ -32,7 +33,6 @@ __all__ = [
     "Proof",
     "Reason",
     "RecordStore",
-    "Surroundings",
     "Target",
     "as_status",
     "may_fence",

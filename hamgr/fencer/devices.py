@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeAlias
 
 from hamgr.cib.fence_parameters import PARAMETER_NAME, is_powerful, is_secret
-from hamgr.fencer.agentcall import always, call_agent
+from hamgr.fencer.fence_agent_process import always, call_agent
 from hamgr.fencer.levels.node import Device, DeviceError
 from hamgr.fencer.metadata import (
     PLUGS,

@@ -10,12 +10,12 @@ from dataclasses import replace
 import structlog
 
 from hamgr.fencer.devices import make_devices, verify_devices
+from hamgr.fencer.kube_events import report
 from hamgr.fencer.levels.node import DeviceError
 from hamgr.fencer.plan import Plan, plan
 from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import Confirmation, FenceRecord, NotOurs, Outcome, Phase, Target, new_record
-from hamgr.fencer.report import report
-from hamgr.fencer.runner import Run, Stopped, Superseded, Surroundings
+from hamgr.fencer.runner import FencerDeps, Run, Stopped, Superseded
 from hamgr.fencer.topology import FencingConfigError, LevelConfig
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ class Fencer:
     A fence whose record cannot be saved any more because the token is lost ends in silence; the next leader resumes it.
     """
 
-    def __init__(self, around: Surroundings, workers: int = DEFAULT_WORKERS) -> None:
+    def __init__(self, around: FencerDeps, workers: int = DEFAULT_WORKERS) -> None:
         if not around.devices and around.config.devices:
             namespace = around.config.secrets_namespace
             devices = make_devices(around.config, around.kube, namespace, around.programs)
@@ -151,7 +151,7 @@ class Fencer:
         finally:
             self._forget(record.id)
 
-    def _following(self) -> Surroundings:
+    def _following(self) -> FencerDeps:
         """The surroundings, with an eye on what is active."""
 
         def on_change(record: FenceRecord) -> None:

@@ -44,7 +44,7 @@ class EtcdRecords:
         """Write it, and drop the oldest ended ones. Raises NotOurs; StoreUnavailable means: try again."""
         surplus = self._surplus(record)
         try:
-            self._leadership.guarded(
+            self._leadership.fenced_txn(
                 puts={FENCES + record.id: record.to_json()}, deletes=[FENCES + old for old in surplus]
             )
         except Deposed as error:

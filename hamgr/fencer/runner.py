@@ -60,7 +60,7 @@ class Superseded(Exception):
     """Another fence, whose id is the argument, has taken the place of this one."""
 
 
-class Means(Protocol):
+class NodeIsolation(Protocol):
     """How a level of the node as a whole finds out, or brings about, that the node is off."""
 
     def look(self, record: FenceRecord) -> Isolation | None:
@@ -74,7 +74,7 @@ class Means(Protocol):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class FencerDeps:
     """What a run needs of the rest of the process.
 
     me: this node's name. devices: empty for those of `config`.
@@ -113,7 +113,7 @@ class Surroundings:
 class Run:
     """One fence in this process."""
 
-    def __init__(self, around: Surroundings, record: FenceRecord) -> None:
+    def __init__(self, around: FencerDeps, record: FenceRecord) -> None:
         self._around = around
         self.record = record
         self._last_pods: dict[str, Obj] = {}
@@ -149,7 +149,7 @@ class Run:
         self._means = self._make_means()
         self._delayed = self.record.phase is not Phase.INTENT
 
-    def _make_means(self) -> Means | None:
+    def _make_means(self) -> NodeIsolation | None:
         match self.record.level.level:
             case Level.NODE:
                 return NodeMeans(self._around.devices, self._check_still_ours, self._confirm)

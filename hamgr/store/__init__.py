@@ -19,7 +19,7 @@ from hamgr.store.errors import (
 from hamgr.store.eventlog import EventLog, read_events
 from hamgr.store.leadership import Leadership, Token
 from hamgr.store.membership import MemberInfo, Membership, members_of
-from hamgr.store.requests import Request, RequestQueue, RequestRefused, Requests, Ticket
+from hamgr.store.requests import Request, RequestHandle, RequestQueue, RequestRefused, Requests
 from hamgr.store.store import Leased, Store
 from hamgr.store.values import Change, Entry, Json, Snapshot
 from hamgr.store.watch import Watch
@@ -38,6 +38,7 @@ __all__ = [
     "MemberInfo",
     "Membership",
     "Request",
+    "RequestHandle",
     "RequestQueue",
     "RequestRefused",
     "RequestTimeout",
@@ -49,7 +50,6 @@ __all__ = [
     "StoreConfigError",
     "StoreError",
     "StoreUnavailable",
-    "Ticket",
     "Token",
     "Watch",
     "members_of",

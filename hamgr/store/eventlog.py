@@ -28,7 +28,7 @@ class EventLog:
     def append(self, *events: Json) -> None:
         """Write events, dropping the oldest beyond `keep`. Raises Deposed, StoreUnavailable."""
         puts, deletes = self.stage(*events)
-        self._leadership.guarded(puts=puts, deletes=deletes)
+        self._leadership.fenced_txn(puts=puts, deletes=deletes)
 
     def stage(self, *events: Json) -> tuple[dict[str, Json], list[str]]:
         """The puts and deletes of `append`, for a caller that writes them together with something else.

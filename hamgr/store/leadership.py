@@ -216,7 +216,7 @@ class Leadership:
         except StoreError:
             return False
 
-    def guarded(
+    def fenced_txn(
         self,
         puts: Mapping[str, Json | Leased] | None = None,
         deletes: Sequence[str] = (),

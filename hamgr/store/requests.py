@@ -34,7 +34,7 @@ class RequestRefused(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class RequestHandle:
     """A request that was submitted."""
 
     id: str
@@ -59,16 +59,18 @@ class Requests:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def submit(self, kind: str, body: Json, *, ttl_s: int = 60) -> Ticket:
+    def submit(self, kind: str, body: Json, *, ttl_s: int = 60) -> RequestHandle:
         """Queue a request. It and its answer vanish after `ttl_s` seconds. Raises StoreUnavailable and others."""
         lease, _ = self._store.grant(ttl_s)
-        ticket = Ticket(uuid.uuid4().hex[:12], kind, lease)
+        ticket = RequestHandle(uuid.uuid4().hex[:12], kind, lease)
         key = REQUESTS + ticket.id
         document = {"kind": kind, "body": body, "by": f"{_user()}@{socket.gethostname()}", "at": time.time()}
         self._store.transact(creates={key: 0}, puts={key: Leased(document, lease)})
         return ticket
 
-    def wait(self, ticket: Ticket, timeout_s: float, on_progress: Callable[[Json], None] = lambda _body: None) -> Json:
+    def wait(
+        self, ticket: RequestHandle, timeout_s: float, on_progress: Callable[[Json], None] = lambda _body: None
+    ) -> Json:
         """The leader's answer. `on_progress` gets what it says on the way, from this thread.
 
         A request that nobody has taken by then is called off, and never carried out.
@@ -89,7 +91,7 @@ class Requests:
         finally:
             watch.stop()
 
-    def call_off(self, ticket: Ticket) -> bool:
+    def call_off(self, ticket: RequestHandle) -> bool:
         """Remove the request unless the leader has taken it; whether that came in time. Raises StoreUnavailable."""
         key = REQUESTS + ticket.id
         waiting = self._store.get(key)
@@ -99,7 +101,7 @@ class Requests:
 
     def _follow(
         self,
-        ticket: Ticket,
+        ticket: RequestHandle,
         inbox: queue.Queue[Json],
         deadline: float,
         timeout_s: float,
@@ -125,14 +127,14 @@ class Requests:
                 on_progress(message.get("body"))
 
 
-def _nobody_took(ticket: Ticket, timeout_s: float) -> RequestTimeout:
+def _nobody_took(ticket: RequestHandle, timeout_s: float) -> RequestTimeout:
     return RequestTimeout(
         f"no leader took the request ({ticket.kind}) within {timeout_s:g} s, and it was called off: nothing was done. "
         "`hamgr status` says who leads, and why nobody does"
     )
 
 
-def _not_finished(ticket: Ticket, taken_by: str, timeout_s: float) -> RequestTimeout:
+def _not_finished(ticket: RequestHandle, taken_by: str, timeout_s: float) -> RequestTimeout:
     return RequestTimeout(
         f"the leader{f' on {taken_by}' if taken_by else ''} took the request ({ticket.kind}) and has not answered "
         f"within {timeout_s:g} s; it may still carry it out: see `hamgr events` and `hamgr status`"
@@ -159,7 +161,7 @@ class RequestQueue:
             request = _parse(key.removeprefix(REQUESTS), entry.value)
             receipt = {"state": "taken", "by": self._leadership.node}
             try:
-                self._leadership.guarded(
+                self._leadership.fenced_txn(
                     puts={RESPONSES + request.id: Leased(receipt, entry.lease)} if entry.lease else {},
                     deletes=(key,),
                     compares={key: entry.mod_revision},
@@ -190,7 +192,7 @@ class RequestQueue:
         if not lease:
             return  # nobody waits: a request without a lease, or already answered
         try:
-            self._leadership.guarded(puts={RESPONSES + request_id: Leased(document, lease)})
+            self._leadership.fenced_txn(puts={RESPONSES + request_id: Leased(document, lease)})
         except LeaseLost:
             pass  # the requester has gone
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from fixtures.live_cluster import stays
 from fixtures.waiting import wait_until
+from hamgr_sandbox import processes
 
 from hamgr.fencer.records import Outcome
-from hamgr.sandbox import processes
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.timeout(200)]
 _PATIENCE_S = 100.0

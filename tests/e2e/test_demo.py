@@ -65,7 +65,7 @@ def test_an_ordinary_user_gets_the_table_and_the_reason_for_what_is_left_out(hom
             *as_ordinary_user(home),
             sys.executable,
             "-m",
-            "hamgr.sandbox.demo",
+            "hamgr_sandbox.demo",
             "--only",
             "container-killed",
             "host-partitioned",
@@ -91,7 +91,7 @@ def test_an_ordinary_user_gets_the_table_and_the_reason_for_what_is_left_out(hom
 
 
 def test_nothing_to_play_is_a_sentence_and_an_exit_code(home):
-    alone = [*as_ordinary_user(home), sys.executable, "-m", "hamgr.sandbox.demo", "--only", "host-partitioned"]
+    alone = [*as_ordinary_user(home), sys.executable, "-m", "hamgr_sandbox.demo", "--only", "host-partitioned"]
     done = subprocess.run(alone, cwd=home, capture_output=True, text=True, check=False)
     assert done.returncode == 77
     assert done.stderr.startswith("demo: nothing to play: host cut off, still writing: left out: without root")

@@ -11,13 +11,12 @@ import shutil
 
 import pytest
 from fixtures.etcd import require_etcd
+from hamgr_sandbox.demo.cluster import DemoCluster
+from hamgr_sandbox.demo.display import Display
+from hamgr_sandbox.demo.faults import ACTS
+from hamgr_sandbox.demo.scenario import play, prepare
+from hamgr_sandbox.demo.writer import Writer
 from rich.console import Console
-
-from hamgr.sandbox.demo.acts import ACTS
-from hamgr.sandbox.demo.stage import Stage
-from hamgr.sandbox.demo.story import play, prepare
-from hamgr.sandbox.demo.telling import Teller
-from hamgr.sandbox.demo.writer import Writer
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.mariadb, pytest.mark.timeout(300)]
 _PATIENCE_S = 100.0
@@ -30,7 +29,7 @@ def stage(tmp_path):
     if shutil.which("mariadbd", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin") is None:
         pytest.skip("no MariaDB server: install Debian's mariadb-server-core")
     require_etcd()
-    made = Stage(tmp_path / "sandbox")
+    made = DemoCluster(tmp_path / "sandbox")
     try:
         yield made
     finally:
@@ -38,7 +37,7 @@ def stage(tmp_path):
 
 
 def test_mariadb_survives_a_crashed_and_a_partitioned_host(stage):
-    teller = Teller(Console(file=io.StringIO()))
+    teller = Display(Console(file=io.StringIO()))
     stage.up(teller.say)
     prepare(stage)
     hosts = []

@@ -25,7 +25,10 @@ def assert_that_nothing_runs(live):
 def assert_well(live, fences):
     """Whole again, no node was fenced or barred for an order of an operator's, and OK is said."""
     live.await_whole()
-    wait_until(lambda: live.said()[0] == 0, _PATIENCE_S)
+    try:
+        wait_until(lambda: live.said()[0] == 0, _PATIENCE_S)
+    except AssertionError:
+        pytest.fail(f"OK was never said, at last: {live.said()[1]}")
     assert live.status().failcounts == ()
     assert len(live.fences()) == fences
 

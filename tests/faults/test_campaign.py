@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-
-from hamgr.sandbox.campaign.__main__ import Results, run_campaign
+from hamgr_sandbox.campaign.__main__ import Results, run_campaign
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.slow]
 

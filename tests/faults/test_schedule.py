@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from hamgr.sandbox.campaign.orders import ORDERS
-from hamgr.sandbox.campaign.schedule import (
+from hamgr_sandbox.campaign.orders import ORDERS
+from hamgr_sandbox.campaign.schedule import (
     ACTIVE,
     LEADER,
     NODES,

@@ -18,8 +18,8 @@ import pytest
 from fixtures.simulated import answer
 from scheduler.differential.judges import ask_hamgr, ask_oracle, oracle_installed
 
-from hamgr.cib.xml import load_xml
-from hamgr.cli import render_simulate
+from hamgr.cib.xml.document import load_xml
+from hamgr.cli.render import simulate
 from hamgr.cli.simulate import main
 from hamgr.scheduler import schedule
 from hamgr.scheduler.transition import SummaryLine
@@ -271,7 +271,7 @@ def test_pacemaker_itself_decides_so(name: str) -> None:
 
 def test_a_running_bundle_is_shown_as_crm_simulate_shows_it() -> None:
     cib = load_xml(CLUSTERS["child-failed"])
-    text = "\n".join(render_simulate.status_lines(status.unpack(cib, int(NOW.timestamp()))))
+    text = "\n".join(simulate.status_lines(status.unpack(cib, int(NOW.timestamp()))))
     assert "    * GuestOnline: [ db-0 db-1 db-2 web-0 web-1 ]" in text
     assert (
         "    * Container bundle set: web [pcmk:web]:\n"

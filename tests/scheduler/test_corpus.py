@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from fixtures.simulated import answer
 
-from hamgr.cib.xml import load_xml
-from hamgr.cli import render_json
+from hamgr.cib.xml.document import load_xml
+from hamgr.cli.render import json
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "pacemaker"
 
@@ -33,7 +33,7 @@ def _score() -> ModuleType:
 def _gates(score: Any, name: str) -> dict[str, bool]:
     cib = CORPUS / "cib" / f"{name}.xml"
     transition, _, revised = answer(load_xml(cib), datetime.now(UTC))
-    got = render_json.plain(transition, revised)
+    got = json.plain(transition, revised)
     anonymous = score.anonymous(ET.parse(cib).getroot())
     root = ET.parse(CORPUS / "oracle" / f"{name}.xml").getroot()
     actions = root.find("actions")

@@ -18,7 +18,7 @@ import pytest
 
 from hamgr.cib.digest import digest
 from hamgr.cib.model import Cib, OpRecord
-from hamgr.cib.xml import load_xml
+from hamgr.cib.xml.document import load_xml
 from hamgr.scheduler import schedule
 from tests.scheduler.cibs import NODES, Case, clone, fence_device, group, primitive, xml
 

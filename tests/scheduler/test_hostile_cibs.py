@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hamgr.cib import xml
-from hamgr.cib.xml import load_xml
-from hamgr.cib.xml_values import CibError
+from hamgr.cib.xml import document
+from hamgr.cib.xml.document import load_xml
+from hamgr.cib.xml.values import CibError
 from hamgr.cli.simulate import main
 
 CONFIG, NO_INPUT = 78, 66
@@ -177,7 +177,7 @@ def test_unknown_elements_may_nest_as_deep_as_they_like() -> None:
 
 
 def test_a_file_beyond_the_limit_is_refused_unread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(xml, "MAX_BYTES", 1000)
+    monkeypatch.setattr(document, "MAX_BYTES", 1000)
     path = tmp_path / "big.xml"
     path.write_text(cib(A + "<!-- " + "x" * 2000 + " -->"))
     with pytest.raises(CibError, match="limit"):
@@ -185,7 +185,7 @@ def test_a_file_beyond_the_limit_is_refused_unread(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_endless_file_is_read_no_further_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xml, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(document, "MAX_BYTES", 100_000)
     with pytest.raises(CibError, match="limit"):
         load_xml(Path("/dev/zero"))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from hamgr.fencer.agentcall import always
+from hamgr.fencer.fence_agent_process import always
 from hamgr.fencer.machine import Isolation
 from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import FenceRecord, Proof

@@ -1,6 +1,6 @@
 """Why a resource goes where it goes, and not elsewhere: put together from a run's reasons and working state.
 
-Codes with data, as all reasons are; what people read is made of it at the edge (`hamgr.cli.render_why`).
+Codes with data, as all reasons are; what people read is made of it at the edge (`hamgr.cli.render.why`).
 """
 
 from __future__ import annotations

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from fixtures.scripted_cluster import ScriptedCluster
+from hamgr_sandbox.apiserver.threaded import in_thread
 
 from hamgr.executor.agent import ActionContext
 from hamgr.kube.cache import Cache
 from hamgr.kube.connection import KubeConfig
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import Kind, Obj, name_of, namespace_of
-from hamgr.sandbox.apiserver.threaded import in_thread
 
 Context = Callable[..., ActionContext]
 

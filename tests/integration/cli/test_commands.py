@@ -12,7 +12,7 @@ from fixtures.waiting import wait_until
 
 from hamgr.cib.events import Event
 from hamgr.cib.status import NodeStatus, ResourceStatus, StatusDoc
-from hamgr.cli.asking import ask_through
+from hamgr.cli.leader_client import ask_through
 from hamgr.cli.main import main
 from hamgr.fencer.history import EtcdRecords
 from hamgr.fencer.reasons import reason
@@ -83,7 +83,7 @@ def leader(store, leadership):
 
 def test_status_is_what_the_leader_published(store, leadership, capsys):
     doc = StatusDoc("sandbox", leader="n1", quorum=True, nodes=(NodeStatus("n1", online=True),))
-    leadership.guarded(puts={"status": doc.to_value()})
+    leadership.fenced_txn(puts={"status": doc.to_value()})
     assert main(["status"]) == 0
     assert "  * Online: [ n1 ]" in capsys.readouterr().out
     assert main(["status", "--output", "json"]) == 0

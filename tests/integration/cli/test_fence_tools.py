@@ -8,11 +8,11 @@ import sys
 import pytest
 from fixtures.running_sandbox import running_sandbox
 from fixtures.waiting import wait_until
+from hamgr_sandbox.layout import Options
 
 from hamgr.cli.main import main
 from hamgr.kube.connection import KubeConfig
 from hamgr.kube.gateway import Kube
-from hamgr.sandbox.layout import Options
 from hamgr.store import Store, StoreConfig
 
 pytestmark = [

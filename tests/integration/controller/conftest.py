@@ -18,10 +18,10 @@ from hamgr_agents.dummy import DummyAgent
 
 from hamgr.cib.events import Event
 from hamgr.cib.status import ResourceStatus, StatusDoc
-from hamgr.controller.loop import Controller, Means
+from hamgr.controller.loop import Controller, ControllerDeps
 from hamgr.controller.settings import ControllerSettings
 from hamgr.executor.agent import ActionContext, ActionResult
-from hamgr.executor.executor import Surroundings
+from hamgr.executor.executor import ExecutorDeps
 from hamgr.executor.ocf import Ocf
 from hamgr.executor.registry import Registry
 from hamgr.fencer.history import EtcdRecords
@@ -143,8 +143,8 @@ class FenceOffice:
 class ScriptedFencer:
     """A FencerPort that writes records as the real one does and ends each fence with the office's verdict."""
 
-    def __init__(self, office: FenceOffice, records: EtcdRecords, on_change: Callable[[FenceRecord], None]) -> None:
-        self._office, self._records, self._on_change = office, records, on_change
+    def __init__(self, session: FenceOffice, records: EtcdRecords, on_change: Callable[[FenceRecord], None]) -> None:
+        self._session, self._records, self._on_change = session, records, on_change
         self._closed = threading.Event()
 
     def fence(
@@ -158,19 +158,19 @@ class ScriptedFencer:
     ) -> FenceRecord:
         chosen = tuple(levels or (LevelConfig(Level.VOLUME),))
         record = new_record(target, why, requested_by, chosen, confirmation=confirmation).going_on_from(earlier)
-        self._office.asked.append(record)
+        self._session.asked.append(record)
         threading.Thread(target=self._run, args=(record,)).start()
         return record
 
     def resume(self, record: FenceRecord, superseded_by: str = "") -> bool:
-        self._office.resumed.append(record.id)
+        self._session.resumed.append(record.id)
         if superseded_by:
             self.supersede(record.id, superseded_by)
         threading.Thread(target=self._run, args=(record,)).start()
         return True
 
     def supersede(self, fence_id: str, by: str) -> None:
-        self._office.supersede(fence_id, by)
+        self._session.supersede(fence_id, by)
 
     def plan(self, target: FenceTarget, levels: Sequence[LevelConfig] | None = None) -> Plan:
         level = levels[0].level if levels else Level.VOLUME
@@ -186,11 +186,11 @@ class ScriptedFencer:
         record = replace(record, executed_by="the fencer")
         try:
             self._save(record)
-            verdict = self._office.verdict(record, self._closed)
+            verdict = self._session.verdict(record, self._closed)
             if verdict == "superseded":
-                self._save(record.superseded(self._office.superseded[record.id], record.started_at + 1))
+                self._save(record.superseded(self._session.superseded[record.id], record.started_at + 1))
             elif verdict == "succeed":
-                self._office.agent.vanish(record.target.node)
+                self._session.agent.vanish(record.target.node)
                 proof = Proof("detached", "pv-1", "the disk is detached", "n1")
                 self._save(replace(record, outcome=Outcome.SUCCEEDED, proofs=(proof,), ended_at=record.started_at + 1))
             elif verdict == "fail":
@@ -214,15 +214,15 @@ class Running:
         self._may_go_on = threading.Event()
         self._may_go_on.set()
         self._hangs = threading.Event()
-        means = Means(
+        deps = ControllerDeps(
             store=self._store,
             registry=Registry({"dummy": site.agent}),
-            surroundings=Surroundings(cluster="t"),
-            fencer=lambda _config, records, on_change, *_: ScriptedFencer(site.office, records, on_change),
+            executor_deps=ExecutorDeps(cluster="t"),
+            fencer=lambda _config, records, on_change, *_: ScriptedFencer(site.session, records, on_change),
             alive=self._alive,
         )
         settings = ControllerSettings(node, settle_s=site.settle_s, join_wait_s=site.join_wait_s)
-        self.controller = Controller(settings, means)
+        self.controller = Controller(settings, deps)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.controller.run, args=(self._stop,), name=f"controller {node}")
         self._thread.start()
@@ -263,7 +263,7 @@ class Site:
         self.store = Store(self.store_config)
         self.requests = Requests(self.store)
         self.agent = WatchedAgent()
-        self.office = FenceOffice(self.agent)
+        self.session = FenceOffice(self.agent)
         self._leases: dict[str, int] = {}
         self._running: list[Running] = []
 
@@ -299,8 +299,8 @@ class Site:
         return leader
 
     def close(self) -> None:
-        for node in list(self.office.verdicts):
-            self.office.decide(node, "fail")
+        for node in list(self.session.verdicts):
+            self.session.decide(node, "fail")
         for running in self._running:
             running.stop()
         self.store.close()
@@ -337,7 +337,7 @@ class Site:
     def events(self, code: str) -> list[Event]:
         return [event for event in map(Event.from_value, (v for _, v in read_events(self.store))) if event.code == code]
 
-    def recorded(self, node: str) -> dict[str, Any]:
+    def cluster_state(self, node: str) -> dict[str, Any]:
         entry = self.store.get(f"state/nodes/{node}")
         return {} if entry is None else entry.value
 

@@ -54,21 +54,21 @@ fencing:
 
 def test_a_leader_whose_own_node_is_to_be_switched_off_leaves_that_to_another(site):
     """Who switches himself off ends the fence one lease later than anybody else would."""
-    site.office.decide("n1", "wait")
+    site.session.decide("n1", "wait")
     site.whole(site.cluster + BY_SWITCH)
     site.start("n2")
     fence = site.ask("fence", {"target": "n1", "level": "", "anyway": False})["fence"]
     wait_until(lambda: site.leader() == "n2")
-    wait_until(lambda: site.office.resumed == [fence])
-    site.office.decide("n1", "succeed")
+    wait_until(lambda: site.session.resumed == [fence])
+    site.session.decide("n1", "succeed")
     wait_until(lambda: site.store.get(f"fences/{fence}").value["outcome"] == "succeeded")
 
 
 def test_a_leader_that_nobody_can_relieve_switches_its_own_node_off(site):
-    site.office.decide("n1", "wait")
+    site.session.decide("n1", "wait")
     site.whole(site.cluster + BY_SWITCH)  # the daemons of n2 and n3 do not campaign
     fence = site.ask("fence", {"target": "n1", "level": "", "anyway": False})["fence"]
-    wait_until(lambda: site.office.resumed == [fence])
+    wait_until(lambda: site.session.resumed == [fence])
     assert site.leader() == "n1"
 
 
@@ -81,12 +81,12 @@ def test_a_leader_that_hung_changes_nothing_when_it_wakes(site):
     wait_until(site.idle)
     token = first.controller.leadership.token
     with pytest.raises(Deposed):
-        first.controller.leadership.guarded(puts={"state/nodes/n3": {"standing": "lost"}})
-    writes = site.recorded("n3")
+        first.controller.leadership.fenced_txn(puts={"state/nodes/n3": {"standing": "lost"}})
+    writes = site.cluster_state("n3")
     first.go_on()
     wait_until(lambda: first.controller.leadership.token is None)
     assert site.leader() == "n2"
-    assert site.recorded("n3") == writes
+    assert site.cluster_state("n3") == writes
     assert site.store.get("leader").create_revision > token.revision
     assert site.runs_on("n1")
     assert site.agent.called("start", "n1") == 1
@@ -180,7 +180,7 @@ def test_etcd_killed_and_back_stops_nothing_and_fences_nobody(site, etcd_server)
     assert site.runs_on("n1")
     assert site.agent.called("stop", "n1") == 0
     assert site.agent.called("start", "n1") == 1
-    assert site.office.asked == []
+    assert site.session.asked == []
     assert site.store.get("leader").create_revision >= token
 
 
@@ -194,4 +194,4 @@ def test_etcd_frozen_for_longer_than_a_lease_stops_nothing_and_fences_nobody(sit
     wait_until(lambda: site.agent.called("monitor", "n1") > monitored + 2)
     assert site.agent.called("stop", "n1") == 0
     assert site.agent.called("start", "n1") == 1
-    assert site.office.asked == []
+    assert site.session.asked == []

@@ -108,23 +108,23 @@ def test_a_cleanup_forgives_and_looks_again(site):
 
 def test_fencing_a_healthy_node_moves_what_runs_there(site):
     site.whole()
-    site.office.decide("n1", "wait")
+    site.session.decide("n1", "wait")
     answer = site.ask("fence", {"target": "n1", "level": ""})
-    assert answer == {"fence": site.office.asked[0].id}
+    assert answer == {"fence": site.session.asked[0].id}
     assert site.ask("fence", {"target": "n1", "level": ""}) == answer  # the one that is under way
-    assert site.office.asked[0].reason.code == "operator"
+    assert site.session.asked[0].reason.code == "operator"
     assert site.runs_on("n1")
     site.silence("n1")  # power off: the daemon goes with it
-    wait_until(lambda: site.recorded("n1")["standing"] == "lost")
-    site.office.decide("n1", "succeed")
+    wait_until(lambda: site.cluster_state("n1")["standing"] == "lost")
+    site.session.decide("n1", "succeed")
     wait_until(lambda: site.agent.where("db") in ({"n2"}, {"n3"}))
-    assert len(site.office.asked) == 1
+    assert len(site.session.asked) == 1
 
 
 def test_a_fence_by_a_named_level(site):
     site.whole()
     site.ask("fence", {"target": "n3", "level": "manual"})
-    assert [level.level for level in site.office.asked[0].levels] == [Level.MANUAL]
+    assert [level.level for level in site.session.asked[0].levels] == [Level.MANUAL]
 
 
 def test_a_plan_changes_nothing(site):
@@ -134,7 +134,7 @@ def test_a_plan_changes_nothing(site):
         "node": "n2",
         "levels": [{"level": "volume", "steps": ["one step"], "proves": "a proof", "unfit": ""}],
     }
-    assert site.office.asked == []
+    assert site.session.asked == []
     assert site.store.read("fences/").entries == {}
 
 
@@ -143,9 +143,9 @@ def test_a_confirmation_is_recorded_with_who_gave_it(site):
     with pytest.raises(RequestRefused, match="its hamgrd holds its lease") as refused:
         site.ask("confirm", {"node": "n3", "reason": "I pulled the plug"})
     assert refused.value.exit_code == 69
-    assert site.office.asked == []
+    assert site.session.asked == []
     site.ask("confirm", {"node": "n3", "reason": "I pulled the plug", "anyway": True})
-    (record,) = site.office.asked
+    (record,) = site.session.asked
     assert "who was told that node n3 is a member" in str(record.reason)
     assert record.confirmation.reason == "I pulled the plug"
     assert "@" in record.confirmation.user
@@ -154,12 +154,12 @@ def test_a_confirmation_is_recorded_with_who_gave_it(site):
 
 def test_a_confirmation_takes_the_place_of_the_fence_that_hangs(site):
     site.whole()
-    site.office.decide("n1", "wait")
+    site.session.decide("n1", "wait")
     site.join("n2")
-    site.office.agent.dead.add("n1")
+    site.session.agent.dead.add("n1")
     site.silence("n1")
-    wait_until(lambda: site.office.asked)
-    (older,) = site.office.asked
+    wait_until(lambda: site.session.asked)
+    (older,) = site.session.asked
     site.agent.vanish("n1")
     confirmed = site.ask("confirm", {"node": "n1", "reason": "I pulled the plug"})["fence"]
 
@@ -207,7 +207,7 @@ def test_each_refusal_is_a_sentence_with_a_code_and_changes_nothing(site):
         assert (refused.value.exit_code, words in str(refused.value)) == (code, True), f"{name}: {refused.value}"
     assert site.store.get("leader").create_revision == token  # the leader took no harm
     assert site.store.get("state/overrides") is None
-    assert site.office.asked == []
+    assert site.session.asked == []
     assert (site.agent.called("start", "n1"), site.agent.called("stop", "n1")) == calls
 
 

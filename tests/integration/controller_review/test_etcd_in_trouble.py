@@ -10,9 +10,9 @@ import pytest
 from fixtures.etcd import EtcdServer
 from fixtures.waiting import wait_until
 
-from hamgr.controller.loop import Controller, Means
+from hamgr.controller.loop import Controller, ControllerDeps
 from hamgr.controller.settings import ControllerSettings
-from hamgr.executor.executor import Surroundings
+from hamgr.executor.executor import ExecutorDeps
 from hamgr.executor.registry import Registry
 from hamgr.store import Store, StoreConfig
 
@@ -54,8 +54,8 @@ def test_a_watch_follows_etcd_back(store: Store, etcd_server: EtcdServer) -> Non
 
 
 def test_a_leader_of_an_etcd_that_was_restored_reads_everything_anew(store: Store, etcd_server: EtcdServer) -> None:
-    means = Means(store, Registry(), Surroundings(), lambda *_: None)  # type: ignore[arg-type,return-value]
-    controller = Controller(ControllerSettings("n1"), means)
+    deps = ControllerDeps(store, Registry(), ExecutorDeps(), lambda *_: None)  # type: ignore[arg-type,return-value]
+    controller = Controller(ControllerSettings("n1"), deps)
     stop = threading.Event()
     thread = threading.Thread(target=controller.run, args=(stop,))
     thread.start()

@@ -11,9 +11,9 @@ from fixtures.etcd import EtcdServer
 from fixtures.waiting import wait_until
 
 from hamgr.cib.status import StatusDoc
-from hamgr.controller.loop import Controller, Means
+from hamgr.controller.loop import Controller, ControllerDeps
 from hamgr.controller.settings import ControllerSettings
-from hamgr.executor.executor import Surroundings
+from hamgr.executor.executor import ExecutorDeps
 from hamgr.executor.registry import Registry
 from hamgr.store import Leadership, Leased, Store, StoreConfig, read_events
 
@@ -60,8 +60,8 @@ def store(etcd_server: EtcdServer) -> Iterator[Store]:
 @pytest.fixture
 def controller(store: Store) -> Iterator[Any]:
     stop = threading.Event()
-    means = Means(store, Registry(), Surroundings(), lambda *_: None)  # type: ignore[arg-type,return-value]
-    made = Controller(ControllerSettings("n1"), means)
+    deps = ControllerDeps(store, Registry(), ExecutorDeps(), lambda *_: None)  # type: ignore[arg-type,return-value]
+    made = Controller(ControllerSettings("n1"), deps)
     thread = threading.Thread(target=made.run, args=(stop,))
 
     def start() -> Controller:

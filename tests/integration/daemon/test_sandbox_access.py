@@ -21,16 +21,16 @@ import pytest
 import trustme
 import yaml
 from fixtures.etcd import EtcdServer, ServerTls, require_etcd
+from hamgr_sandbox.apiserver.auth import Authenticator, User
+from hamgr_sandbox.apiserver.certificates import ensure, server_context
+from hamgr_sandbox.apiserver.rbac import RoleBased
+from hamgr_sandbox.apiserver.server import Listener, Settings
+from hamgr_sandbox.apiserver.threaded import in_thread
 
 from hamgr.cli.main import main as hamgr
 from hamgr.kube.cache import Cache
 from hamgr.kube.connection import KubeConfig
 from hamgr.kube.gateway import Kube
-from hamgr.sandbox.apiserver.auth import Authenticator, User
-from hamgr.sandbox.apiserver.certificates import ensure, server_context
-from hamgr.sandbox.apiserver.rbac import RoleBased
-from hamgr.sandbox.apiserver.server import Listener, Settings
-from hamgr.sandbox.apiserver.threaded import in_thread
 
 pytestmark = pytest.mark.etcd
 _NO_PERMISSION, _CONFIG = 77, 78

@@ -8,10 +8,10 @@ from fixtures.waiting import wait_until
 from fixtures.watchdog_device import KEEPALIVE, SETTIMEOUT, stand_in
 
 from hamgr.clock import boottime
-from hamgr.daemon import selffence_device
-from hamgr.daemon.selffence_device import DeviceUnusable, WatchdogDevice
-from hamgr.daemon.selffence_guard import GuardOptions
-from hamgr.daemon.selffence_keeper import GuardLine
+from hamgr.daemon.selffence import device
+from hamgr.daemon.selffence.client import GuardLine
+from hamgr.daemon.selffence.device import DeviceUnusable, WatchdogDevice
+from hamgr.daemon.selffence.killer import GuardOptions
 from hamgr.daemon.settings import SettingsError
 
 
@@ -22,7 +22,7 @@ def driver(tmp_path):
 
 
 def test_the_requests_are_those_of_linux_watchdog_h():
-    assert (selffence_device._SETTIMEOUT, selffence_device._KEEPALIVE) == (SETTIMEOUT, KEEPALIVE)
+    assert (device._SETTIMEOUT, device._KEEPALIVE) == (SETTIMEOUT, KEEPALIVE)
 
 
 def test_opened_set_fed_and_closed_in_good_order(driver):

@@ -14,9 +14,9 @@ from fixtures.guards import running_guard
 from fixtures.waiting import wait_until
 
 from hamgr.clock import boottime
-from hamgr.daemon.selffence_find import PROC, by_cgroup, by_mounts, processes_of
-from hamgr.daemon.selffence_guard import GuardOptions
-from hamgr.daemon.selffence_keeper import FORGET_S, GuardLine, GuardLost, PodList
+from hamgr.daemon.selffence.client import FORGET_S, GuardLine, GuardLost, PodList
+from hamgr.daemon.selffence.find import PROC, by_cgroup, by_mounts, processes_of
+from hamgr.daemon.selffence.killer import GuardOptions
 from hamgr.daemon.settings import SettingsError
 
 WAYS = ("environment",)
@@ -120,7 +120,7 @@ def test_jumps_of_the_wall_clock_do_not_matter(tmp_path, container):
     """The guard with a wall clock that jumps by a year, back or forth, each time it is read."""
     options = GuardOptions("n1", str(tmp_path), WAYS, boot_id="boot-1")
     jumping = (
-        "import itertools, sys, time; from hamgr.daemon.selffence_guard import main\n"
+        "import itertools, sys, time; from hamgr.daemon.selffence.killer import main\n"
         "jumps = itertools.cycle((3e7, -3e7)); real = time.time; time.time = lambda: real() + next(jumps)\n"
         "sys.exit(main())"
     )

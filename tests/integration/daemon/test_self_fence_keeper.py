@@ -14,10 +14,10 @@ from fixtures.waiting import wait_until
 
 from hamgr.clock import boottime
 from hamgr.daemon.member import Member
-from hamgr.daemon.selffence import Bound
-from hamgr.daemon.selffence_find import processes_of
-from hamgr.daemon.selffence_guard import GuardOptions
-from hamgr.daemon.selffence_keeper import GuardLine, SelfFence, Sights, stand_down
+from hamgr.daemon.selffence.bound import Bound
+from hamgr.daemon.selffence.client import GuardLine, SelfFence, Sights, stand_down
+from hamgr.daemon.selffence.find import processes_of
+from hamgr.daemon.selffence.killer import GuardOptions
 from hamgr.store import members_of
 from hamgr.store.membership import MemberInfo
 

@@ -7,15 +7,15 @@ import time
 import pytest
 from fixtures.running_sandbox import running_sandbox
 from fixtures.waiting import wait_until
+from hamgr_sandbox import observe
+from hamgr_sandbox.layout import Options
+from hamgr_sandbox.network import Peer
 
 from hamgr.cib.status import StatusDoc
 from hamgr.cli.main import main
-from hamgr.daemon.selffence_find import processes_of
+from hamgr.daemon.selffence.find import processes_of
 from hamgr.fencer.history import FENCES, records_of
 from hamgr.fencer.records import Outcome
-from hamgr.sandbox import observe
-from hamgr.sandbox.layout import Options
-from hamgr.sandbox.network import Peer
 from hamgr.store import Store, StoreConfig, members_of
 
 pytestmark = [

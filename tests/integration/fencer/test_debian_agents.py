@@ -19,7 +19,7 @@ import pytest
 from fixtures.fence_world import MemoryRecords, World
 from fixtures.waiting import wait_until
 
-from hamgr.fencer import Fencer, FencingConfig, Level, LevelConfig, Outcome, Surroundings, Target, reason
+from hamgr.fencer import Fencer, FencerDeps, FencingConfig, Level, LevelConfig, Outcome, Target, reason
 from hamgr.fencer.devices import AgentDevice, make_devices
 from hamgr.fencer.levels.node import DeviceError
 from hamgr.fencer.metadata import Metadata, check_parameters, is_told_the_node, plug_parameter
@@ -117,7 +117,7 @@ def test_a_node_is_fenced_by_fence_dummy(world: World, dummy: DeviceConfig, acti
     power.write_text("on")
     world.set_node("n1", ready="Unknown")
     records = MemoryRecords()
-    fencer = Fencer(Surroundings(world.kube, records, FencingConfig(devices={"dummy": dummy}), "t", "n2", {}))
+    fencer = Fencer(FencerDeps(world.kube, records, FencingConfig(devices={"dummy": dummy}), "t", "n2", {}))
     record = fencer.fence(
         Target("n1"), reason("node-lost", node="n1"), "hamgrd n2", [LevelConfig(Level.NODE, ("dummy",), action=action)]
     )
@@ -166,7 +166,7 @@ def test_a_secret_is_on_no_command_line_and_in_no_word(
     failing = replace(dummy, params={"type": "fail", "verbose": "1", "power_timeout": "1"}, params_from="secret/pdu")
     config = FencingConfig(devices={"dummy": failing})
     records = MemoryRecords()
-    fencer = Fencer(Surroundings(world.kube, records, config, "t", "n2", {}))
+    fencer = Fencer(FencerDeps(world.kube, records, config, "t", "n2", {}))
     record = fencer.fence(
         Target("n1"), reason("node-lost", node="n1"), "hamgrd n2", [LevelConfig(Level.NODE, ("dummy",))]
     )

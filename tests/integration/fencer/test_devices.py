@@ -14,17 +14,17 @@ from fixtures.waiting import wait_until
 
 from hamgr.fencer import (
     Fencer,
+    FencerDeps,
     FencingConfig,
     FencingConfigError,
     Level,
     LevelConfig,
     Outcome,
-    Surroundings,
     Target,
     reason,
 )
-from hamgr.fencer.agentcall import MOST_BYTES, call_agent
 from hamgr.fencer.devices import AgentDevice, CloudDevice, make_devices, verify_devices
+from hamgr.fencer.fence_agent_process import MOST_BYTES, call_agent
 from hamgr.fencer.levels.node import Device, DeviceError
 from hamgr.fencer.metadata import parse_metadata
 from hamgr.fencer.programs import Programs
@@ -136,7 +136,7 @@ def test_parameters_from_a_secret(world: World, pdu: Path) -> None:
 def test_devices_are_monitored(world: World, pdu: Path) -> None:
     broken = device(pdu, name="broken", agent="fence_missing")
     config = FencingConfig(devices={"pdu": device(pdu), "broken": broken, "ccm": DeviceConfig("ccm", "cloud")})
-    fencer = Fencer(Surroundings(world.kube, MemoryRecords(), config, "t", "n2", {}, programs=programs()))
+    fencer = Fencer(FencerDeps(world.kube, MemoryRecords(), config, "t", "n2", {}, programs=programs()))
     found = fencer.monitor_devices()
     fencer.close()
     assert (found["pdu"], found["ccm"]) == ("", "")
@@ -153,7 +153,7 @@ def test_metadata_that_is_none_is_refused() -> None:
 
 def fence(world: World, config: FencingConfig, level: LevelConfig, **around: object) -> tuple[MemoryRecords, str]:
     records = MemoryRecords()
-    fencer = Fencer(Surroundings(world.kube, records, config, "t", "n2", {}, programs=programs(), **around))  # type: ignore[arg-type]
+    fencer = Fencer(FencerDeps(world.kube, records, config, "t", "n2", {}, programs=programs(), **around))  # type: ignore[arg-type]
     record = fencer.fence(Target("n1"), reason("node-lost", node="n1"), "hamgrd n2", [level])
     wait_until(lambda: record.id in records.saved and not fencer.active())
     fencer.close()
@@ -208,7 +208,7 @@ def test_a_device_that_is_not_configured_is_named_before_any_effect(world: World
 
 def test_a_plan_tells_that_a_device_is_for_another_node(world: World) -> None:
     config = FencingConfig(devices={"pdu": DeviceConfig("pdu", "fence_testpdu", nodes=("n2",))})
-    fencer = Fencer(Surroundings(world.kube, MemoryRecords(), config, "t", "n2", {}))
+    fencer = Fencer(FencerDeps(world.kube, MemoryRecords(), config, "t", "n2", {}))
     (level,) = fencer.plan(Target("n1"), [LevelConfig(Level.NODE, ("pdu",))]).levels
     fencer.close()
     assert str(level.unfit) == "fence device pdu is configured for n2, not for n1"

@@ -14,13 +14,13 @@ from fixtures.waiting import wait_until
 from hamgr.fencer import (
     Confirmation,
     Fencer,
+    FencerDeps,
     FenceRecord,
     FencingConfig,
     Level,
     LevelConfig,
     Outcome,
     Phase,
-    Surroundings,
     Target,
     reason,
     runner,
@@ -47,7 +47,7 @@ def make_fencer(world: World, records: MemoryRecords) -> Iterator[Callable[..., 
 
     def maker(config: FencingConfig | None = None, **around: Any) -> Fencer:
         settings = {"records": records, "cluster": "t", "me": "n2", "devices": {}} | around
-        made.append(Fencer(Surroundings(kube=world.kube, config=config or FencingConfig(), **settings)))
+        made.append(Fencer(FencerDeps(kube=world.kube, config=config or FencingConfig(), **settings)))
         return made[-1]
 
     yield maker

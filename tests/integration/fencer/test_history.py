@@ -14,11 +14,11 @@ from fixtures.waiting import wait_until
 from hamgr.fencer import (
     EtcdRecords,
     Fencer,
+    FencerDeps,
     FencingConfig,
     NotOurs,
     Outcome,
     Phase,
-    Surroundings,
     Target,
     reason,
     records_of,
@@ -100,14 +100,14 @@ def test_a_deposed_leader_cannot_write_a_record(store: Store) -> None:
 def test_the_next_leader_ends_what_a_deposed_one_began(store: Store, world: World) -> None:
     first = EtcdRecords(store, leader(store, "n3"))
     world.attacher.allowed.clear()
-    abandoned = Fencer(Surroundings(world.kube, first, FencingConfig(), "t", "n3", {}))
+    abandoned = Fencer(FencerDeps(world.kube, first, FencingConfig(), "t", "n3", {}))
     record = abandoned.fence(Target("n1"), reason("node-lost", node="n1"), "hamgrd n3")
     wait_until(lambda: [r.phase for r in records_of(store.read("fences/"))] == [Phase.DETACH] and not world.pods())
     first_token = first.token
     second = EtcdRecords(store, leader_again(store))
     (left,) = second.load()
     assert left.outcome is Outcome.PENDING
-    successor = Fencer(Surroundings(world.kube, second, FencingConfig(), "t", "n2", {}))
+    successor = Fencer(FencerDeps(world.kube, second, FencingConfig(), "t", "n2", {}))
     assert successor.resume(left)
     assert not successor.resume(left)
     world.attacher.allowed.set()
@@ -125,7 +125,7 @@ def test_a_fence_waits_out_a_hang_of_etcd(etcd_server: EtcdServer, store: Store,
     leadership = leader(store, "n2")
     records = EtcdRecords(store, leadership)
     world.attacher.allowed.clear()
-    fencer = Fencer(Surroundings(world.kube, records, FencingConfig(), "t", "n2", {}))
+    fencer = Fencer(FencerDeps(world.kube, records, FencingConfig(), "t", "n2", {}))
     fencer.fence(Target("n1"), reason("node-lost", node="n1"), "hamgrd n2")
     wait_until(lambda: [r.phase for r in records_of(store.read("fences/"))] == [Phase.DETACH] and not world.pods())
     etcd_server.freeze()

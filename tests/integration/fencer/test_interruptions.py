@@ -14,7 +14,7 @@ import pytest
 from fixtures.fence_world import MemoryRecords, World, furnish_richly, wipe
 from fixtures.mortality import SCENARIOS, Fate, Kubelet, MortalKube, MortalRecords, PowerSwitch, Scenario, audit
 
-from hamgr.fencer import FenceRecord, NotOurs, Outcome, Surroundings
+from hamgr.fencer import FencerDeps, FenceRecord, NotOurs, Outcome
 from hamgr.fencer.runner import Run
 from hamgr.fencer.unfence import unfence
 from hamgr.kube.objects import NODE
@@ -37,7 +37,7 @@ def kubelet(world: World) -> Iterator[Kubelet]:
     made.join()
 
 
-class Stage:
+class DemoCluster:
     """Where fences are interrupted."""
 
     def __init__(self, world: World, kubelet: Kubelet, switch: Path) -> None:
@@ -47,7 +47,7 @@ class Stage:
 
     def drive(self, scenario: Scenario, fate: Fate, records: MemoryRecords, record: FenceRecord) -> FenceRecord:
         kube: Any = MortalKube(self.world.kube, fate)
-        around = Surroundings(
+        around = FencerDeps(
             kube,
             MortalRecords(records, fate),
             scenario.config,
@@ -89,12 +89,12 @@ class Stage:
 
 
 @pytest.fixture
-def stage(world: World, kubelet: Kubelet, tmp_path: Path) -> Stage:
-    return Stage(world, kubelet, tmp_path / "switch")
+def stage(world: World, kubelet: Kubelet, tmp_path: Path) -> DemoCluster:
+    return DemoCluster(world, kubelet, tmp_path / "switch")
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_death_at_every_point_of_a_level(stage: Stage, name: str, record_property: Any) -> None:
+def test_death_at_every_point_of_a_level(stage: DemoCluster, name: str, record_property: Any) -> None:
     _, points = stage.life(SCENARIOS[name], [])
     for at in range(1, points + 1):
         stage.life(SCENARIOS[name], [at])
@@ -104,13 +104,13 @@ def test_death_at_every_point_of_a_level(stage: Stage, name: str, record_propert
 
 
 @pytest.mark.parametrize("name", ["volume", "node"])
-def test_deaths_one_after_the_other(stage: Stage, name: str) -> None:
+def test_deaths_one_after_the_other(stage: DemoCluster, name: str) -> None:
     """Every process but the last dies a few points into its life: progress is never lost."""
     record, _ = stage.life(SCENARIOS[name], [3, 5, 5, 7, 4, 9])
     assert len(record.tokens) > 1
 
 
-def test_a_deposed_leader_stops_at_once_and_its_successor_ends_it(stage: Stage) -> None:
+def test_a_deposed_leader_stops_at_once_and_its_successor_ends_it(stage: DemoCluster) -> None:
     world = stage.world
     wipe(world)
     furnish_richly(world)
@@ -137,7 +137,7 @@ def test_a_deposed_leader_stops_at_once_and_its_successor_ends_it(stage: Stage) 
 
 
 @pytest.mark.parametrize(("name", "phase"), [("volume", "delete"), ("volume", "detach"), ("node", "isolate")])
-def test_leadership_is_looked_at_again_before_each_effect(stage: Stage, name: str, phase: str) -> None:
+def test_leadership_is_looked_at_again_before_each_effect(stage: DemoCluster, name: str, phase: str) -> None:
     """A leader that was deposed after it had saved a phase, and before that phase's first effect, has none."""
     world = stage.world
     wipe(world)
@@ -157,7 +157,7 @@ def test_leadership_is_looked_at_again_before_each_effect(stage: Stage, name: st
     world.attacher.detached.clear()
 
 
-def test_death_while_a_node_that_is_back_is_let_in_again(stage: Stage) -> None:
+def test_death_while_a_node_that_is_back_is_let_in_again(stage: DemoCluster) -> None:
     """The taint and what says whose it is: none of them outlives a process that dies between."""
     world = stage.world
     points = 1

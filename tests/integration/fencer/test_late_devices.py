@@ -15,15 +15,15 @@ from fixtures.fence_world import MemoryRecords, World
 from fixtures.pdu import agent, calls, device, switched_off
 from fixtures.waiting import wait_until
 
-from hamgr.fencer import FencingConfig, Level, LevelConfig, Surroundings, Target, reason
-from hamgr.fencer.agentcall import OVERTIME_S
+from hamgr.fencer import FencerDeps, FencingConfig, Level, LevelConfig, Target, reason
+from hamgr.fencer.fence_agent_process import OVERTIME_S
 from hamgr.fencer.records import NotOurs, new_record
 from hamgr.fencer.runner import Run
 
 NODE_LEVEL = LevelConfig(Level.NODE, devices=("pdu",), timeout_s=20.0, action="reboot")
 FROZEN = """
 import sys
-from hamgr.fencer.agentcall import call_agent
+from hamgr.fencer.fence_agent_process import call_agent
 call_agent(sys.argv[1], "action=off\\nport=n1\\npasswd=open sesame\\n", 0.5)
 """
 
@@ -34,7 +34,7 @@ class Deposed:
     def __init__(self, world: World, pdu: Path) -> None:
         self.records = MemoryRecords()
         switch = agent(device(pdu, timeout_s=300.0))
-        around = Surroundings(world.kube, self.records, FencingConfig(), "t", "n2", {"pdu": switch})
+        around = FencerDeps(world.kube, self.records, FencingConfig(), "t", "n2", {"pdu": switch})
         record = new_record(Target("n1"), reason("node-lost", node="n1"), "hamgrd n2", (NODE_LEVEL,))
         self._run = Run(around, record)
         self.ended: list[str] = []

@@ -11,13 +11,13 @@ from fixtures.waiting import wait_until
 
 from hamgr.fencer import (
     Confirmation,
+    FencerDeps,
     FenceRecord,
     FencingConfig,
     Level,
     LevelConfig,
     Outcome,
     Phase,
-    Surroundings,
     Target,
     machine,
     reason,
@@ -43,7 +43,7 @@ def fenced(kube: Kube) -> FenceRecord:
     record = new_record(Target("n1"), LOST, "hamgrd n2", (LevelConfig(Level.MANUAL),), confirmation=WORD)
     with pytest.MonkeyPatch.context() as impatient:
         impatient.setattr(machine, "RELEASE_PATIENCE_S", 0.0)
-        return Run(Surroundings(kube, MemoryRecords(), FencingConfig(), "t", "n2", {}), record).to_the_end()
+        return Run(FencerDeps(kube, MemoryRecords(), FencingConfig(), "t", "n2", {}), record).to_the_end()
 
 
 class Refusing(Kube):

@@ -15,13 +15,13 @@ from fixtures.waiting import wait_until
 from hamgr.fencer import (
     Confirmation,
     Fencer,
+    FencerDeps,
     FenceRecord,
     FencingConfig,
     Level,
     LevelConfig,
     Outcome,
     Phase,
-    Surroundings,
     Target,
     reason,
 )
@@ -80,7 +80,7 @@ def bmc() -> Bmc:
 
 @pytest.fixture
 def fencer(world: World, records: MemoryRecords, bmc: Bmc) -> Iterator[Fencer]:
-    around = Surroundings(world.kube, records, FencingConfig(), "t", "n2", {"bmc": bmc})
+    around = FencerDeps(world.kube, records, FencingConfig(), "t", "n2", {"bmc": bmc})
     with closing(Fencer(around)) as made:
         yield made
 

@@ -10,15 +10,18 @@ from pathlib import Path
 import pytest
 from fixtures.control_plane import PODS, Plane, claim, control_plane, found, pod, until
 from fixtures.fence_world import MemoryRecords
+from hamgr_sandbox.attacher import Fault, set_faults
+from hamgr_sandbox.client import Object
+from hamgr_sandbox.controllers import objects
 
 from hamgr.fencer import (
     Confirmation,
+    FencerDeps,
     FenceRecord,
     FencingConfig,
     Level,
     LevelConfig,
     Outcome,
-    Surroundings,
     Target,
     reason,
 )
@@ -26,9 +29,6 @@ from hamgr.fencer.records import new_record
 from hamgr.fencer.runner import Run
 from hamgr.kube.connection import KubeConfig
 from hamgr.kube.gateway import Kube
-from hamgr.sandbox.attacher import Fault, set_faults
-from hamgr.sandbox.client import Object
-from hamgr.sandbox.controllers import objects
 
 CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
 VOLUME = LevelConfig(Level.VOLUME, timeout_s=10.0)
@@ -82,7 +82,7 @@ async def fence(plane: Plane, tmp_path: Path, target: Target, *levels: LevelConf
     word = Confirmation("root", "the rack is dark", 1.0)
     record = new_record(target, reason("node-lost", node="n1"), "hamgrd n2", levels, confirmation=word)
     try:
-        around = Surroundings(kube, MemoryRecords(), FencingConfig(), "t", "n2", {})
+        around = FencerDeps(kube, MemoryRecords(), FencingConfig(), "t", "n2", {})
         return await asyncio.to_thread(Run(around, record).to_the_end)
     finally:
         kube.close()

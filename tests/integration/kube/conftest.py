@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hamgr_sandbox.apiserver.threaded import in_thread
 
 from hamgr.kube.connection import KubeConfig
 from hamgr.kube.gateway import Kube
-from hamgr.sandbox.apiserver.threaded import in_thread
 
 OpenKube = Callable[..., Kube]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from fixtures.waiting import wait_until
+from hamgr_sandbox.apiserver.threaded import in_thread
 
 from hamgr.kube.cache import Cache, Departure
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import LEASE, NODE, POD, Kind, is_terminating, name_of, uid_of
-from hamgr.sandbox.apiserver.threaded import in_thread
 
 PODS = POD.collection("default")
 
@@ -193,7 +193,7 @@ def test_an_outage_of_the_server_is_survived_and_nothing_is_missed(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    from hamgr.sandbox.apiserver.server import Listener
+    from hamgr_sandbox.apiserver.server import Listener
 
     gateway = open_kube(f"http://127.0.0.1:{port}")
     deleted: list[str] = []

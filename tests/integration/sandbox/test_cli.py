@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-
-from hamgr.sandbox.cli import _tell, sandbox
-from hamgr.sandbox.cluster import Sandbox
-from hamgr.sandbox.errors import Exit
+from hamgr_sandbox.cli import _tell, sandbox
+from hamgr_sandbox.cluster import Sandbox
+from hamgr_sandbox.errors import Exit
 
 
 def run(directory: Path, *arguments: str) -> Result:
@@ -62,13 +61,13 @@ def test_progress_into_a_closed_pipe_ends_nothing(monkeypatch: pytest.MonkeyPatc
     def closed(*_: object, **__: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr("hamgr.sandbox.cli.click.echo", closed)
+    monkeypatch.setattr("hamgr_sandbox.cli.click.echo", closed)
     _tell("started etcd")
 
 
 def test_help_is_quick_because_it_imports_no_client() -> None:
     script = (
-        "import sys; from click.testing import CliRunner; from hamgr.sandbox.cli import sandbox;"
+        "import sys; from click.testing import CliRunner; from hamgr_sandbox.cli import sandbox;"
         "assert CliRunner().invoke(sandbox, ['--help']).exit_code == 0;"
         "print([name for name in ('aiohttp', 'kubernetes', 'grpc', 'pydantic') if name in sys.modules])"
     )

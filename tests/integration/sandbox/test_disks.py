@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from hamgr.sandbox import blockdev
-from hamgr.sandbox.disks import (
+from hamgr_sandbox import blockdev
+from hamgr_sandbox.disks import (
     Backend,
     DirectoryBackend,
     DiskError,

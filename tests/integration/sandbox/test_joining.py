@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 from fixtures.etcd import EtcdServer
-
-from hamgr.sandbox import observe
-from hamgr.sandbox.cluster import Sandbox
-from hamgr.sandbox.layout import Options
-from hamgr.sandbox.network import Peer
+from hamgr_sandbox import observe
+from hamgr_sandbox.cluster import Sandbox
+from hamgr_sandbox.layout import Options
+from hamgr_sandbox.network import Peer
 
 pytestmark = [
     pytest.mark.root,
@@ -28,7 +27,7 @@ def foreign_kubeconfig(tmp_path: Path) -> Iterator[Path]:
     """An API server with client certificates in files beside its kubeconfig, as kubeadm and kind write them."""
     tls, ready = tmp_path / "tls", tmp_path / "ready"
     arguments = ["--listen", "127.0.0.1:0", "--tls-dir", str(tls), "--ready-file", str(ready)]
-    with subprocess.Popen([sys.executable, "-m", "hamgr.sandbox.apiserver", *arguments]) as server:
+    with subprocess.Popen([sys.executable, "-m", "hamgr_sandbox.apiserver", *arguments]) as server:
         deadline = time.monotonic() + 30
         while not ready.exists():
             assert time.monotonic() < deadline
@@ -52,7 +51,7 @@ def test_nodes_join_a_cluster_outside(tmp_path: Path, foreign_kubeconfig: Path, 
     sandbox = Sandbox(tmp_path / "sandbox", options)
     heard: list[str] = []
     # Nobody takes the taint of new nodes away here: that is the cluster's node lifecycle controller's task.
-    controllers = [sys.executable, "-m", "hamgr.sandbox.controllers", "--kubeconfig", str(foreign_kubeconfig)]
+    controllers = [sys.executable, "-m", "hamgr_sandbox.controllers", "--kubeconfig", str(foreign_kubeconfig)]
     with subprocess.Popen(controllers, stderr=subprocess.DEVNULL) as process:
         try:
             sandbox.up(heard.append)

@@ -8,9 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-
-from hamgr.sandbox.addresses import AddressPlan, release, reserve, sandbox_id
-from hamgr.sandbox.network import Cut, Direction, Endpoint, Network, Peer
+from hamgr_sandbox.addresses import AddressPlan, release, reserve, sandbox_id
+from hamgr_sandbox.network import Cut, Direction, Endpoint, Network, Peer
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")]
 
@@ -97,7 +96,7 @@ def test_cuts_take_away_exactly_what_they_say(wire: Wire) -> None:
 
 POD = """
 import sys
-from hamgr.sandbox.network import PodNetwork
+from hamgr_sandbox.network import PodNetwork
 pods = PodNetwork(sys.argv[1])
 pods.up(); pods.up()
 first, second = pods.add("one"), pods.add("two")

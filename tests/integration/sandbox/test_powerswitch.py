@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 from fixtures.running_sandbox import running_sandbox
+from hamgr_sandbox.cluster import Sandbox
+from hamgr_sandbox.layout import Options
 
 from hamgr.fencer.devices import AgentDevice, check_parameters
 from hamgr.fencer.levels.node import DeviceError
 from hamgr.fencer.programs import Programs
 from hamgr.fencer.topology import DeviceConfig
-from hamgr.sandbox.cluster import Sandbox
-from hamgr.sandbox.layout import Options
 
 pytestmark = [pytest.mark.etcd]
 

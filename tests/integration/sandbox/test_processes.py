@@ -10,12 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from hamgr.sandbox import processes
-from hamgr.sandbox.errors import Exit, SandboxError
-from hamgr.sandbox.init import Service, Spec
-from hamgr.sandbox.machine import Machine
-from hamgr.sandbox.processes import ProcessId
+from hamgr_sandbox import processes
+from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.init import Service, Spec
+from hamgr_sandbox.machine import Machine
+from hamgr_sandbox.processes import ProcessId
 
 TREE = "sleep 1000 & (sleep 1000 & wait) & wait"
 
@@ -103,7 +102,7 @@ def test_an_init_that_is_not_on_record_does_nothing(tmp_path: Path) -> None:
     service = Service("writer", ["sh", "-c", f"echo here >&{write_end}; sleep 1000"], str(tmp_path / "log"))
     spec = tmp_path / "spec.json"
     Spec([service], str(tmp_path / "init.log"), str(tmp_path / "held"), isolate=False).save(spec)
-    starter = [sys.executable, "-m", "hamgr.sandbox.init", str(spec), str(tmp_path / "nowhere/init.json")]
+    starter = [sys.executable, "-m", "hamgr_sandbox.init", str(spec), str(tmp_path / "nowhere/init.json")]
     failed = subprocess.run(starter, pass_fds=[write_end], capture_output=True, timeout=60, check=False)
     os.close(write_end)
     with open(read_end, "rb") as pipe:
@@ -112,7 +111,7 @@ def test_an_init_that_is_not_on_record_does_nothing(tmp_path: Path) -> None:
 
 
 def test_a_boot_that_takes_too_long_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hamgr.sandbox.machine._START_TIMEOUT_S", 3.0)
+    monkeypatch.setattr("hamgr_sandbox.machine._START_TIMEOUT_S", 3.0)
     machine = Machine("m", tmp_path)
     slow = ["sh", "-c", '"$@"; exec sleep 1000', "sh", *machine.starter()]
     monkeypatch.setattr(Machine, "starter", lambda _machine: slow)

@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
-from hamgr.sandbox.proxy import Cable, serve
+from hamgr_sandbox.proxy import Cable, serve
 
 WHILE_CUT_S = 0.3  # long enough for the proxy to have looked at the cuts several times
 

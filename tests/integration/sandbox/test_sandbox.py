@@ -13,14 +13,13 @@ from urllib.parse import urlsplit
 import pytest
 from fixtures.running_sandbox import running_sandbox
 from fixtures.waiting import eventually
-
-from hamgr.sandbox import blockdev, observe, processes
-from hamgr.sandbox.addresses import sandbox_id
-from hamgr.sandbox.cluster import Sandbox
-from hamgr.sandbox.errors import Exit, SandboxError
-from hamgr.sandbox.layout import Options
-from hamgr.sandbox.machine import Machine
-from hamgr.sandbox.network import Direction, Peer
+from hamgr_sandbox import blockdev, observe, processes
+from hamgr_sandbox.addresses import sandbox_id
+from hamgr_sandbox.cluster import Sandbox
+from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.layout import Options
+from hamgr_sandbox.machine import Machine
+from hamgr_sandbox.network import Direction, Peer
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd]
 

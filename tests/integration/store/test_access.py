@@ -171,7 +171,7 @@ def test_users(guarded_server: EtcdServer, certificates: Certificates) -> None:
     store = Store(settings(guarded_server, ca=certificates.ca, user="hamgr", password="secret"))
     leadership = Leadership(store, "n1")
     assert leadership.campaign() is not None
-    leadership.guarded(puts={"state/x": 1})
+    leadership.fenced_txn(puts={"state/x": 1})
     assert store.read("state/").values == {"state/x": 1}
     store.close()
 
@@ -199,10 +199,10 @@ def test_access_tokens_void_after_a_restart_are_renewed(guarded_server: EtcdServ
     assert leadership.campaign() is not None
     seen: list[object] = []
     watch = store.watch(store.read("state/"), lambda changes, _rev: seen.extend(c.value for c in changes))
-    leadership.guarded(puts={"state/x": 1})
+    leadership.fenced_txn(puts={"state/x": 1})
     guarded_server.kill()
     guarded_server.start()
-    leadership.guarded(puts={"state/x": 2})
+    leadership.fenced_txn(puts={"state/x": 2})
     wait_until(lambda: seen[-1:] == [2])
     watch.stop()
     store.close()
@@ -245,9 +245,9 @@ def test_a_node_leads_and_records_but_does_not_write_the_configuration(shop: dic
     assert store.read("").values == {"config": {"text": "cluster: shop"}}
     leadership = Leadership(store, "n1")
     assert leadership.campaign() is not None
-    leadership.guarded(puts={"state/x": 1, "status": {}, "fences/1": {}, "events/1": {}, "responses/1": {}})
+    leadership.fenced_txn(puts={"state/x": 1, "status": {}, "fences/1": {}, "events/1": {}, "responses/1": {}})
     with pytest.raises(StoreAuthError):
-        leadership.guarded(puts={"config": {"text": "cluster: other"}})
+        leadership.fenced_txn(puts={"config": {"text": "cluster: other"}})
     with pytest.raises(StoreAuthError):
         store.transact(deletes=("config",))
     config = store.get("config")

@@ -70,26 +70,26 @@ def test_the_last_look_goes_by_etcd_and_not_by_our_own_clock(store: Store) -> No
 
 def test_a_deposed_leaders_write_changes_nothing(store: Store) -> None:
     old = leading(store)
-    old.guarded(puts={"state/x": "old"})
+    old.fenced_txn(puts={"state/x": "old"})
     assert old.token is not None
     store.transact(deletes=["leader"])  # as if the lease had expired, unnoticed by the old leader
     new = leading(store, "n2")
     assert new.token is not None
     assert new.token.revision > old.token.revision
-    new.guarded(puts={"state/x": "new"})
+    new.fenced_txn(puts={"state/x": "new"})
     assert old.valid()
     with pytest.raises(Deposed):
-        old.guarded(puts={"state/x": "late"}, deletes=["state/y"])
+        old.fenced_txn(puts={"state/x": "late"}, deletes=["state/y"])
     assert store.read("state/").values == {"state/x": "new"}
     assert not old.valid()
 
 
 def test_a_past_leaders_write_changes_nothing_though_nobody_has_succeeded_it(store: Store) -> None:
     old = leading(store)
-    old.guarded(puts={"state/x": "old"})
+    old.fenced_txn(puts={"state/x": "old"})
     store.transact(deletes=["leader"])
     with pytest.raises(Deposed, match="the leader key is another's"):
-        old.guarded(puts={"state/x": "late", "state/y": "late"})
+        old.fenced_txn(puts={"state/x": "late", "state/y": "late"})
     assert store.read("state/").values == {"state/x": "old"}
     assert not old.valid()
 
@@ -107,7 +107,7 @@ def test_of_two_that_find_the_seat_free_one_leads(store: Store, monkeypatch: pyt
     late = Leadership(store, "n1")
     assert late.campaign() is None
     assert (late.valid(), late.token) == (False, None)
-    rival.guarded(puts={"state/x": 1})
+    rival.fenced_txn(puts={"state/x": 1})
     assert store.read("state/").values == {"state/x": 1}
 
 
@@ -123,11 +123,11 @@ def test_a_write_that_was_carried_out_before_its_repeat_is_done(store: Store, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "transact", repeated)
-        written = leadership.guarded(puts={"config": 2}, compares={"config": revision})
+        written = leadership.fenced_txn(puts={"config": 2}, compares={"config": revision})
     entry = store.get("config")
     assert entry is not None
     assert (entry.value, entry.mod_revision) == (2, written)
-    leadership.guarded(puts={"config": 3}, compares={"config": written})
+    leadership.fenced_txn(puts={"config": 3}, compares={"config": written})
 
 
 def test_a_copy_of_an_older_write_that_arrives_late_does_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +141,8 @@ def test_a_copy_of_an_older_write_that_arrives_late_does_nothing(store: Store, m
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "transact", copied)
-        leadership.guarded(puts={"state/x": "older"})
-    leadership.guarded(puts={"state/x": "newer"})
+        leadership.fenced_txn(puts={"state/x": "older"})
+    leadership.fenced_txn(puts={"state/x": "newer"})
     for copy in copies:
         assert not original(**copy).succeeded  # type: ignore[arg-type]
     assert store.read("state/").values == {"state/x": "newer"}
@@ -151,7 +151,7 @@ def test_a_copy_of_an_older_write_that_arrives_late_does_nothing(store: Store, m
 def test_a_leaders_first_write_is_refused_like_any_other(store: Store) -> None:
     leadership = leading(store)
     with pytest.raises(CompareFailed):
-        leadership.guarded(puts={"state/x": 1}, compares={"config": 1})
+        leadership.fenced_txn(puts={"state/x": 1}, compares={"config": 1})
     assert store.read("state/").values == {}
 
 
@@ -182,18 +182,18 @@ def test_who_stepped_down_by_its_own_clock_may_lead_again_without_waiting_for_it
     assert token is not None
     assert old_token is not None
     assert token.revision > old_token.revision
-    leadership.guarded(puts={"state/x": 1})
+    leadership.fenced_txn(puts={"state/x": 1})
 
 
 def test_guarded_compares_keys_of_others(store: Store) -> None:
     leadership = leading(store)
     revision = store.compare_and_put("config", 1, 0)
-    leadership.guarded(puts={"seen": 1}, compares={"config": revision})
+    leadership.fenced_txn(puts={"seen": 1}, compares={"config": revision})
     store.compare_and_put("config", 2, revision)
     with pytest.raises(CompareFailed):
-        leadership.guarded(puts={"seen": 2}, compares={"config": revision})
+        leadership.fenced_txn(puts={"seen": 2}, compares={"config": revision})
     assert store.read("seen").values == {"seen": 1}
-    leadership.guarded(puts={"seen": 3})
+    leadership.fenced_txn(puts={"seen": 3})
     assert store.read("seen").values == {"seen": 3}
 
 
@@ -202,7 +202,7 @@ def test_a_put_on_a_lost_lease_is_told_apart(store: Store) -> None:
     lease, _ = store.grant(30)
     store.revoke(lease)
     with pytest.raises(LeaseLost):
-        leadership.guarded(puts={"responses/x": Leased(1, lease)})
+        leadership.fenced_txn(puts={"responses/x": Leased(1, lease)})
     assert leadership.valid()
 
 
@@ -212,7 +212,7 @@ def test_no_write_after_the_local_deadline(store: Store) -> None:
     clock.ahead = 4.1
     assert not leadership.valid()
     with pytest.raises(Deposed, match="has not renewed its leadership in time"):
-        leadership.guarded(puts={"state/x": 1})
+        leadership.fenced_txn(puts={"state/x": 1})
     with pytest.raises(Deposed, match="ran out"):
         leadership.renew()
     assert store.read("state/").values == {}
@@ -226,7 +226,7 @@ def test_renewal_moves_the_deadline_and_outlives_the_ttl(store: Store) -> None:
         assert leadership.renew()
         time.sleep(0.05)
     assert leadership.deadline > first_deadline
-    leadership.guarded(puts={"state/x": 1})
+    leadership.fenced_txn(puts={"state/x": 1})
 
 
 def test_a_leader_that_does_not_renew_is_succeeded(store: Store) -> None:
@@ -241,7 +241,7 @@ def test_a_leader_that_does_not_renew_is_succeeded(store: Store) -> None:
     assert token is not None
     assert token.revision > hung.token.revision
     with pytest.raises(Deposed):
-        hung.guarded(puts={"state/x": "late"})
+        hung.fenced_txn(puts={"state/x": "late"})
     assert store.read("state/").values == {}
 
 
@@ -277,19 +277,19 @@ def test_resigning_does_not_remove_a_successor(store: Store) -> None:
     new = leading(store, "n2")
     old.resign()
     assert new.current() is not None
-    new.guarded(puts={"state/x": 1})
+    new.fenced_txn(puts={"state/x": 1})
 
 
 def test_a_write_whose_answer_is_lost_takes_effect_once_and_never_late(etcd_server: EtcdServer, store: Store) -> None:
     leadership = leading(store, ttl_s=60, margin_s=1.0)
-    leadership.guarded(puts={"state/x": 1})
+    leadership.fenced_txn(puts={"state/x": 1})
     etcd_server.freeze()
     with pytest.raises(StoreUnavailable):
-        leadership.guarded(puts={"state/x": 2})
+        leadership.fenced_txn(puts={"state/x": 2})
     etcd_server.thaw()
-    leadership.guarded(puts={"state/x": 3})
+    leadership.fenced_txn(puts={"state/x": 3})
     for number in range(4, 10):
-        leadership.guarded(puts={"state/x": number})
+        leadership.fenced_txn(puts={"state/x": number})
         assert store.read("state/").values == {"state/x": number}
 
 
@@ -298,7 +298,7 @@ def test_leadership_survives_a_restart_of_etcd_within_its_lease(etcd_server: Etc
     token = leadership.token
     etcd_server.kill()
     etcd_server.start()
-    leadership.guarded(puts={"state/x": 1})
+    leadership.fenced_txn(puts={"state/x": 1})
     assert leadership.token == token
 
 
@@ -309,7 +309,7 @@ def test_threads_share_one_leadership(store: Store) -> None:
     def write(name: str) -> None:
         try:
             for number in range(25):
-                leadership.guarded(puts={f"state/{name}": number})
+                leadership.fenced_txn(puts={f"state/{name}": number})
         except BaseException as error:  # noqa: BLE001  (a thread's failure must reach the test)
             failures.append(error)
 
@@ -327,7 +327,7 @@ def test_etcds_leader_may_die_without_deposing_ours(etcd_cluster: list[EtcdServe
     leadership = leading(store, ttl_s=30)
     for victim in etcd_cluster:
         victim.kill()
-        leadership.guarded(puts={f"state/{victim.name}": 1})
+        leadership.fenced_txn(puts={f"state/{victim.name}": 1})
         assert leadership.renew()
         victim.start()
         wait_until(lambda: store.read("state/").value(f"state/{victim.name}") == 1)  # noqa: B023

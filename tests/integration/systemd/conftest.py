@@ -17,11 +17,11 @@ import yaml
 from fixtures.etcd import EtcdServer, require_etcd
 from fixtures.systemd_container import CHECKOUT, Container, installed, require_container
 from fixtures.waiting import wait_until
+from hamgr_sandbox import access
 
 from hamgr.kube.connection import KubeConfig
 from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import NODE
-from hamgr.sandbox import access
 from hamgr.store import Store, StoreConfig
 
 UNIT = "hamgrd.service"
@@ -117,7 +117,7 @@ def api(home: Path) -> Iterator[tuple[str, access.User]]:
     require_container()
     user, ready = access.daemon("n1"), home / "api.ready"
     access.write_tokens(home / "tokens", [user])
-    command = [sys.executable, "-m", "hamgr.sandbox.apiserver", "--listen=127.0.0.1:0", f"--tls-dir={home / 'tls'}"]
+    command = [sys.executable, "-m", "hamgr_sandbox.apiserver", "--listen=127.0.0.1:0", f"--tls-dir={home / 'tls'}"]
     command += [f"--token-file={home / 'tokens'}", f"--ready-file={ready}"]
     with (home / "api.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

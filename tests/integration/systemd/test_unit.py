@@ -187,4 +187,4 @@ def pod_of(host):
 
 
 def guard_of(host):
-    return host.container.run("pgrep", "-f", "hamgr.daemon.selffence_guard").stdout.strip()
+    return host.container.run("pgrep", "-f", "hamgr.daemon.selffence.killer").stdout.strip()

@@ -16,7 +16,7 @@ from scheduler.differential.drawing import Dice, seeded_dice
 from scheduler.differential.plan import FENCE_AGENT
 
 from hamgr.cib.digest import op_digest
-from hamgr.cib.xml import load_xml
+from hamgr.cib.xml.document import load_xml
 from hamgr.scheduler import engine
 from hamgr.scheduler.inputs import attributes
 from hamgr.scheduler.state.entities import Replica, Resource

@@ -17,8 +17,8 @@ from fixtures.simulated import answer
 from scheduler.differential.answers import Answer, from_document, from_oracle
 from scheduler.differential.clusters import NOW
 
-from hamgr.cib.xml import load_xml
-from hamgr.cli import render_json
+from hamgr.cib.xml.document import load_xml
+from hamgr.cli.render import json
 
 # Pacemaker needs 40 ms. On some clusters (placement by utilization with a group, for one) its scheduler never ends.
 PATIENCE_CPU_S = 3
@@ -71,7 +71,7 @@ def ask_hamgr(text: str) -> Answer:
     """hamgr's answer, through the same function that prints it for people and programs."""
     now = datetime.fromtimestamp(NOW, UTC)
     transition, _, revised = answer(load_xml(text), now)
-    return from_document(render_json.plain(transition, revised), ET.fromstring(text))
+    return from_document(json.plain(transition, revised), ET.fromstring(text))
 
 
 @dataclass(frozen=True)

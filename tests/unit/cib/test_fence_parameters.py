@@ -2,9 +2,9 @@
 
 import pytest
 
-from hamgr.cib.config import ConfigError, load_yaml
-from hamgr.cib.config_fencing import open_secrets
 from hamgr.cib.fence_parameters import is_powerful
+from hamgr.clusterfile.fencing import open_secrets
+from hamgr.clusterfile.load import ConfigError, load_yaml
 from hamgr.executor.registry import Registry
 
 

@@ -19,7 +19,7 @@ from hamgr.cib.status import (
     TicketStatus,
     TransitionStatus,
 )
-from hamgr.cli.render import render_oneline, render_status, render_step, render_time
+from hamgr.cli.render.status import render_oneline, render_status, render_step, render_time
 from hamgr.cli.status import of_age, of_etcd
 
 

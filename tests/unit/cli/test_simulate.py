@@ -13,10 +13,10 @@ import pytest
 from fixtures.simulated import answer
 
 from hamgr.cib import history
-from hamgr.cib.config import load_yaml
 from hamgr.cib.model import NodeState
 from hamgr.cli import simulate_input
 from hamgr.cli.simulate import main
+from hamgr.clusterfile.load import load_yaml
 from hamgr.store.values import Entry, Snapshot
 
 # Pacemaker's digests of no parameters at all, and of the timeout (20 s) that a recurring operation's digest covers.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hamgr.cib.xml import load_xml
-from hamgr.cli.render_why import render
+from hamgr.cib.xml.document import load_xml
+from hamgr.cli.render.why import render
 from hamgr.cli.simulate import main
 from hamgr.scheduler.engine import run
 from hamgr.scheduler.output.explain import accounts

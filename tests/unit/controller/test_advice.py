@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from hamgr.cib.status import FenceStatus, NodeStatus, ResourceStatus
-from hamgr.controller.advice import about_unclean_node
+from hamgr.controller.fencing.advice import about_unclean_node
 
 LOST = NodeStatus("n2", unclean=True)
 MEMBERS = (ResourceStatus("disk", nodes=("n2",)), ResourceStatus("db", nodes=("n2",)), ResourceStatus("ip"))

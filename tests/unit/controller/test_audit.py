@@ -6,13 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fixtures.term_world import World
+from fixtures.leader_world import World
 
 from hamgr.cib import history
-from hamgr.cli.render import render_oneline, render_status
-from hamgr.controller.audit import Kind, Known, Rule, audit
-from hamgr.controller.membership import Standing
-from hamgr.controller.report import Reporter
+from hamgr.cli.render.status import render_oneline, render_status
+from hamgr.controller.nodes.membership import MembershipState
+from hamgr.controller.pods.audit import Kind, Known, Rule, audit
+from hamgr.controller.status.report import Reporter
 
 FILE = """\
 cluster: test
@@ -25,7 +25,12 @@ constraints:
 """
 KNOWN = Known(
     "test",
-    standings={"n1": Standing.MEMBER, "n2": Standing.KUBELET, "n3": Standing.FENCED, "n4": Standing.LOST},
+    memberships={
+        "n1": MembershipState.MEMBER,
+        "n2": MembershipState.KUBELET,
+        "n3": MembershipState.FENCED,
+        "n4": MembershipState.LOST,
+    },
     homes={"db": frozenset({"shop"}), "web": frozenset({"default"})},
     expected=frozenset({("db", "n1")}),
     down=frozenset({("db", "n2")}),
@@ -102,8 +107,8 @@ def at_rest() -> World:
 
 
 def look(world: World, *pods: dict[str, Any]) -> list[Kind]:
-    world.term.audit(pods, "test")
-    return [finding.kind for finding in world.term.auditor.findings]
+    world.leader.audit(pods, "test")
+    return [finding.kind for finding in world.leader.auditor.findings]
 
 
 def default(node: str, **how: Any) -> dict[str, Any]:
@@ -112,8 +117,8 @@ def default(node: str, **how: Any) -> dict[str, Any]:
 
 def test_a_parked_pod_that_kubernetes_has_started_is_adopted_where_it_may_run() -> None:
     world = at_rest()
-    world.term.recorded.set_overrides(world.term.recorded.overrides.ban("db", "n1", "", None))
-    world.term.touch("test")
+    world.leader.cluster_state.set_overrides(world.leader.cluster_state.overrides.ban("db", "n1", "", None))
+    world.leader.touch("test")
     world.until(lambda: bool(world.ops("stop", "db")))
     (stop,) = world.ops("stop", "db")
     world.end(stop)
@@ -154,7 +159,7 @@ def test_an_instance_of_what_is_not_in_the_file_is_put_on_record_and_stopped() -
 
 def test_what_no_stop_would_find_is_deleted_once() -> None:
     world, ended = at_rest(), []
-    world.term.auditor.end_pod = lambda name, namespace, uid: ended.append((namespace, name, uid))
+    world.leader.auditor.end_pod = lambda name, namespace, uid: ended.append((namespace, name, uid))
     for _ in range(3):
         assert look(world, default("n2", name="db-by-hand")) == [Kind.MISNAMED]
         world.advance()
@@ -165,7 +170,7 @@ def fenced() -> World:
     world = at_rest()
     world.lose("n1")
     world.settle()
-    assert world.term.recorded.standing("n1") is Standing.FENCED
+    assert world.leader.cluster_state.membership("n1") is MembershipState.FENCED
     return world
 
 
@@ -218,14 +223,14 @@ def test_a_pod_that_a_transition_starts_is_no_stray() -> None:
 
 def test_what_is_stopped_on_record_is_down_for_the_audit() -> None:
     world = at_rest()
-    entry = next(h for h in world.term.recorded.state("n2").resources if h.id == "db")
+    entry = next(h for h in world.leader.cluster_state.state("n2").resources if h.id == "db")
     assert not history.is_active(entry)
 
 
 def test_it_is_critical_for_whoever_watches_the_cluster() -> None:
     world = at_rest()
     leadership: Any = SimpleNamespace(token=None, node="n1")
-    reporter = Reporter(world.term, leadership, None, clock=lambda: world.time, now=lambda: world.time)
+    reporter = Reporter(world.leader, leadership, None, clock=lambda: world.time, now=lambda: world.time)
     before = render_oneline(reporter.document())[1]
     assert before < 2
     look(world, default("n2", name="db-by-hand"))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from fixtures.term_world import REGISTRY, World
+from fixtures.leader_world import REGISTRY, World
 
-from hamgr.cib.config import load_yaml
 from hamgr.cib.model import Cib, Location
 from hamgr.cli.simulate_input import assembled
-from hamgr.controller.bars import claims_used, find_bars, with_bars
-from hamgr.controller.recorded import STATE
-from hamgr.controller.targets import primitives
+from hamgr.clusterfile.load import load_yaml
+from hamgr.controller.fencing.targets import primitives
+from hamgr.controller.placement.bars import claims_used, find_bars, with_bars
+from hamgr.controller.state.cluster_state import STATE
 
 HEAD = "cluster: shop\nnodes: [n1, n2, n3]\nfencing: {levels: [volume]}\nresources:\n"
 LENT = ("default", "statefulset/web")
@@ -25,8 +25,8 @@ def cib(resources: str) -> Cib:
 
 
 def zoned(name: str, zone: str) -> dict[str, Any]:
-    term = {"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]}
-    return {"metadata": {"name": name}, "spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [term]}}}}
+    leader = {"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]}
+    return {"metadata": {"name": name}, "spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [leader]}}}}
 
 
 def bars(resources: str, **given: Any) -> dict[str, dict[str, str]]:
@@ -73,11 +73,11 @@ def test_what_is_barred_becomes_a_location_rule_for_what_is_configured() -> None
 def test_the_leader_and_a_simulation_of_the_running_cluster_see_the_same() -> None:
     world = World()
     world.settle()
-    world.term.recorded.set_bars({"db": {"n1": "nodeSelector wants zone=b"}})
-    world.term.touch("test")
+    world.leader.cluster_state.set_bars({"db": {"n1": "nodeSelector wants zone=b"}})
+    world.leader.touch("test")
     world.settle()
     assert world.where("db") != ["n1"]
-    assert world.term.configuration is not None
-    live = assembled(world.term.configuration, world.etcd.snapshot(STATE), "n1")
-    assert live.constraints == world.term.cib().constraints
+    assert world.leader.configuration is not None
+    live = assembled(world.leader.configuration, world.etcd.snapshot(STATE), "n1")
+    assert live.constraints == world.leader.cib().constraints
     assert "hamgr-cannot-run-db-on-n1" in {entry.id for entry in live.constraints}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
-from hamgr.cib.config import ClusterFile, load_yaml
-from hamgr.controller.claims import doubled_parameters, doubtful_sharing, refused_sharing
+from hamgr.clusterfile.load import ClusterFile, load_yaml
+from hamgr.controller.disks.claims import doubled_parameters, doubtful_sharing, refused_sharing
 from hamgr.executor.registry import Registry
 
 TEMPLATE = (

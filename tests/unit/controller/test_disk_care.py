@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fixtures.term_world import World
+from fixtures.leader_world import World
 
-from hamgr.controller.disk_care import DiskCare
-from hamgr.controller.workloads import Workloads
+from hamgr.controller.disks.care import DiskCare
+from hamgr.controller.disks.workloads import Workloads
 from hamgr.kube.objects import NODE, PV, PVC
 
 FILE = """\
@@ -51,8 +51,8 @@ class Objects:
 def care_of(world: World, objects: Objects) -> DiskCare:
     cache: Any = objects
     executor: Any = world.executor
-    chronicle: Any = world.term._chronicle
-    return DiskCare(world.term, executor, cache, Workloads(None), chronicle, "test", "n1",
+    recorder: Any = world.leader._recorder
+    return DiskCare(world.leader, executor, cache, Workloads(None), recorder, "test", "n1",
                     clock=lambda: world.time, now=lambda: world.time)  # fmt: skip
 
 
@@ -90,11 +90,11 @@ def test_only_the_fence_of_the_node_where_it_is_on_record_is_held() -> None:
 
 def test_a_zone_becomes_a_rule_by_which_the_resource_is_placed() -> None:
     world, objects = settled(), Objects()
-    term = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["b"]}]}
-    objects.volume["spec"]["nodeAffinity"] = {"required": {"nodeSelectorTerms": [term]}}
+    leader = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["b"]}]}
+    objects.volume["spec"]["nodeAffinity"] = {"required": {"nodeSelectorTerms": [leader]}}
     care_of(world, objects).advance()
-    assert set(world.term.recorded.bars["disk"]) == {"n2"}  # it is active on n1, and may stay there
-    assert not world.term.idle
+    assert set(world.leader.cluster_state.bars["disk"]) == {"n2"}  # it is active on n1, and may stay there
+    assert not world.leader.idle
     world.executor.in_flight.clear()
     world.lose("n1")
     world.settle()

@@ -6,13 +6,13 @@ import textwrap
 from typing import Any
 
 import pytest
-from fixtures.term_world import REGISTRY
+from fixtures.leader_world import REGISTRY
 
-from hamgr.cib.config import load_yaml
 from hamgr.cib.model import Cib
 from hamgr.cib.status import CRITICAL, WARNING
-from hamgr.controller.disk_care import finalizer_orders, kept_claims, unmanaged
-from hamgr.controller.disk_findings import (
+from hamgr.clusterfile.load import load_yaml
+from hamgr.controller.disks.care import finalizer_orders, kept_claims, unmanaged
+from hamgr.controller.disks.findings import (
     busy_workloads,
     deleted_with_claim,
     doomed_disk,

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
-from fixtures.term_world import World
+from fixtures.leader_world import World
 
-from hamgr.controller.disk_order import disks_of
+from hamgr.controller.transition.disk_order import disks_of
 
 WITH_CLAIM = {
     "spec": {

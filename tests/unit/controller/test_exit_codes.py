@@ -2,7 +2,7 @@
 
 import pytest
 
-from hamgr.controller.operator import exit_code_of
+from hamgr.controller.requests.handlers import exit_code_of
 from hamgr.kube.errors import Conflict, Forbidden, KubeError, Unauthorized, Unavailable
 
 

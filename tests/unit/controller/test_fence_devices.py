@@ -2,9 +2,9 @@
 
 from fixtures.waiting import wait_until
 
-from hamgr.cib.config import load_yaml
-from hamgr.controller.devicewatch import EVERY_S, DeviceWatch
-from hamgr.controller.levels import fencing_config
+from hamgr.clusterfile.load import load_yaml
+from hamgr.controller.fencing.device_watch import EVERY_S, DeviceWatch
+from hamgr.controller.fencing.levels import fencing_config
 from hamgr.fencer.topology import Level
 
 CLUSTER = """

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from fixtures.fences import PROVED_OFF, a_record
-from fixtures.term_world import ModelFencer, ModelReturns
+from fixtures.leader_world import ModelFencer, ModelReturns
 from fixtures.waiting import wait_until
 
-from hamgr.cib.config import load_yaml
-from hamgr.controller.fences import Ended, Fences
-from hamgr.controller.leftovers import Leftovers
-from hamgr.controller.returns import Returns
+from hamgr.clusterfile.load import load_yaml
+from hamgr.controller.fencing.cleanup import FenceCleanup
+from hamgr.controller.fencing.fences import Ended, Fences
+from hamgr.controller.nodes.rejoin import Rejoin
 from hamgr.fencer.reasons import reason
 from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Phase, Target, new_record
 from hamgr.fencer.topology import FencingConfig, Level, LevelConfig
@@ -44,8 +44,8 @@ def resumed(record: FenceRecord, boots: list[str]) -> FenceRecord:
         doubt=lambda: None,
         describe=Target,
         boots=lambda _node: boots,
-        returns=Returns(None),
-        leftovers=Leftovers(None, "t", lambda: True),
+        rejoin=Rejoin(None),
+        fence_cleanup=FenceCleanup(None, "t", lambda: True),
     )
     fences.configure(load_yaml(CLUSTER, "cluster.yaml", {}).fencing, {"n1": {}, "n2": {}})
     fences.close()
@@ -116,9 +116,9 @@ class Leader:
 
     def __init__(self, *records: FenceRecord, text: str = "", troubles: dict[str, str] | None = None) -> None:
         self.fencers: list[Fencer] = []
-        self.returns = ModelReturns()
+        self.rejoin = ModelReturns()
         self.left: list[str] = []  # nodes whose fences' leftovers were gone on with
-        leftovers: Any = SimpleNamespace(
+        fence_cleanup: Any = SimpleNamespace(
             look=lambda record: self.left.append(record.target.node), of=lambda record: f"a taint of {record.id}"
         )
         self.fences = Fences(
@@ -128,8 +128,8 @@ class Leader:
             doubt=lambda: None,
             describe=Target,
             boots=lambda _node: [],
-            returns=self.returns,  # type: ignore[arg-type]
-            leftovers=leftovers,
+            rejoin=self.rejoin,  # type: ignore[arg-type]
+            fence_cleanup=fence_cleanup,
         )
         self.configure(text)
 
@@ -171,11 +171,11 @@ def test_a_word_that_an_earlier_leader_took_supersedes_the_older_fences_of_its_n
 def test_what_a_fence_has_left_is_gone_on_with_while_its_node_is_away() -> None:
     fenced = replace(a_record(), outcome=Outcome.SUCCEEDED)
     leader = Leader(fenced)
-    leader.returns.unclean.add("n1")
+    leader.rejoin.unclean.add("n1")
     leader.fences.go_on_with_leftovers(["n1", "n2"])
     assert leader.left == ["n1"]
     assert (leader.fences.leftover("n1"), leader.fences.leftover("n2")) == (f"a taint of {fenced.id}", "")
-    leader.returns.unclean.clear()
+    leader.rejoin.unclean.clear()
     leader.fences.go_on_with_leftovers(["n1", "n2"])
     assert leader.left == ["n1"]
 
@@ -262,15 +262,15 @@ def test_an_end_is_told_once(outcome: Outcome) -> None:
 def test_only_a_fence_of_the_whole_node_that_succeeded_keeps_it_out_until_it_is_back() -> None:
     leader = Leader()
     fences = leader.fences
-    leader.returns.unclean.update(("n1", "n2"))
+    leader.rejoin.unclean.update(("n1", "n2"))
     fences.note(ended(a_record(target=DB)))
     fences.note(ended(a_record(), Outcome.FAILED))
     fences.look_for_returns(["n1", "n2"])
-    assert (fences.cleared("n1"), leader.returns.asked) == (True, [])
+    assert (fences.cleared("n1"), leader.rejoin.asked) == (True, [])
     fenced = ended(a_record())
     fences.note(fenced)
     fences.look_for_returns(["n1", "n2"])
-    assert (fences.cleared("n1"), leader.returns.asked) == (False, ["n1"])
+    assert (fences.cleared("n1"), leader.rejoin.asked) == (False, ["n1"])
     assert fences.last_of("n1") == fenced
     fences.forgive(fenced)
     assert fences.cleared("n1")

@@ -10,7 +10,7 @@ import os
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
-from fixtures.term_world import World
+from fixtures.leader_world import World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -118,5 +118,5 @@ def test_a_leader_takes_over_whatever_is_there(raws: dict[str, bytes]) -> None:
 
 
 def _published(world: World) -> Any:
-    for state in world.term.cib().node_states:
+    for state in world.leader.cib().node_states:
         checked(state)

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fixtures.term_world import FILE, World
+from fixtures.leader_world import FILE, World
 
 from hamgr.cib.status import CRITICAL, WARNING, Finding, StatusDoc, verdict
-from hamgr.controller.outlook import at_once
-from hamgr.controller.overrides import Overrides
-from hamgr.controller.report import Reporter
+from hamgr.controller.requests.overrides import Overrides
+from hamgr.controller.status.outlook import at_once
+from hamgr.controller.status.report import Reporter
 from hamgr.executor.ocf import ExecStatus
 from hamgr.fencer.reasons import reason
 
@@ -35,9 +35,9 @@ class Desk:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        leadership: Any = SimpleNamespace(token=SimpleNamespace(revision=7), node="n1", guarded=lambda **_more: 1)
+        leadership: Any = SimpleNamespace(token=SimpleNamespace(revision=7), node="n1", fenced_txn=lambda **_more: 1)
         self.reporter = Reporter(
-            world.term, leadership, None, clock=lambda: world.time, now=lambda: world.time, submit=self._submit
+            world.leader, leadership, None, clock=lambda: world.time, now=lambda: world.time, submit=self._submit
         )
         self.busy: list[tuple[Callable[[], Any], Future[Any]]] | None = None  # questions that nobody has answered yet
 
@@ -64,9 +64,9 @@ class Desk:
 
 
 def override(world: World, change: Callable[[Overrides], Overrides]) -> None:
-    recorded = world.term.recorded
-    recorded.set_overrides(change(recorded.overrides))
-    world.term.touch("an operator has asked for it")
+    cluster_state = world.leader.cluster_state
+    cluster_state.set_overrides(change(cluster_state.overrides))
+    world.leader.touch("an operator has asked for it")
 
 
 def running(text: str = ONE) -> World:
@@ -111,7 +111,7 @@ def starts_fail(rc: int) -> World:
             if op in world.executor.in_flight:
                 world.end(op, rc if op.task == "start" else None)
         world.advance()
-    assert world.term.idle
+    assert world.leader.idle
     return world
 
 
@@ -331,7 +331,7 @@ def test_a_scheduler_that_fails_is_a_finding_too(monkeypatch: pytest.MonkeyPatch
         raise RuntimeError("a defect")
 
     world = overridden(banned)
-    monkeypatch.setattr("hamgr.controller.outlook.run", fails)
+    monkeypatch.setattr("hamgr.controller.status.outlook.run", fails)
     (finding,) = [f for f in Desk(world).look_ahead().findings if f.resource == "db"]
     assert (finding.code, finding.severity) == ("resource-down", CRITICAL)
 

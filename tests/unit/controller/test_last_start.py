@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from fixtures.term_world import REGISTRY, World, cluster_file
+from fixtures.leader_world import REGISTRY, World, cluster_file
 
 from hamgr.cib import history
 from hamgr.cib.model import Started
@@ -79,13 +79,13 @@ def test_what_is_not_in_the_file_any_more_is_stopped_as_it_was_started_in_the_ti
 def test_without_a_time_of_its_own_it_has_what_its_agent_advises() -> None:
     world = running({"id": "db", "agent": "pod", "params": {"image": "db:1"}})
     node = world.where("db")[0]
-    world.term.recorded.update(node, lambda state: history.note_started(state, "db", _untimed(world, node)))
+    world.leader.cluster_state.update(node, lambda state: history.note_started(state, "db", _untimed(world, node)))
     world.apply(text({"id": "web", "agent": "dummy"}))
     assert stop_of(world, "db").timeout_ms == 90_000
 
 
 def _untimed(world: World, node: str) -> Started:
-    started = history.last_start(world.term.recorded.state(node), "db")
+    started = history.last_start(world.leader.cluster_state.state(node), "db")
     assert started is not None
     return replace(started, timeouts={})
 
@@ -125,9 +125,9 @@ def test_a_stop_whose_leader_died_is_probed_where_the_definition_is_the_same() -
 def test_cleaning_up_does_not_forget_what_no_probe_would_find() -> None:
     world = running(disk())
     (node,) = world.where("disk")
-    world.term.configure(cluster_file(text(disk(namespace="other"))))
-    world.term.forget(node, "disk")
-    world.term.touch("test")
+    world.leader.configure(cluster_file(text(disk(namespace="other"))))
+    world.leader.forget(node, "disk")
+    world.leader.touch("test")
     assert stop_of(world, "disk").params["namespace"] == "shop"
 
 
@@ -138,7 +138,7 @@ def test_no_secret_is_on_record() -> None:
     assert "hunter2" not in written
     assert "db-auth" in written  # where the secret is
     (node,) = world.where("db")
-    started = history.last_start(world.term.recorded.state(node), "db")
+    started = history.last_start(world.leader.cluster_state.state(node), "db")
     assert started is not None
     kept = json.loads(started.params["template"])["spec"]
     assert kept["volumes"] == TEMPLATE["spec"]["volumes"]

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fixtures.term_world import NODES, World, cluster_file
+from fixtures.leader_world import NODES, World, cluster_file
 
 from hamgr.cib import history
 from hamgr.cib.model import Location
-from hamgr.controller.node_constraints import (
+from hamgr.controller.placement.node_constraints import (
     NodeRule,
     is_ours,
     located,
@@ -18,7 +18,7 @@ from hamgr.controller.node_constraints import (
     tolerations_of,
     while_another_can,
 )
-from hamgr.controller.parking import successor
+from hamgr.controller.standby.parking import successor
 from hamgr.scheduler import schedule
 
 FILE = """\
@@ -98,7 +98,7 @@ def everywhere() -> tuple[NodeRule, ...]:
 def test_a_cordoned_node_is_not_started_on_while_another_can() -> None:
     world = World()
     world.advance()
-    cib = world.term.cib(ruled=False)
+    cib = world.leader.cib(ruled=False)
     some = everywhere()[:2]
     assert while_another_can(cib, some, 1000) == some
     started = [a.node for a in schedule(located(cib, some), 1000).actions if (a.task, a.resource) == ("start", "db")]
@@ -109,7 +109,7 @@ def test_a_cordoned_node_is_not_started_on_while_another_can() -> None:
 def test_what_waits_waits_though_it_could_run_nowhere_else() -> None:
     world = World()
     rule = NodeRule("waits", "db", "", "Secret default/db is missing")
-    cib = world.term.cib(ruled=False)
+    cib = world.leader.cib(ruled=False)
     assert while_another_can(cib, (rule,), 1000) == (rule,)
     made = [entry for entry in located(cib, (rule,)).constraints if isinstance(entry, Location)]
     assert [(entry.rsc, entry.node) for entry in made] == [("db", node) for node in NODES]
@@ -121,17 +121,17 @@ def test_what_runs_well_stays_and_what_has_failed_goes() -> None:
     world.settle()
     (node,) = world.where("db")
     cordons = named(**{node: CORDONED})
-    world.term.views.node_object = cordons.get  # type: ignore[method-assign]
+    world.leader.observations.node_object = cordons.get  # type: ignore[method-assign]
     world.settle()
     assert world.where("db") == [node]
-    assert [rule.node for rule in world.term.recorded.rules] == [node]
+    assert [rule.node for rule in world.leader.cluster_state.rules] == [node]
     (monitor,) = [op for op in world.executor.monitors.values() if op.name == "db"]
     world.report(monitor, 7)
     world.settle()
     assert world.where("db") != [node]
     cordons.clear()
     world.settle()
-    assert world.term.recorded.rules == ()
+    assert world.leader.cluster_state.rules == ()
 
 
 def test_nothing_is_parked_on_a_cordoned_node_while_another_can() -> None:
@@ -139,7 +139,7 @@ def test_nothing_is_parked_on_a_cordoned_node_while_another_can() -> None:
     world.settle()
     (node,) = world.where("db")
     first, second = [name for name in NODES if name != node]
-    bare = world.term.cib(ruled=False)
+    bare = world.leader.cib(ruled=False)
     for name, other in ((first, second), (second, first)):
         found = successor(located(bare, (replace(RULE, node=name),)), "db", node, 1000)  # type: ignore[arg-type]
         assert found is not None
@@ -148,8 +148,8 @@ def test_nothing_is_parked_on_a_cordoned_node_while_another_can() -> None:
 
 def test_rules_are_recorded_for_the_next_leader() -> None:
     world = World()
-    world.term.recorded.set_rules((RULE,))
-    world.term.recorded.flush()
+    world.leader.cluster_state.set_rules((RULE,))
+    world.leader.cluster_state.flush()
     world.lead()
-    assert world.term.recorded.rules == (RULE,)
-    assert history.fail_counts(world.term.recorded.state("n1")) == {}
+    assert world.leader.cluster_state.rules == (RULE,)
+    assert history.fail_counts(world.leader.cluster_state.state("n1")) == {}

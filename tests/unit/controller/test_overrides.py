@@ -7,7 +7,7 @@ import json
 from hamgr.cib.model import Agent, Cib, Clone, Group, Location, Node, NvSet, Primitive
 from hamgr.cib.rules import Context, values
 from hamgr.cib.scores import INFINITY
-from hamgr.controller.overrides import Overrides
+from hamgr.controller.requests.overrides import Overrides
 
 AGENT = Agent("ocf", "dummy", "hamgr")
 CIB = Cib(

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fixtures.term_world import REGISTRY, World, cluster_file
+from fixtures.leader_world import REGISTRY, World, cluster_file
 
-from hamgr.controller.membership import Standing
-from hamgr.controller.parking import Parking
-from hamgr.controller.targets import PodTarget
-from hamgr.controller.term import PARK
+from hamgr.controller.fencing.targets import PodTarget
+from hamgr.controller.leader import PARK
+from hamgr.controller.nodes.membership import MembershipState
+from hamgr.controller.standby.parking import Parking
 from hamgr.fencer.reasons import reason
 from hamgr.kube.objects import NODE, POD, PV, PVC
 
@@ -88,7 +88,7 @@ def _pod(node: str, parked: bool) -> dict[str, Any]:
 def parking_of(world: World, pods: Pods | None) -> Parking:
     cache: Any = pods
     executor: Any = world.executor
-    return Parking(world.term, REGISTRY, executor, cache, "test", clock=lambda: world.time, now=lambda: world.time)
+    return Parking(world.leader, REGISTRY, executor, cache, "test", clock=lambda: world.time, now=lambda: world.time)
 
 
 def orders(world: World, pods: Pods | None, parking: Parking | None = None) -> list[tuple[str, str]]:
@@ -99,11 +99,11 @@ def orders(world: World, pods: Pods | None, parking: Parking | None = None) -> l
 
 def at_rest(*standby: str, text: str = FILE) -> World:
     world = World(text)
-    overrides = world.term.recorded.overrides
+    overrides = world.leader.cluster_state.overrides
     for node in standby:
         overrides = overrides.node_attribute(node, "standby", "on")
-    world.term.recorded.set_overrides(overrides)
-    world.term.touch("test")
+    world.leader.cluster_state.set_overrides(overrides)
+    world.leader.touch("test")
     world.settle()
     assert world.where("db") == ["n1"]
     return world
@@ -198,14 +198,14 @@ def test_it_looks_again_when_something_has_changed_or_after_ten_seconds() -> Non
     assert not looks()
     world.time += 0.1
     assert looks()
-    world.term.recorded.set_standing("n3", Standing.LOST)
+    world.leader.cluster_state.set_membership("n3", MembershipState.LOST)
     assert looks()
     assert not looks()
 
 
 def test_a_busy_leader_does_not_park() -> None:
     world = at_rest("n3")
-    world.term.touch("something has happened")
+    world.leader.touch("something has happened")
     assert orders(world, Pods(n1=False)) == []
 
 
@@ -293,8 +293,8 @@ def test_what_is_stopped_leaves_no_parked_pod_behind() -> None:
 
 def test_the_parked_pod_may_stay_where_the_resource_moves_to() -> None:
     world = at_rest("n3")
-    world.term.recorded.set_overrides(world.term.recorded.overrides.ban("db", "n1", "", None))
-    world.term.touch("test")
+    world.leader.cluster_state.set_overrides(world.leader.cluster_state.overrides.ban("db", "n1", "", None))
+    world.leader.touch("test")
     world.until(lambda: bool(world.ops("stop", "db")))
     parking_of(world, Pods(n1=False, n2=True)).clear_the_way()
     assert world.ops("unpark") == []
@@ -306,8 +306,8 @@ def test_a_parked_pod_without_anything_to_take_over_goes(text: str) -> None:
     """Of what is not configured any more, or stopped: as soon as its disk is free it would run."""
     world = at_rest("n3")
     for node in ("n1", "n2", "n3"):
-        world.term.recorded.update(node, lambda state: replace(state, resources=()))
-    world.term.configure(cluster_file(text))
+        world.leader.cluster_state.update(node, lambda state: replace(state, resources=()))
+    world.leader.configure(cluster_file(text))
     assert orders(world, Pods(n2=True)) == [("unpark", "n2")]
 
 
@@ -333,10 +333,10 @@ def test_a_fence_says_which_parked_pod_may_stay() -> None:
 def test_a_fence_that_an_operator_orders_says_so_as_well() -> None:
     world = at_rest("n3")
     pod = PodTarget("default", "db-n1", "db", "n1")
-    record = world.term.fence_pod(pod, reason("operator", user="me"), "me")
+    record = world.leader.fence_pod(pod, reason("operator", user="me"), "me")
     assert "db-n2" in (record.target.parked_may_stay or ())
     assert "db-n3" not in (record.target.parked_may_stay or ())
-    assert world.term.target("n2").parked_may_stay == ()  # nothing starts elsewhere because of that
+    assert world.leader.target("n2").parked_may_stay == ()  # nothing starts elsewhere because of that
 
 
 def _taken_out(world: World) -> None:
@@ -344,24 +344,26 @@ def _taken_out(world: World) -> None:
 
 
 def _all_in_standby(world: World) -> None:
-    overrides = world.term.recorded.overrides
+    overrides = world.leader.cluster_state.overrides
     for node in ("n1", "n2", "n3"):
         overrides = overrides.node_attribute(node, "standby", "on")
-    world.term.recorded.set_overrides(overrides)
-    world.term.touch("test")
+    world.leader.cluster_state.set_overrides(overrides)
+    world.leader.touch("test")
 
 
 def _banned_everywhere(world: World) -> None:
-    overrides = world.term.recorded.overrides
+    overrides = world.leader.cluster_state.overrides
     for node in ("n1", "n2", "n3"):
         overrides = overrides.ban("db", node, "", None)
-    world.term.recorded.set_overrides(overrides)
-    world.term.touch("test")
+    world.leader.cluster_state.set_overrides(overrides)
+    world.leader.touch("test")
 
 
 def _disabled_by_an_operator(world: World) -> None:
-    world.term.recorded.set_overrides(world.term.recorded.overrides.resource_meta("db", "target-role", "Stopped"))
-    world.term.touch("test")
+    world.leader.cluster_state.set_overrides(
+        world.leader.cluster_state.overrides.resource_meta("db", "target-role", "Stopped")
+    )
+    world.leader.touch("test")
 
 
 def _failed_with_on_fail_stop(world: World) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from fixtures.term_world import World
+from fixtures.leader_world import World
 
-from hamgr.controller.priority_delay import priority_delay_s
+from hamgr.controller.fencing.priority_delay import priority_delay_s
 
 TWO = """\
 cluster: test
@@ -46,14 +46,14 @@ def test_only_who_is_lost_is_given_time() -> None:
     world.settle()
     world.lose("n1")
     world.advance()
-    assert priority_delay_s(world.term.cib(), "n1", 0) == 15.0
+    assert priority_delay_s(world.leader.cib(), "n1", 0) == 15.0
     for node in ("n2", "unheard-of"):
-        assert priority_delay_s(world.term.cib(), node, 0) == 0.0
+        assert priority_delay_s(world.leader.cib(), node, 0) == 0.0
     other = World(TWO.replace("PRIORITY", "1"))
     other.settle()
     other.lose("n2")
     other.advance()
-    assert priority_delay_s(other.term.cib(), "n1", 0) == 0.0  # the more important one, and online
+    assert priority_delay_s(other.leader.cib(), "n1", 0) == 0.0  # the more important one, and online
 
 
 def test_with_a_majority_nobody_is_given_time() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from fixtures.term_world import World
+from fixtures.leader_world import World
 
-from hamgr.controller.operator import Operator
-from hamgr.controller.probing import probes_first
+from hamgr.controller.requests.handlers import RequestHandlers
+from hamgr.controller.transition.probing import probes_first
 from hamgr.scheduler.transition import GraphAction, SummaryLine, Transition
 from hamgr.store.requests import Request
 
@@ -53,14 +53,14 @@ def test_a_cleanup_of_what_runs_plans_no_start() -> None:
     world.settle()
     (node,) = world.where("db")
     before = len(world.told)
-    Operator(world.term, None, None, lambda: world.time).carry_out(
+    RequestHandlers(world.leader, None, None, lambda: world.time).carry_out(
         Request("1", "cleanup", {"resource": "", "node": ""}, "root@n2", 0.0)
     )
     world.advance()
-    course = world.term.course
-    assert course is not None
-    assert {action.task for action in course.transition.actions if action.kind == "rsc"} == {"monitor"}
+    run = world.leader.transition_run
+    assert run is not None
+    assert {action.task for action in run.transition.actions if action.kind == "rsc"} == {"monitor"}
     world.settle()
     assert world.where("db") == [node]
     assert [text for code, text in world.told[before:] if code == "decision"] == []
-    assert world.term.recorded.state(node).attributes == {}
+    assert world.leader.cluster_state.state(node).attributes == {}

@@ -1,6 +1,6 @@
 """Which word on self-fencing a leader goes by: the node's own, of the boot that is meant, and nothing else."""
 
-from hamgr.controller.views import Views
+from hamgr.controller.nodes.observations import NodeObservations
 from hamgr.store.membership import Promise
 from hamgr.store.values import Change, Entry, Snapshot
 
@@ -26,28 +26,28 @@ class Nodes:
         return None if boot is None else {"status": {"nodeInfo": {"bootID": boot}}}
 
 
-def views(cache=None, **words):
-    return Views(snapshot("members/"), cache, None, lambda: 100.0, snapshot("promises/", **words))
+def observations(cache=None, **words):
+    return NodeObservations(snapshot("members/"), cache, None, lambda: 100.0, snapshot("promises/", **words))
 
 
 def test_a_promise_counts_when_the_member_is_gone():
-    assert views(n1=WORD).promise("n1") == Promise(4.0, 5.0, "boot-1")
+    assert observations(n1=WORD).promise("n1") == Promise(4.0, 5.0, "boot-1")
 
 
 def test_without_a_promise_there_is_none():
-    assert views(n1=WORD).promise("n2") is None
-    assert views(n1={"self_fence": 4.0}).promise("n1") is None
-    assert views(n1="nonsense").promise("n1") is None
+    assert observations(n1=WORD).promise("n2") is None
+    assert observations(n1={"self_fence": 4.0}).promise("n1") is None
+    assert observations(n1="nonsense").promise("n1") is None
 
 
 def test_a_promise_of_an_earlier_boot_is_void():
     """The machine has restarted, its kubelet works, its hamgrd does not: nobody there would keep the word."""
-    assert views(Nodes(n1="boot-1"), n1=WORD).promise("n1") is not None
-    assert views(Nodes(n1="boot-2"), n1=WORD).promise("n1") is None
+    assert observations(Nodes(n1="boot-1"), n1=WORD).promise("n1") is not None
+    assert observations(Nodes(n1="boot-2"), n1=WORD).promise("n1") is None
 
 
 def test_promises_come_and_go():
-    seen = views()
+    seen = observations()
     seen.note([Change("promises/n1", entry(WORD))])
     assert seen.promise("n1") is not None
     assert seen.members == {}
@@ -61,7 +61,7 @@ def joined(boot):
 
 def test_a_promise_counts_while_the_kubelet_has_not_reported_the_new_boot_yet():
     """A node that has just restarted: its hamgrd joins seconds before its kubelet says so."""
-    seen = views(Nodes(n1="boot-0"), n1=WORD)
+    seen = observations(Nodes(n1="boot-0"), n1=WORD)
     assert seen.promise("n1") is None  # which of the two is the later boot, nobody knows
     seen.note([joined("boot-0")])
     seen.note([joined("boot-1")])
@@ -69,7 +69,7 @@ def test_a_promise_counts_while_the_kubelet_has_not_reported_the_new_boot_yet():
 
 
 def test_a_report_is_outdated_when_the_node_was_a_member_in_that_boot_and_is_one_in_another():
-    seen = views(Nodes(n1="boot-1"))
+    seen = observations(Nodes(n1="boot-1"))
     assert seen.outdated_boot_id("n1") == ""
     seen.note([joined("boot-1")])
     assert seen.outdated_boot_id("n1") == ""
@@ -80,7 +80,7 @@ def test_a_report_is_outdated_when_the_node_was_a_member_in_that_boot_and_is_one
 
 
 def test_a_report_that_is_ahead_of_the_member_entry_is_not_outdated():
-    seen = views(Nodes(n1="boot-2"))
+    seen = observations(Nodes(n1="boot-2"))
     seen.note([joined("boot-1")])
     assert seen.outdated_boot_id("n1") == ""
 
@@ -93,6 +93,6 @@ def test_a_later_promise_stands_for_an_earlier_one_only_if_it_is_kept_as_soon() 
 
 
 def test_a_report_stays_outdated_however_often_the_node_restarts_before_the_next_one():
-    seen = views(Nodes(n1="boot-1"))
+    seen = observations(Nodes(n1="boot-1"))
     seen.note([joined("boot-1"), joined("boot-2"), joined("boot-3")])
     assert (seen.boot_id("n1"), seen.outdated_boot_id("n1")) == ("boot-3", "boot-1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fixtures.term_world import REGISTRY, World
+from fixtures.leader_world import REGISTRY, World
 
 FILE = """\
 cluster: test
@@ -23,7 +23,7 @@ def tasks_after(world: World, params: str) -> list[str]:
     """What the new parameters have the leader do, in order."""
     world.apply(FILE.replace("PARAMS", params))
     done: list[str] = []
-    while not (world.term.idle and not world.executor.in_flight):
+    while not (world.leader.idle and not world.executor.in_flight):
         world.advance()
         for op in list(world.executor.in_flight):
             done.append(op.task)

@@ -6,17 +6,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fixtures.term_world import World
+from fixtures.leader_world import World
 
 from hamgr.cib.status import NodeStatus, StatusDoc
-from hamgr.controller.membership import Standing
-from hamgr.controller.report import Reporter
+from hamgr.controller.nodes.membership import MembershipState
+from hamgr.controller.status.report import Reporter
 from hamgr.fencer.reasons import Reason, reason
 
 
 def document(world: World) -> StatusDoc:
     leadership: Any = SimpleNamespace(token=SimpleNamespace(revision=7), node="n1")
-    return Reporter(world.term, leadership, None, clock=lambda: world.time, now=lambda: world.time).document()
+    return Reporter(world.leader, leadership, None, clock=lambda: world.time, now=lambda: world.time).document()
 
 
 def node(world: World, name: str) -> NodeStatus:
@@ -45,8 +45,8 @@ SAME_BOOT = reason("same-boot", node="n3")
 
 def test_a_node_that_shows_life_and_is_not_back_says_why_and_what_to_do() -> None:
     world = with_n3_fenced()
-    world.returns.unclean.add("n3")
-    world.returns.whys["n3"] = str(SAME_BOOT)
+    world.rejoin.unclean.add("n3")
+    world.rejoin.whys["n3"] = str(SAME_BOOT)
     world.join("n3")
     world.advance()
     assert node(world, "n3").away == str(SAME_BOOT)
@@ -78,7 +78,7 @@ def test_fencing_that_is_held_back_says_of_what_why_and_what_to_do(why: Reason, 
     world.settle()
     world.held["n2"] = why
     world.lose("n2")
-    world.until(lambda: bool(world.term.held), rounds=5)
+    world.until(lambda: bool(world.leader.held), rounds=5)
     (warning,) = [text for text in document(world).warnings if text.startswith("fencing of n2")]
     assert warning.startswith(f"fencing of n2 has to wait: {why}")
     assert advice in warning
@@ -96,10 +96,10 @@ def test_what_held_fencing_back_is_forgotten_with_the_need_for_it() -> None:
     world.settle()
     world.held["n2"] = reason("maintenance")
     world.lose("n2")
-    world.until(lambda: bool(world.term.held), rounds=5)
+    world.until(lambda: bool(world.leader.held), rounds=5)
     world.join("n2")
     world.settle()
-    assert world.term.held == {}
+    assert world.leader.held == {}
     assert document(world).warnings == ()
 
 
@@ -107,7 +107,7 @@ def test_a_device_that_does_not_work_is_told_once_with_the_nodes_that_it_is_for(
     world = World()
     world.settle()
     sick = {"rack": "fence device rack: it is dark"}
-    world.term.fences.sick_devices = lambda: sick  # type: ignore[method-assign]
+    world.leader.fences.sick_devices = lambda: sick  # type: ignore[method-assign]
     for _ in range(3):
         world.advance()
     sick = {}
@@ -121,6 +121,6 @@ def test_a_fence_that_is_forgotten_leaves_a_fenced_node_without_details() -> Non
     world = with_n3_fenced()
     world.fences.clear()
     world.lead()
-    assert world.term.recorded.standing("n3") is Standing.FENCED
+    assert world.leader.cluster_state.membership("n3") is MembershipState.FENCED
     assert (node(world, "n3").fenced_at, node(world, "n3").fenced_by) == ("", "")
     assert node(world, "n3").away != ""

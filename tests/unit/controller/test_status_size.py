@@ -1,7 +1,7 @@
 """The status document always fits into etcd."""
 
 from hamgr.cib.status import StatusDoc
-from hamgr.controller.report import bounded
+from hamgr.controller.status.report import bounded
 from hamgr.store.values import encode
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fixtures.term_world import World
+from fixtures.leader_world import World
 
 FILE = """\
 cluster: test
@@ -24,7 +24,7 @@ def pod(node: str, **metadata: Any) -> dict[str, Any]:
 
 
 def seen(world: World, pod: dict[str, Any]) -> None:
-    world.term.audit([pod], "test")
+    world.leader.audit([pod], "test")
 
 
 def at_rest() -> tuple[World, str, str]:
@@ -55,17 +55,17 @@ def test_each_pod_is_looked_for_once() -> None:
 
 def test_what_is_where_it_should_be_or_on_its_way_out_is_left_alone() -> None:
     world, node, elsewhere = at_rest()
-    changes = world.term.changes
+    changes = world.leader.changes
     seen(world, pod(node))
     seen(world, pod(elsewhere, deletionTimestamp="t"))
     seen(world, pod(elsewhere, annotations={"hamgr.io/parked": "true"}))
     seen(world, pod(elsewhere) | {"status": {"phase": "Succeeded"}})
-    assert world.term.changes == changes
+    assert world.leader.changes == changes
 
 
 def test_what_is_being_started_is_left_alone() -> None:
     world = World(FILE)
     world.until(lambda: bool(world.ops("start", "db")))
-    changes = world.term.changes
+    changes = world.leader.changes
     seen(world, pod(world.ops("start", "db")[0].node))
-    assert world.term.changes == changes
+    assert world.leader.changes == changes

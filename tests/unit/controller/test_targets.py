@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fixtures.term_world import World, cluster_file
+from fixtures.leader_world import World, cluster_file
 
 from hamgr.cib.model import Agent, Bundle, Primitive
-from hamgr.controller.targets import PodTarget, claims, companions, find_pod, homes, node_target, patterns
+from hamgr.controller.fencing.targets import PodTarget, claims, companions, find_pod, homes, node_target, patterns
+from hamgr.controller.nodes.observations import NodeObservations
 from hamgr.controller.tree import primitives
-from hamgr.controller.views import Views
 from hamgr.fencer.records import Target
 from hamgr.store.values import Change, Entry, Snapshot
 
@@ -37,7 +37,7 @@ def volumes(world: World, node: str) -> dict[str, list[str]]:
             *(key for volume in json.loads(pattern.volumes) for key in volume if key != "name"),
             *([pattern.workload] if pattern.workload else []),
         ]
-        for pattern in world.term.target(node).patterns
+        for pattern in world.leader.target(node).patterns
     }
 
 
@@ -164,7 +164,7 @@ def test_a_templates_volumes_are_found_in_a_workloads_form_and_in_a_bare_spec(te
 
 def test_a_node_is_fenced_with_its_disks_and_by_what_it_promises_now() -> None:
     member, promise = {"node": "n1", "boot_id": "boot-7", "id": "x"}, {"self_fence": 4.0, "ttl_s": 5}
-    views = Views(
+    observations = NodeObservations(
         Snapshot("members/", 1, {"members/n1": Entry(member, 1, 1)}),
         None,
         None,
@@ -172,7 +172,7 @@ def test_a_node_is_fenced_with_its_disks_and_by_what_it_promises_now() -> None:
     )
     disks, may_run = claims(CIB), patterns(CIB, "n1", 0)
     known = homes(CIB)
-    assert node_target("n1", disks, may_run, known, views) == Target(
+    assert node_target("n1", disks, may_run, known, observations) == Target(
         "n1",
         claims=disks,
         patterns=may_run,
@@ -181,15 +181,15 @@ def test_a_node_is_fenced_with_its_disks_and_by_what_it_promises_now() -> None:
         boot_id="boot-7",
         homes=tuple(sorted(known)),
     )
-    assert node_target("n2", (), (), (), views) == Target("n2", self_fence_s=None, member_ttl_s=0.0, homes=())
+    assert node_target("n2", (), (), (), observations) == Target("n2", self_fence_s=None, member_ttl_s=0.0, homes=())
 
 
 def test_a_kubelets_report_of_an_earlier_boot_is_known_as_such() -> None:
     reported: Any = SimpleNamespace(get=lambda *_: {"status": {"nodeInfo": {"bootID": "boot-1"}}})
-    views = Views(Snapshot("members/", 1, {}), reported, None)
+    observations = NodeObservations(Snapshot("members/", 1, {}), reported, None)
     for boot in ("boot-1", "boot-2"):
-        views.note([Change("members/n1", Entry({"node": "n1", "boot_id": boot, "id": boot}, 1, 1))])
-    target = node_target("n1", (), (), (), views)
+        observations.note([Change("members/n1", Entry({"node": "n1", "boot_id": boot, "id": boot}, 1, 1))])
+    target = node_target("n1", (), (), (), observations)
     assert (target.boot_id, target.outdated_boot_id) == ("boot-2", "boot-1")
 
 
@@ -197,10 +197,10 @@ def test_ours_are_the_pods_of_configured_resources_in_their_namespaces_and_of_or
     """Anybody may carry our labels in a namespace of his own."""
     world = World(FILE)
     configured = {("default", "db"), ("other", "cache"), ("default", "app")}
-    assert set(world.term.target("n1").homes or ()) == configured
+    assert set(world.leader.target("n1").homes or ()) == configured
     world.settle()
     world.apply("cluster: test\nnodes: [n1, n2, n3]\nresources: [{id: app, agent: pod, params: {image: i}}]\n")
-    known = set(world.term.target("n1").homes or ())
+    known = set(world.leader.target("n1").homes or ())
     assert known >= configured, "what was configured a moment ago may still run"
     assert ("tenant", "db") not in known
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fixtures.term_world import NODES, World
+from fixtures.leader_world import NODES, World
 
 from hamgr.cib import history
 from hamgr.executor.ocf import ExecStatus, Ocf
@@ -14,20 +14,20 @@ WHY = "pod db-n1 cannot start: Secret default/db does not exist"
 
 def waits(world: World, op: Op) -> None:
     world.executor.in_flight.remove(op)
-    world.term.operation_ended(OpResult(op, Ocf.ERR_GENERIC, ExecStatus.DONE, WHY, waiting=True))
+    world.leader.operation_ended(OpResult(op, Ocf.ERR_GENERIC, ExecStatus.DONE, WHY, waiting=True))
 
 
 def answer(world: World, rc: Ocf) -> None:
     (op,) = world.ops("may-start")
     world.executor.in_flight.remove(op)
-    world.term.operation_ended(OpResult(op, rc, ExecStatus.DONE, WHY if rc else ""))
+    world.leader.operation_ended(OpResult(op, rc, ExecStatus.DONE, WHY if rc else ""))
 
 
 def waiting() -> World:
     world = World()
     world.until(lambda: world.ops("start", "db") != [])
     waits(world, world.ops("start", "db")[0])
-    world.until(lambda: world.term.idle)
+    world.until(lambda: world.leader.idle)
     return world
 
 
@@ -36,12 +36,12 @@ def test_it_is_no_failure_and_no_other_node_is_tried() -> None:
     assert world.where("db") == []
     assert len(world.where("disk")) == 1
     for node in NODES:
-        state = world.term.recorded.state(node)
+        state = world.leader.cluster_state.state(node)
         assert history.fail_counts(state) == {}
         assert not [op for entry in state.resources for op in entry.ops if "last_failure" in op.id]
     assert world.ops("start") == []
     assert [text for code, text in world.told if code == "waiting"] == [f"db waits: {WHY}"]
-    assert [rule.why for rule in world.term.recorded.rules] == [WHY]
+    assert [rule.why for rule in world.leader.cluster_state.rules] == [WHY]
 
 
 def test_what_is_asked_meanwhile_is_the_agent_every_two_seconds() -> None:
@@ -66,7 +66,7 @@ def test_it_starts_as_soon_as_it_may() -> None:
     answer(world, Ocf.OK)
     world.settle()
     assert world.where("db") == world.where("disk")
-    assert world.term.recorded.rules == ()
+    assert world.leader.cluster_state.rules == ()
 
 
 def test_what_nobody_can_look_at_is_tried_less_and_less_often() -> None:
@@ -79,14 +79,14 @@ def test_what_nobody_can_look_at_is_tried_less_and_less_often() -> None:
         answer(world, Ocf.OK)
         world.until(lambda: world.ops("start", "db") != [])
         waits(world, world.ops("start", "db")[0])
-        world.until(lambda: world.term.idle)
+        world.until(lambda: world.leader.idle)
     assert pauses == sorted(pauses)
     assert 28 <= pauses[-1] <= 31
 
 
 def test_another_leader_tries_again_at_once_and_others_see_what_it_would_do() -> None:
     world = waiting()
-    assert [a for a in schedule(world.term.cib(), int(world.time)).actions if a.task == "start"] == []
+    assert [a for a in schedule(world.leader.cib(), int(world.time)).actions if a.task == "start"] == []
     world.lead()
     world.settle()
     assert world.where("db") == world.where("disk")
@@ -100,7 +100,7 @@ def test_an_instance_that_runs_elsewhere_is_left_alone() -> None:
     world.end(first)
     world.end(second)
     waits(world, third)
-    world.until(lambda: world.term.idle)
+    world.until(lambda: world.leader.idle)
     assert world.where("db") or len(world.truth) == 2
     assert world.ops("stop") == []
-    assert [rule.resource for rule in world.term.recorded.rules] == ["db"]
+    assert [rule.resource for rule in world.leader.cluster_state.rules] == ["db"]

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import pytest
 from fixtures.waiting import wait_until
 
-from hamgr.daemon import logsink, selffence_guard
+from hamgr.daemon import logsink
 from hamgr.daemon.logsink import LogSink
+from hamgr.daemon.selffence import killer
 
 F_SETPIPE_SZ = 1031
 
@@ -101,8 +102,8 @@ def test_a_guard_kills_on_while_its_line_hangs(
     os.write(writing, b"x" * 4096)
     monkeypatch.setattr(sys, "stderr", os.fdopen(writing, "w"))
     for _ in range(3):
-        selffence_guard._tell("killed", ["uid"])
+        killer._tell("killed", ["uid"])
     assert set(read()) == {"x"}
     wait_until(lambda: '"event": "killed"' in read())
     monkeypatch.setattr(sys, "stderr", None)
-    selffence_guard._tell("killed", ["uid"])
+    killer._tell("killed", ["uid"])

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hamgr.daemon.selffence import bound_of, guard_options, may_live
-from hamgr.daemon.selffence_guard import Charge, GuardOptions
+from hamgr.daemon.selffence.bound import bound_of, guard_options, may_live
+from hamgr.daemon.selffence.killer import GuardOptions, KillState
 from hamgr.daemon.settings import Settings, SettingsError
 from hamgr.fencer.reasons import reason
 from hamgr.fencer.records import Outcome, Target, new_record
@@ -105,7 +105,7 @@ def test_nothing_may_live_while_the_node_is_being_fenced():
 
 
 def test_time_decides_and_only_a_pardon_ends_it():
-    charge = Charge()
+    charge = KillState()
     assert charge.judge(1e9) == set()  # nobody has said anything yet
     charge.take({"until": 10.0, "pods": ["a"]})
     assert charge.judge(9.9) == set()
@@ -117,14 +117,14 @@ def test_time_decides_and_only_a_pardon_ends_it():
 
 
 def test_words_from_before_a_freeze_count_for_no_more_than_they_did():
-    charge = Charge()
+    charge = KillState()
     for until in (10.0, 11.0, 12.0):  # queued while the guard was stopped
         charge.take({"until": until, "pods": ["a"]})
     assert charge.judge(50.0) == {"a"}
 
 
 def test_it_looks_four_times_a_second_and_oftener_while_there_is_something_to_kill():
-    charge = Charge()
+    charge = KillState()
     assert charge.pause_s(0.0, killed_at=float("-inf")) == 0.25
     charge.take({"until": 100.0, "pods": ["a"]})
     assert charge.pause_s(50.0, killed_at=float("-inf")) == 0.25
@@ -136,7 +136,7 @@ def test_it_looks_four_times_a_second_and_oftener_while_there_is_something_to_ki
 
 
 def test_once_released_it_stays_so():
-    charge = Charge()
+    charge = KillState()
     charge.take({"pods": ["a"]})
     assert not charge.released
     charge.take({"release": True})
@@ -147,7 +147,7 @@ def test_once_released_it_stays_so():
 @pytest.mark.parametrize("pods", [set(), {"a"}])
 def test_it_rests_between_looks_however_long_the_time_is_over(pods):
     # It runs at real-time priority: on one processor, without a rest, hamgrd could never renew the lease again.
-    charge = Charge()
+    charge = KillState()
     assert charge.pause_s(90.0, killed_at=float("-inf")) > 0.01
     charge.take({"until": 100.0, "pods": sorted(pods)})
     assert 0.0 < charge.pause_s(99.9, killed_at=float("-inf")) <= 0.1  # on time

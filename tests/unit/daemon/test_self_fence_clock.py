@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from hamgr import clock
-from hamgr.daemon.selffence import Bound
-from hamgr.daemon.selffence_guard import GuardOptions
-from hamgr.daemon.selffence_keeper import GuardLine, SelfFence, Sights
+from hamgr.daemon.selffence.bound import Bound
+from hamgr.daemon.selffence.client import GuardLine, SelfFence, Sights
+from hamgr.daemon.selffence.killer import GuardOptions
 from hamgr.store.membership import MemberInfo, Membership
 
 TTL_S = 5

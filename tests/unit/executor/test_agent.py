@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from hamgr.cib.config_agents import AgentSpec
+from hamgr.clusterfile.agents import AgentSpec
 from hamgr.executor.agent import ActionContext, ActionResult, Agent
 from hamgr.executor.metadata import Action, Metadata, Parameter
 from hamgr.executor.ocf import Ocf

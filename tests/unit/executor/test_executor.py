@@ -11,7 +11,7 @@ import pytest
 from fixtures.waiting import wait_until
 
 from hamgr.executor.agent import ActionContext, ActionResult, ActionTimeout, Agent
-from hamgr.executor.executor import Executor, Surroundings
+from hamgr.executor.executor import Executor, ExecutorDeps
 from hamgr.executor.metadata import Action, Metadata, Parameter
 from hamgr.executor.ocf import ExecStatus, Ocf
 from hamgr.executor.operations import Op, OpResult
@@ -59,7 +59,7 @@ class Bench:
         self.agent = Scripted()
         self.results: queue.Queue[OpResult] = queue.Queue()
         self.executor = Executor(
-            Registry({"scripted": self.agent}), self.results.put, Surroundings(cluster="c"), workers=workers
+            Registry({"scripted": self.agent}), self.results.put, ExecutorDeps(cluster="c"), workers=workers
         )
         self.gates: list[threading.Event] = []
 
@@ -364,7 +364,7 @@ def test_a_callback_that_fails_costs_its_own_result_alone() -> None:
             raise ZeroDivisionError
         good.set()
 
-    executor = Executor(Registry({"scripted": agent}), take, Surroundings())
+    executor = Executor(Registry({"scripted": agent}), take, ExecutorDeps())
     executor.run(op("start", "bad"))
     executor.run(op("start", "good"))
     assert good.wait(20)

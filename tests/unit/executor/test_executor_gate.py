@@ -10,7 +10,7 @@ import pytest
 from hamgr_agents.dummy import DummyAgent
 
 from hamgr.executor.agent import ActionContext, ActionResult
-from hamgr.executor.executor import Executor, Surroundings
+from hamgr.executor.executor import Executor, ExecutorDeps
 from hamgr.executor.ocf import Ocf
 from hamgr.executor.operations import Op
 from hamgr.executor.registry import Registry
@@ -56,7 +56,7 @@ class Late(DummyAgent):
 def test_an_action_that_was_called_off_passes_no_gate_though_we_still_lead() -> None:
     agent, gates = Late(), Gates()
     kube: Any = gates
-    executor = Executor(Registry({"dummy": agent}), lambda _: None, Surroundings(kube=kube))
+    executor = Executor(Registry({"dummy": agent}), lambda _: None, ExecutorDeps(kube=kube))
     try:
         executor.run(Op("db", "dummy", "start", "n1", timeout_ms=60_000))
         assert agent.begun.wait(10)

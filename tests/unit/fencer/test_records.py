@@ -19,7 +19,7 @@ from hamgr.fencer.records import (
     Target,
     Tried,
 )
-from hamgr.fencer.telling import as_status
+from hamgr.fencer.status_view import as_status
 from hamgr.fencer.topology import Delay, Level, LevelConfig
 from hamgr.fencer.unfence import not_back
 

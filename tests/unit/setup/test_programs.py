@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # Debian's packages alone
-SOURCES = ("hamgr", "agents", "tests", "tools", "bench")
+SOURCES = ("hamgr", "agents", "sandbox", "tests", "tools", "bench")
 # The first word of a list of several, and what which() is asked for.
 NAMED = re.compile(r"""(?:(?<![\w\]])\[\s*(?=["'][^"']*["'],)|\bwhich\(\s*)["']([a-z][a-z0-9._-]+)["']""")
 # Words that begin a list somewhere and are no program there, although Debian has one of that name.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hamgr_sandbox.apiserver import patching
+from hamgr_sandbox.apiserver.errors import ApiFailure
+from hamgr_sandbox.apiserver.schema import clone
 from hypothesis import given
 from hypothesis import strategies as st
-
-from hamgr.sandbox.apiserver import patching
-from hamgr.sandbox.apiserver.errors import ApiFailure
-from hamgr.sandbox.apiserver.schema import clone
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),

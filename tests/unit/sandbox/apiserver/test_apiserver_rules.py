@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from hamgr.sandbox.apiserver import apply, columns, deletion, protobuf, schema, selectors, subresources, tables
-from hamgr.sandbox.apiserver.catalog import BUILT_IN
-from hamgr.sandbox.apiserver.deletion import DeleteOptions
-from hamgr.sandbox.apiserver.errors import ApiFailure
-from hamgr.sandbox.apiserver.kinds import Kind
+from hamgr_sandbox.apiserver import apply, columns, deletion, protobuf, schema, selectors, subresources, tables
+from hamgr_sandbox.apiserver.catalog import BUILT_IN
+from hamgr_sandbox.apiserver.deletion import DeleteOptions
+from hamgr_sandbox.apiserver.errors import ApiFailure
+from hamgr_sandbox.apiserver.kinds import Kind
 
 KINDS = {(kind.group, kind.plural): kind for kind in BUILT_IN}
 PODS: Kind = KINDS["", "pods"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hamgr_sandbox.apiserver.storage import Storage, TooOld
 from hypothesis import given
 from hypothesis import strategies as st
-
-from hamgr.sandbox.apiserver.storage import Storage, TooOld
 
 
 def put(storage: Storage, name: str, value: int) -> int:

@@ -6,11 +6,11 @@ import asyncio
 import json
 from typing import Any
 
-from hamgr.sandbox.apiserver.catalog import BUILT_IN
-from hamgr.sandbox.apiserver.kinds import Catalog
-from hamgr.sandbox.apiserver.registry import ListOptions, Registry
-from hamgr.sandbox.apiserver.storage import Storage
-from hamgr.sandbox.apiserver.watching import Watch, WatchOptions
+from hamgr_sandbox.apiserver.catalog import BUILT_IN
+from hamgr_sandbox.apiserver.kinds import Catalog
+from hamgr_sandbox.apiserver.registry import ListOptions, Registry
+from hamgr_sandbox.apiserver.storage import Storage
+from hamgr_sandbox.apiserver.watching import Watch, WatchOptions
 
 PODS = next(kind for kind in BUILT_IN if kind.plural == "pods")
 

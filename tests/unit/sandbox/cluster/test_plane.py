@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hamgr_sandbox import plane, proxy
+from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.layout import Layout, Options, Record
+from hamgr_sandbox.network import Direction, Peer
 
 from hamgr.daemon.settings import load_settings
-from hamgr.sandbox import plane, proxy
-from hamgr.sandbox.errors import Exit, SandboxError
-from hamgr.sandbox.layout import Layout, Options, Record
-from hamgr.sandbox.network import Direction, Peer
 
 LAYOUT = Layout(Path("/sandbox"))
 RECORD = Record(

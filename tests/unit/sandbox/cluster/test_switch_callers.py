@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from hamgr.sandbox.powerswitch import converse
+from hamgr_sandbox.powerswitch import converse
 
 
 def test_a_caller_that_is_gone_before_the_answer_is_no_trouble(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from hamgr.sandbox.controllers.attachments import (
+from hamgr_sandbox.controllers.attachments import (
     Attach,
     Attached,
     Detach,

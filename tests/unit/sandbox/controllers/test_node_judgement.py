@@ -6,11 +6,10 @@ import math
 from typing import Any
 
 import pytest
-
-from hamgr.sandbox.controllers import nodehealth, objects
-from hamgr.sandbox.controllers.nodehealth import Timings, Zone
-from hamgr.sandbox.controllers.podgc import to_collect
-from hamgr.sandbox.controllers.tainteviction import patience
+from hamgr_sandbox.controllers import nodehealth, objects
+from hamgr_sandbox.controllers.nodehealth import Timings, Zone
+from hamgr_sandbox.controllers.podgc import to_collect
+from hamgr_sandbox.controllers.tainteviction import patience
 
 TIMINGS = Timings()
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from hamgr.sandbox.attacher import Fault, fault_for, read_faults, set_faults
-from hamgr.sandbox.balancer import AddressesUsedUp, backends_of, choose_address, parse_addresses
-from hamgr.sandbox.controllers import endpoints, objects, volumes
-from hamgr.sandbox.controllers.placement import Refusal, Snapshot, choose, waits_for_consumer
+from hamgr_sandbox.attacher import Fault, fault_for, read_faults, set_faults
+from hamgr_sandbox.balancer import AddressesUsedUp, backends_of, choose_address, parse_addresses
+from hamgr_sandbox.controllers import endpoints, objects, volumes
+from hamgr_sandbox.controllers.placement import Refusal, Snapshot, choose, waits_for_consumer
 
 Item = dict[str, Any]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hamgr.sandbox.controllers import deployments, garbage, replicasets, statefulsets
-from hamgr.sandbox.controllers.deployments import Create, Scale, rollout
-from hamgr.sandbox.controllers.statefulsets import CreatePod, DeletePod
+from hamgr_sandbox.controllers import deployments, garbage, replicasets, statefulsets
+from hamgr_sandbox.controllers.deployments import Create, Scale, rollout
+from hamgr_sandbox.controllers.statefulsets import CreatePod, DeletePod
 
 Item = dict[str, Any]
 

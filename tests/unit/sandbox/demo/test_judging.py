@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import pytest
-
-from hamgr.sandbox.demo.acts import ACTS
-from hamgr.sandbox.demo.judgment import Result
-from hamgr.sandbox.demo.telling import outage_of, short, verdict
-from hamgr.sandbox.demo.writer import Acknowledged, Outage, longest_outage
+from hamgr_sandbox.demo.display import outage_of, short, verdict
+from hamgr_sandbox.demo.faults import ACTS
+from hamgr_sandbox.demo.result import Result
+from hamgr_sandbox.demo.writer import Acknowledged, Outage, longest_outage
 
 GOOD = Result("pod-deleted", "pod deleted", 1.5, acked=50, found=50, duplicates=0, second_writer=False, back=True)
 

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from hamgr.sandbox.kvapp import (
+from hamgr_sandbox.kvapp import (
     LOG_NAME,
     Acknowledged,
     BadRecord,
@@ -130,7 +129,7 @@ class Client:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Client]]:
-    command = [sys.executable, "-m", "hamgr.sandbox.kvapp", "--data", str(tmp_path), "--port", "0"]
+    command = [sys.executable, "-m", "hamgr_sandbox.kvapp", "--data", str(tmp_path), "--port", "0"]
     environment = {**os.environ, "HAMGR_POD_UID": "u1", "HAMGR_NODE": "n1", "HAMGR_BIND_ADDRESS": "127.0.0.1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:

@@ -4,8 +4,7 @@ import ipaddress
 from pathlib import Path
 
 import pytest
-
-from hamgr.sandbox.addresses import MAX_NODES, AddressPlan, NoFreeSlot, release, reserve, sandbox_id
+from hamgr_sandbox.addresses import MAX_NODES, AddressPlan, NoFreeSlot, release, reserve, sandbox_id
 
 
 @pytest.mark.parametrize("loopback", [True, False])

@@ -1,6 +1,6 @@
 """What a partition tells the kernel to drop."""
 
-from hamgr.sandbox.network import Cut, Direction, Endpoint, Peer, partition_rules
+from hamgr_sandbox.network import Cut, Direction, Endpoint, Peer, partition_rules
 
 ETCD = [Endpoint("198.18.0.1", 2379)]
 API = [Endpoint("198.18.0.1", 6443)]

@@ -1,6 +1,6 @@
 """The crash loop back-off, at the values that Kubernetes documents."""
 
-from hamgr.sandbox.node.backoff import Backoff, after_restart, remaining_s
+from hamgr_sandbox.node.backoff import Backoff, after_restart, remaining_s
 
 
 def test_the_first_restart_is_immediate_and_the_following_double_up_to_five_minutes() -> None:

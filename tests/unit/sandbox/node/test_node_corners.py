@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from hamgr.sandbox.node.__main__ import seconds
-from hamgr.sandbox.node.podnetwork import LoopbackNetwork, PodAddress
-from hamgr.sandbox.node.runtime import Container
-from hamgr.sandbox.node.server import tail_offset
-from hamgr.sandbox.node.track import EarlierRuns, tracks_of
+from hamgr_sandbox.node.__main__ import seconds
+from hamgr_sandbox.node.podnetwork import LoopbackNetwork, PodAddress
+from hamgr_sandbox.node.runtime import Container
+from hamgr_sandbox.node.server import tail_offset
+from hamgr_sandbox.node.track import EarlierRuns, tracks_of
 
 
 def test_loopback_addresses_are_kept_across_agents_and_given_again(tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ import base64
 from typing import Any
 
 import pytest
-
-from hamgr.sandbox.node.environment import MissingReference, Sources, environment_of, expanded, references
+from hamgr_sandbox.node.environment import MissingReference, Sources, environment_of, expanded, references
 
 POD: dict[str, Any] = {
     "metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"app": "db"}},

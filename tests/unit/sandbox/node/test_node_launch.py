@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from hamgr.sandbox.images import Image, ImageMissing, Images
-from hamgr.sandbox.node.isolation import Mount, Process
-from hamgr.sandbox.node.launch import BadConfig, Surroundings, process_for
-from hamgr.sandbox.node.podnetwork import PodAddress
+from hamgr_sandbox.images import Image, ImageMissing, Images
+from hamgr_sandbox.node.isolation import Mount, Process
+from hamgr_sandbox.node.launch import BadConfig, Surroundings, process_for
+from hamgr_sandbox.node.podnetwork import PodAddress
 
 IMAGE = Image(("entry",), ("serve", "--data=/data"), {"DATADIR": "/data"}, (("/m/template", "/usr/share/template"),))
 AROUND = Surroundings(

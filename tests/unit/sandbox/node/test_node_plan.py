@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from hamgr.sandbox.node.backoff import Backoff
-from hamgr.sandbox.node.plan import ContainerView, Phase, Plan, PodView, plan
+from hamgr_sandbox.node.backoff import Backoff
+from hamgr_sandbox.node.plan import ContainerView, Phase, Plan, PodView, plan
 
 NOW = 1000.0
 RUNS = ContainerView(Phase.RUNNING, started=True)

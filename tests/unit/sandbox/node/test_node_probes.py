@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from hamgr.sandbox.node.probes import Answer, Probe, Series, is_due, judged, next_tick, port_number, probes_of
+from hamgr_sandbox.node.probes import Answer, Probe, Series, is_due, judged, next_tick, port_number, probes_of
 
 
 def verdicts(probe: Probe, answers: str) -> list[bool | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hamgr.sandbox.node.heartbeat import Machine, conditions, needs_report, steady_status
+from hamgr_sandbox.node.heartbeat import Machine, conditions, needs_report, steady_status
 
 MACHINE = Machine("n1", "10.0.0.1", 10250, "boot-1")
 STEADY = steady_status(MACHINE)

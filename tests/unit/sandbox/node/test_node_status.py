@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from hamgr.sandbox.node.status import (
+from hamgr_sandbox.node.status import (
     ContainerReport,
     PodReport,
     Running,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hamgr.sandbox.node.containers import Container
-from hamgr.sandbox.node.track import Track
+from hamgr_sandbox.node.containers import Container
+from hamgr_sandbox.node.track import Track
 
 RUN = Container(
     id="second",

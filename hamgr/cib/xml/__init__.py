@@ -1,0 +1,1 @@
+"""The CIB as XML, in Pacemaker's schema: reading and writing."""

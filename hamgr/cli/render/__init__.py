@@ -1,0 +1,1 @@
+"""What the commands print. Pure: values in, lines out."""

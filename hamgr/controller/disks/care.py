@@ -1,0 +1,220 @@
+"""What the leader does about disks besides attaching them: keeps them from deletion, sees who else has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+import structlog
+
+from hamgr.cib.booleans import is_true
+from hamgr.cib.model import Cib, Clone, Group, NvSet, Resource
+from hamgr.cib.status import Finding
+from hamgr.controller.disks import findings
+from hamgr.controller.disks.findings import Claim
+from hamgr.controller.disks.workloads import Source, Workloads
+from hamgr.controller.fencing.targets import values_of
+from hamgr.controller.leader import PARK, Leader
+from hamgr.controller.nodes.removal import running_on
+from hamgr.controller.placement.bars import claims_used, find_bars, source_of
+from hamgr.controller.state.event_recorder import EventRecorder
+from hamgr.controller.tree import primitives
+from hamgr.executor.executor import Executor
+from hamgr.executor.operations import Op
+from hamgr.kube.cache import Cache
+from hamgr.kube.objects import (
+    ANNOTATION_KEPT_BY,
+    FINALIZER,
+    LABEL_CLUSTER,
+    NODE,
+    POD,
+    PV,
+    PVC,
+    Obj,
+    annotations_of,
+    is_terminating,
+    labels_of,
+    name_of,
+    namespace_of,
+)
+from hamgr.kube.pods import has_ended
+from hamgr.kube.volumes import claims_of
+
+_LOOK_EVERY_S = 3.0
+_TIMEOUT_MS = 20_000
+
+log = structlog.get_logger(__name__)
+
+
+def unmanaged(cib: Cib) -> frozenset[str]:
+    """The primitives that are not managed, by what is said of them, their group or clone."""
+    found: set[str] = set()
+    for top in cib.resources:
+        found |= _unmanaged(top, above=False)
+    return frozenset(found)
+
+
+def _unmanaged(resource: Resource, *, above: bool) -> set[str]:
+    told = _meta(resource.meta).get("is-managed")
+    said = above or (told is not None and not is_true(told))
+    found = {resource.id} if said else set()
+    for part in _parts(resource):
+        found |= _unmanaged(part, above=said)
+    return found
+
+
+def _parts(resource: Resource) -> tuple[Resource, ...]:
+    match resource:
+        case Group():
+            return resource.members
+        case Clone():
+            return (resource.member,)
+    return ()
+
+
+def _meta(sets: Iterable[NvSet]) -> dict[str, str]:
+    return {name: value for nvset in reversed(tuple(sets)) for name, value in nvset.pairs}
+
+
+def kept_claims(cib: Cib) -> dict[Claim, str]:
+    """The claims that are to be kept from being deleted: those of managed `volume` resources, each with its id."""
+    free = unmanaged(cib)
+    held: dict[Claim, str] = {}
+    for primitive in primitives(cib):
+        values = values_of(primitive)
+        if primitive.agent.type == "volume" and values.get("claim") and primitive.id not in free:
+            held[values.get("namespace") or "default", values["claim"]] = primitive.id
+    return held
+
+
+def finalizer_orders(
+    claims: Iterable[Obj], kept: Collection[Claim], used: Collection[Claim], cluster: str
+) -> Iterator[tuple[str, Claim]]:
+    """What to do about finalizers: ("protect" or "release", claim). used: the claims that pods of this cluster use.
+
+    One that is being deleted takes no new finalizer. One of a resource that is gone keeps it until its pods are.
+    """
+    for claim in claims:
+        key = (namespace_of(claim), name_of(claim))
+        has = FINALIZER in (claim["metadata"].get("finalizers") or [])
+        if key in kept and not has and not is_terminating(claim):
+            yield "protect", key
+        elif key not in kept and has and annotations_of(claim).get(ANNOTATION_KEPT_BY) == cluster and key not in used:
+            yield "release", key
+
+
+class DiskCare:
+    """Used by the control thread alone; what asks Kubernetes is done elsewhere. Without a cache it does nothing."""
+
+    def __init__(
+        self,
+        leader: Leader,
+        executor: Executor,
+        cache: Cache | None,
+        workloads: Workloads,
+        recorder: EventRecorder,
+        cluster: str,
+        me: str,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+    ) -> None:
+        self._leader = leader
+        self._executor = executor
+        self._cache = cache
+        self._workloads = workloads
+        self._recorder = recorder
+        self._cluster = cluster
+        self._me = me
+        self._clock = clock
+        self._now = now
+        self._looked_at = float("-inf")
+        self._warned: set[Claim] = set()
+
+    def advance(self) -> None:
+        """Every few seconds: see to finalizers, and to the nodes that resources cannot be on."""
+        cache = self._cache
+        if cache is None or self._leader.configuration is None or self._clock() - self._looked_at < _LOOK_EVERY_S:
+            return
+        self._looked_at = self._clock()
+        cib = self._leader.cib()
+        self._workloads.look(self._lenders(cib).values())
+        self._look_at_bars(cib, cache)
+        self._look_at_finalizers(cib, cache)
+        for claim, pv in findings.deleted_with_claim(self._disks(cib, cache)):
+            if claim not in self._warned:
+                self._warned.add(claim)
+                text = (
+                    f"PersistentVolume {pv} has reclaim policy Delete: the data of claim {'/'.join(claim)} go with the "
+                    f"claim. Better: {findings.RETAIN.format(pv=pv)}"
+                )
+                self._recorder.emit("reclaim-policy-delete", text, level="warning")
+
+    def findings(self) -> Iterator[Finding]:
+        """For the status."""
+        cache = self._cache
+        if cache is None or self._leader.configuration is None:
+            return
+        cib = self._leader.cib()
+        disks = self._disks(cib, cache)
+        yield from findings.doomed_disks(disks)
+        yield from findings.foreign_users(cache.list(POD), disks, self._cluster)
+        yield from findings.busy_workloads(self._lenders(cib), self._workloads.known())
+        yield from findings.doubled_disks(disks, cache.list(PV))
+
+    def doomed(self, node: str) -> str:
+        """Why the disk of something that is on record on a node would not survive its fence; empty: all would."""
+        cache = self._cache
+        if cache is None or self._leader.configuration is None:
+            return ""
+        cib = self._leader.cib()
+        active = {name.partition(":")[0] for name in running_on(cib, node, int(self._now()))}
+        for claim, (pvc, pv) in self._disks(cib, cache, active).items():
+            if why := findings.doomed_disk(claim, pvc, pv):
+                return why
+        return ""
+
+    def _lenders(self, cib: Cib) -> dict[str, Source]:
+        found = {primitive.id: source_of(primitive) for primitive in primitives(cib)}
+        return {resource: source for resource, source in found.items() if source is not None}
+
+    def _disks(
+        self, cib: Cib, cache: Cache, only: Collection[str] | None = None
+    ) -> dict[Claim, tuple[Obj | None, Obj | None]]:
+        """The claims of all resources (of some, if given), each with its object and its PersistentVolume's."""
+        known = self._workloads.known()
+        used = [
+            claim
+            for primitive in primitives(cib)
+            if only is None or primitive.id in only
+            for claim in claims_used(primitive, known)
+        ]
+        found: dict[Claim, tuple[Obj | None, Obj | None]] = {}
+        for namespace, name in used:
+            pvc = cache.get(PVC, name, namespace)
+            volume = str(((pvc or {}).get("spec") or {}).get("volumeName") or "")
+            found[namespace, name] = (pvc, cache.get(PV, volume) if volume else None)
+        return found
+
+    def _look_at_bars(self, cib: Cib, cache: Cache) -> None:
+        volumes = {claim: pv for claim, (_, pv) in self._disks(cib, cache).items() if pv is not None}
+        nodes = {node.name: found for node in cib.nodes if (found := cache.get(NODE, node.name)) is not None}
+        at = int(self._now())
+        active = {(rsc.partition(":")[0], node) for node in nodes for rsc in running_on(cib, node, at)}
+        bars = find_bars(cib, nodes, volumes, self._workloads.known(), active)
+        if bars != self._leader.cluster_state.bars:
+            self._leader.cluster_state.set_bars(bars)
+            self._leader.touch("what nodes can have has changed (labels, node affinity of templates or volumes)")
+
+    def _look_at_finalizers(self, cib: Cib, cache: Cache) -> None:
+        kept = kept_claims(cib)
+        used = {
+            (namespace_of(pod), claim)
+            for pod in cache.list(POD)
+            if labels_of(pod).get(LABEL_CLUSTER) == self._cluster and not has_ended(pod)
+            for claim in claims_of(pod)
+        }
+        for task, (namespace, name) in finalizer_orders(cache.list(PVC), kept, used, self._cluster):
+            log.info("claim_finalizer", task=task, claim=f"{namespace}/{name}")
+            params = {"namespace": namespace, "claim": name}
+            lane = f"{namespace}/{name}"
+            self._executor.run(Op(lane, "volume", task, self._me, timeout_ms=_TIMEOUT_MS, params=params, key=PARK))

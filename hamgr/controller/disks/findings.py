@@ -1,0 +1,101 @@
+"""What people should know about the disks of a cluster's resources, by the objects of Kubernetes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from hamgr.cib.status import CRITICAL, Finding
+from hamgr.controller.disks.workloads import Source
+from hamgr.kube.objects import LABEL_CLUSTER, Obj, is_terminating, labels_of, name_of, namespace_of
+from hamgr.kube.pods import has_ended, node_of
+from hamgr.kube.volumes import UnusableVolume, Volume, claims_of, volume_of
+
+Claim = tuple[str, str]
+"""(namespace, name)"""
+
+RETAIN = """`kubectl patch pv {pv} -p '{{"spec":{{"persistentVolumeReclaimPolicy":"Retain"}}}}'`"""
+
+
+def foreign_users(pods: Iterable[Obj], claims: Iterable[Claim], cluster: str) -> Iterator[Finding]:
+    """Pods that are not hamgr's and use its claims: by day a second writer, at a failover what keeps it from ending."""
+    wanted = set(claims)
+    for pod in pods:
+        used = next(((namespace_of(pod), c) for c in claims_of(pod) if (namespace_of(pod), c) in wanted), None)
+        if used is None or labels_of(pod).get(LABEL_CLUSTER) == cluster or not node_of(pod) or has_ended(pod):
+            continue
+        text = (
+            f"pod {namespace_of(pod)}/{name_of(pod)} on {node_of(pod)} uses claim {'/'.join(used)} and is not hamgr's: "
+            "two writers on one node, and neither a start nor a fence by volume beside it; end it, and whatever "
+            "makes it"
+        )
+        yield Finding("foreign-user", text, node=node_of(pod))
+
+
+def busy_workloads(lenders: Mapping[str, Source], workloads: Mapping[Source, Obj]) -> Iterator[Finding]:
+    """Workloads that lend their template and make pods of their own. lenders: by resource."""
+    for resource, source in lenders.items():
+        found = workloads.get(source)
+        if found is None:
+            continue
+        asked = (found.get("spec") or {}).get("replicas")
+        asked = 1 if asked is None else asked
+        if asked:
+            text = (
+                f"{source[1]} in namespace {source[0]}, whose template {resource} uses, asks for {asked} replicas of "
+                f"its own: `kubectl -n {source[0]} scale {source[1]} --replicas=0`, and keep autoscalers off it"
+            )
+            yield Finding("busy-workload", text, resource=resource)
+
+
+def doomed_disk(claim: Claim, pvc: Obj | None, pv: Obj | None) -> str:
+    """Why the disk of a claim is about to be destroyed, and the way out; empty: it is not."""
+    told = "/".join(claim)
+    named = name_of(pv) if pv is not None else "its PersistentVolume"
+    if pvc is not None and is_terminating(pvc):
+        return (
+            f"claim {told} is being deleted: its last pod keeps it, kubelets refuse new ones, so nothing can fail "
+            f"over. Keep the data: {RETAIN.format(pv=named)}, then a new claim with volumeName {named} (clear the "
+            "PersistentVolume's spec.claimRef.uid first), and name that one in the cluster file"
+        )
+    if pv is not None and is_terminating(pv):
+        return (
+            f"PersistentVolume {named} of claim {told} is being deleted: it cannot be attached anew, so nothing can "
+            f"fail over. Keep the data: {RETAIN.format(pv=named)}, then back them up, and a new PersistentVolume "
+            "of the same driver and handle"
+        )
+    return ""
+
+
+def doomed_disks(claims: Mapping[Claim, tuple[Obj | None, Obj | None]]) -> Iterator[Finding]:
+    """A claim or PersistentVolume that is being deleted: critical at once."""
+    for claim, (pvc, pv) in claims.items():
+        if why := doomed_disk(claim, pvc, pv):
+            yield Finding("disk-doomed", why, CRITICAL)
+
+
+def doubled_disks(claims: Mapping[Claim, tuple[Obj | None, Obj | None]], pvs: Iterable[Obj]) -> Iterator[Finding]:
+    """One disk under two PersistentVolumes: Kubernetes takes them for two."""
+    volumes = [(name_of(pv), volume) for pv in pvs if (volume := _volume(pv)) is not None]
+    for claim, (_, pv) in claims.items():
+        own = None if pv is None else _volume(pv)
+        for name, other in volumes:
+            if own is not None and name != own.pv and (other.driver, other.handle) == (own.driver, own.handle):
+                text = (
+                    f"PersistentVolumes {own.pv} (claim {'/'.join(claim)}) and {name} are the same disk (driver "
+                    f"{own.driver}, handle {own.handle}): delete all but one"
+                )
+                yield Finding("disk-doubled", text)
+
+
+def deleted_with_claim(claims: Mapping[Claim, tuple[Obj | None, Obj | None]]) -> Iterator[tuple[Claim, str]]:
+    """Claims whose data go with them, and their PersistentVolumes."""
+    for claim, (_, pv) in claims.items():
+        if pv is not None and (pv.get("spec") or {}).get("persistentVolumeReclaimPolicy") == "Delete":
+            yield claim, name_of(pv)
+
+
+def _volume(pv: Obj) -> Volume | None:
+    try:
+        return volume_of(pv)
+    except UnusableVolume:
+        return None

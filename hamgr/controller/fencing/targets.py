@@ -1,0 +1,167 @@
+"""What has to be fenced when a node or a pod has to: claims, pods and resources that belong together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from hamgr.cib import history
+from hamgr.cib.model import Cib, Group, Primitive
+from hamgr.controller.nodes.observations import NodeObservations
+from hamgr.controller.nodes.removal import running_on
+from hamgr.controller.transition.disk_order import disks_of
+from hamgr.controller.tree import primitives, tree
+from hamgr.fencer.records import Pattern, Target
+from hamgr.kube.cache import Cache
+from hamgr.kube.objects import LABEL_RESOURCE, POD, home_of, labels_of, name_of, namespace_of
+from hamgr.kube.pods import node_of
+
+_MAKE_PODS = {"template", "template_from", "image"}  # of which an agent has one that makes pods
+
+
+@dataclass(frozen=True, slots=True)
+class PodTarget:
+    """A pod of hamgr's: which resource it is an instance of, and where."""
+
+    namespace: str
+    name: str
+    resource: str
+    node: str
+
+
+def companions(cib: Cib, resource: str) -> tuple[str, ...]:
+    """The primitives that live and move with one: those of its outermost group, itself included."""
+    for top in cib.resources:
+        for part in tree(top):
+            members = part.members if isinstance(part, Group) else ()
+            if resource in {member.id for member in members}:
+                return tuple(member.id for member in members)
+    return (resource,)
+
+
+def claims(cib: Cib, only: tuple[str, ...] | None = None) -> tuple[tuple[str, str], ...]:
+    """(namespace, claim) of the disks that `volume` resources hold, also those that were started by an earlier
+    definition; of some resources only, if given."""
+    found = [
+        disk
+        for state in cib.node_states
+        for entry in state.resources
+        if entry.started is not None and entry.started.agent.type == "volume" and history.is_active(entry)
+        if only is None or _base(entry.id) in only
+        for disk in disks_of(entry.started.params)
+    ]
+    for primitive in primitives(cib):
+        if primitive.agent.type != "volume" or (only is not None and primitive.id not in only):
+            continue
+        values = values_of(primitive)
+        if values.get("claim"):
+            found.append((values.get("namespace", "default"), values["claim"]))
+    return tuple(dict.fromkeys(found))
+
+
+def patterns(cib: Cib, node: str, now: int, only: tuple[str, ...] | None = None) -> tuple[Pattern, ...]:
+    """What the pods are made from that may run on a node: of all resources that make pods (of some, if given), unless
+    it is on record that the one is not active there. now: seconds since the epoch.
+    """
+    cluster_state = next((state.resources for state in cib.node_states if state.name == node), ())
+    known, active = {_base(entry.id) for entry in cluster_state}, {_base(rsc) for rsc in running_on(cib, node, now)}
+    found = []
+    for primitive in primitives(cib):
+        absent = primitive.id in known and primitive.id not in active
+        values = {} if absent or (only is not None and primitive.id not in only) else values_of(primitive)
+        if not values.keys() & _MAKE_PODS:
+            continue
+        namespace, pod = values.get("namespace") or "default", f"{primitive.id}-{node}"
+        found.append(Pattern(namespace, pod, json.dumps(_listed(values)), values.get("template_from", "")))
+    found += [
+        Pattern(
+            entry.started.params.get("namespace") or "default",
+            f"{_base(entry.id)}-{node}",
+            json.dumps(_listed(entry.started.params)),
+            entry.started.params.get("template_from", ""),
+        )
+        for entry in cluster_state
+        if entry.started is not None and entry.started.params.keys() & _MAKE_PODS
+        if _base(entry.id) in active and (only is None or _base(entry.id) in only)
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _listed(values: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The volumes of the pod that an instance with these parameters is."""
+    listed = volumes_in(values.get("template", ""))
+    if values.get("image") and values.get("claim"):
+        listed.append({"name": "data", "persistentVolumeClaim": {"claimName": values["claim"]}})
+    return listed
+
+
+def homes(cib: Cib) -> frozenset[tuple[str, str]]:
+    """(namespace, resource) of the pods that a configuration can lead to."""
+    made = ((primitive.id, values_of(primitive)) for primitive in primitives(cib))
+    return frozenset(
+        (values.get("namespace") or "default", resource) for resource, values in made if values.keys() & _MAKE_PODS
+    )
+
+
+def _base(instance: str) -> str:
+    """The configured id of a clone's instance."""
+    return instance.partition(":")[0]
+
+
+def values_of(primitive: Primitive) -> dict[str, str]:
+    """The parameters without regard to rules."""
+    return {name: value for nvset in reversed(primitive.params) for name, value in nvset.pairs}
+
+
+def volumes_in(template: str) -> list[dict[str, Any]]:
+    """The volumes of a pod template in text; of one that nobody can read, no pod was ever made."""
+    try:
+        parsed = yaml.safe_load(template)
+    except yaml.YAMLError:
+        return []
+    if not isinstance(parsed, dict):
+        return []
+    spec = parsed if "containers" in parsed else parsed.get("spec")
+    listed = spec.get("volumes") if isinstance(spec, dict) else None
+    return [volume for volume in listed or () if isinstance(volume, dict)]
+
+
+def find_pod(cache: Cache | None, name: str, known: Collection[tuple[str, str]]) -> PodTarget | None:
+    """A pod of hamgr's by NAME or NAMESPACE/NAME. known: namespaces and resources of its instances."""
+    namespace, _, short = name.rpartition("/")
+    for pod in [] if cache is None else cache.list(POD, namespace or None):
+        if name_of(pod) == short and home_of(pod) in known:
+            return pod_target(pod)
+    return None
+
+
+def pod_target(pod: Mapping[str, Any]) -> PodTarget:
+    """The pod as a target."""
+    return PodTarget(namespace_of(pod), name_of(pod), labels_of(pod)[LABEL_RESOURCE], node_of(pod))
+
+
+def node_target(
+    node: str,
+    disks: tuple[tuple[str, str], ...],
+    may_run: tuple[Pattern, ...],
+    known: Collection[tuple[str, str]],
+    observations: NodeObservations,
+) -> Target:
+    """A node as a target, by what is seen of it. disks: the claims that may be used there; may_run: the pods; known:
+    namespaces and resources of hamgr's instances.
+    """
+    promise = observations.promise(node)
+    return Target(
+        node,
+        claims=disks,
+        patterns=may_run,
+        homes=tuple(sorted(known)),
+        self_fence_s=None if promise is None else promise.self_fence,
+        member_ttl_s=0.0 if promise is None else promise.ttl_s,
+        boot_id=observations.boot_id(node),
+        outdated_boot_id=observations.outdated_boot_id(node),
+    )

@@ -1,0 +1,1 @@
+"""What keeps resources off nodes besides the cluster file: affinity, cordons, taints."""

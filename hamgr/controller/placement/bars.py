@@ -1,0 +1,116 @@
+"""The nodes that a resource cannot be on, whatever the cluster file says: as location rules. Pure.
+
+hamgr names the node of a pod itself, so Kubernetes' scheduler is not asked. What it would refuse is worked out here:
+the template's nodeSelector and required node affinity, and the node affinity (mostly the zone) of PersistentVolumes.
+It counts for a start: what is active on a node stays there when labels change, as Kubernetes has it
+(requiredDuringScheduling*IgnoredDuringExecution*).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from hamgr.cib.model import Cib, Location, Primitive
+from hamgr.cib.records import replace
+from hamgr.cib.scores import INFINITY
+from hamgr.controller.disks.workloads import Source
+from hamgr.controller.fencing.targets import values_of
+from hamgr.controller.tree import primitives
+from hamgr.kube.affinity import why_not_for_pod, why_not_for_volume
+from hamgr.kube.objects import Obj, name_of
+
+Bars = Mapping[str, Mapping[str, str]]
+"""Resource: node: why it cannot be there."""
+
+_PREFIX = "hamgr-cannot-run"
+
+
+def source_of(primitive: Primitive) -> Source | None:
+    """The workload whose template a resource uses."""
+    values = values_of(primitive)
+    told = values.get("template_from")
+    return (values.get("namespace") or "default", told) if told else None
+
+
+def pod_spec(primitive: Primitive, workloads: Mapping[Source, Obj]) -> Mapping[str, Any]:
+    """The pod spec of a resource as far as it is known; empty: nothing is."""
+    values, source = values_of(primitive), source_of(primitive)
+    if source is not None:
+        return _lent(workloads.get(source))
+    if values.get("image") and values.get("claim"):
+        return {"volumes": [{"persistentVolumeClaim": {"claimName": values["claim"]}}]}
+    try:
+        parsed = json.loads(values.get("template") or "{}")
+    except ValueError:
+        return {}
+    if not isinstance(parsed, dict):
+        return {}
+    spec = parsed if "containers" in parsed else parsed.get("spec")
+    return spec if isinstance(spec, dict) else {}
+
+
+def _lent(workload: Obj | None) -> Mapping[str, Any]:
+    spec = (workload or {}).get("spec") or {}
+    lent: dict[str, Any] = dict((spec.get("template") or {}).get("spec") or {})
+    first = int((spec.get("ordinals") or {}).get("start") or 0)
+    made = [
+        {"persistentVolumeClaim": {"claimName": f"{claim['metadata']['name']}-{name_of(workload or {})}-{first}"}}
+        for claim in spec.get("volumeClaimTemplates") or []
+    ]
+    return lent | {"volumes": [*(lent.get("volumes") or []), *made]}
+
+
+def claims_used(primitive: Primitive, workloads: Mapping[Source, Obj]) -> tuple[tuple[str, str], ...]:
+    """(namespace, claim) of all that a resource holds or mounts."""
+    values = values_of(primitive)
+    namespace = values.get("namespace") or "default"
+    names = [values["claim"]] if primitive.agent.type == "volume" and values.get("claim") else []
+    for volume in pod_spec(primitive, workloads).get("volumes") or []:
+        source = volume.get("persistentVolumeClaim") if isinstance(volume, dict) else None
+        if isinstance(source, dict) and source.get("claimName"):
+            names.append(str(source["claimName"]))
+    return tuple(dict.fromkeys((namespace, name) for name in names))
+
+
+def find_bars(
+    cib: Cib,
+    nodes: Mapping[str, Obj],
+    volumes: Mapping[tuple[str, str], Obj],
+    workloads: Mapping[Source, Obj],
+    active: Collection[tuple[str, str]],
+) -> Bars:
+    """Which resource cannot be on which node, and why.
+
+    nodes: the Node objects that there are. volumes: the PersistentVolume of each bound claim. active: (resource, node).
+    """
+    found: dict[str, dict[str, str]] = {}
+    for primitive in primitives(cib):
+        for name, node in nodes.items():
+            why = next(_barriers(primitive, node, volumes, workloads), "")
+            if why and (primitive.id, name) not in active:
+                found.setdefault(primitive.id, {})[name] = why
+    return found
+
+
+def _barriers(
+    primitive: Primitive, node: Obj, volumes: Mapping[tuple[str, str], Obj], workloads: Mapping[Source, Obj]
+) -> Iterator[str]:
+    if why := why_not_for_pod(pod_spec(primitive, workloads), node):
+        yield why
+    for claim in claims_used(primitive, workloads):
+        if claim in volumes and (why := why_not_for_volume(volumes[claim], node)):
+            yield why
+
+
+def with_bars(cib: Cib, bars: Bars) -> Cib:
+    """The configuration with a location rule for each."""
+    ids, nodes = {primitive.id for primitive in primitives(cib)}, {node.name for node in cib.nodes}
+    added = tuple(
+        Location(f"{_PREFIX}-{resource}-on-{node}", resource, node=node, score=-INFINITY)
+        for resource, places in sorted(bars.items())
+        for node in sorted(places)
+        if resource in ids and node in nodes
+    )
+    return replace(cib, constraints=(*cib.constraints, *added)) if added else cib

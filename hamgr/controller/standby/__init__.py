@@ -1,0 +1,1 @@
+"""Parked pods on standby nodes: where they are kept, and when a failed resource prefers them."""

@@ -1,0 +1,1 @@
+"""What the leader has recorded in etcd: node states, histories, events."""

@@ -1,0 +1,1 @@
+"""The status document that the leader publishes, and what it finds wrong."""

@@ -1,0 +1,1 @@
+"""From a Pacemaker configuration to a cluster file; what cannot come along is named."""

@@ -1,0 +1,52 @@
+"""The guard as the controller asks it, with values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+from fixtures.leader_world import World, cluster_file
+
+from hamgr.controller.fencing.guard import guard
+from hamgr.fencer.reasons import reason
+from hamgr.fencer.records import Outcome, Target, new_record
+from hamgr.fencer.topology import Level, LevelConfig
+
+FRESH = SimpleNamespace(staleness_s=lambda: 0.0)
+
+
+def test_fences_from_before_the_clock_was_set_back_hold_nothing_up() -> None:
+    world = World()
+    record = new_record(Target("n1"), reason("operator", user="x"), "x", (LevelConfig(Level.VOLUME),))
+    loop = [replace(record, outcome=Outcome.SUCCEEDED, started_at=world.time - 1)] * 5
+    assert guard("n1", loop, world.leader, FRESH, None, world.time) is not None  # type: ignore[arg-type]
+    assert guard("n1", loop, world.leader, FRESH, None, world.time - 3600) is None  # type: ignore[arg-type]
+
+
+def test_a_failed_fence_is_held_back_for_a_moment_until_something_changes() -> None:
+    world = World()
+    world.settle()
+    record = new_record(Target("n1"), reason("operator", user="x"), "x", (LevelConfig(Level.VOLUME),))
+    world.time += 10
+    failed = [replace(record, outcome=Outcome.FAILED, started_at=world.time - n, ended_at=world.time) for n in (1, 2)]
+
+    def held() -> str:
+        why = guard("n1", failed, world.leader, FRESH, None, world.time)  # type: ignore[arg-type]
+        return "" if why is None else why.code
+
+    assert held() == "fences-failed"
+    world.time += 0.5
+    world.leader.configure(cluster_file())
+    assert held() == ""
+    world.leader.fences.note_change(0.0)
+    assert held() == "fences-failed"
+    world.lose("n1")
+    world.advance(0.0)
+    assert held() == ""
+
+
+def test_a_fence_that_a_disk_would_not_survive_is_held() -> None:
+    world = World()
+    held = guard("n1", [], world.leader, FRESH, None, world.time, "claim a/b is being deleted")  # type: ignore[arg-type]
+    assert str(held) == "claim a/b is being deleted"
+    assert guard("n1", [], world.leader, FRESH, None, world.time, "") is None  # type: ignore[arg-type]
