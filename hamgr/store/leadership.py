@@ -107,7 +107,7 @@ class Leadership:
             leader = self._store.get(LEADER, budget_s=LAST_LOOK_S)
         except StoreError:
             return False
-        return leader is not None and leader.create_revision == token.revision and self.valid()
+        return leader is not None and self._is_ours(leader, token) and self.valid()
 
     def campaign(self) -> Token | None:
         """Try to become the leader, without waiting. None: somebody else leads. Raises StoreUnavailable and others."""
@@ -193,12 +193,9 @@ class Leadership:
             raise Deposed(f"the leader lease of {self.node} has expired") from None
         except StoreError:
             return self.valid()
-        if leader is None or leader.create_revision != token.revision:
+        if leader is None or not self._is_ours(leader, token):
             self._step_down()
             raise Deposed(f"the leader key of {self.node} is gone")
-        if not _is_odd(leader) and leader.value["id"] != self.id:  # a restored etcd gives the same revisions again
-            self._step_down()
-            raise Deposed(f"the leader key is another's than {self.node}'s")
         if (leader.lease != self._lease or leader.value != self._claim) and not self._put_in_order(leader, budget_s):
             return self.valid()
         self._sent = sent
@@ -288,7 +285,7 @@ class Leadership:
     def _settle(self, result: TxnResult, token: Token, attempt: Json) -> bool:
         """Whether the guarded write is done; False: an older attempt of ours was carried out late, so repeat."""
         leader, writes = result.entries.get(LEADER), result.entries.get(WRITES)
-        if leader is None or leader.create_revision != token.revision or writes is None:
+        if leader is None or not self._is_ours(leader, token) or writes is None:
             self._step_down()
             raise Deposed(f"{self.node} does not lead any more: the leader key is another's")
         if writes.value == attempt:
@@ -298,6 +295,10 @@ class Leadership:
             raise CompareFailed("a key was changed by somebody else in the meantime: read it again and repeat")
         self._last_write = writes.mod_revision
         return False
+
+    def _is_ours(self, leader: Entry, token: Token) -> bool:
+        """By token and name: an etcd that was restored gives the same revisions again, to another leader."""
+        return leader.create_revision == token.revision and (_is_odd(leader) or leader.value["id"] == self.id)
 
     def _step_down(self) -> None:
         self._token = None

@@ -68,6 +68,18 @@ def test_the_last_look_goes_by_etcd_and_not_by_our_own_clock(store: Store) -> No
     assert (first.confirmed(), second.confirmed()) == (False, True)
 
 
+def test_the_same_token_of_another_leader_is_not_ours(store: Store) -> None:
+    """An etcd that was restored gives the same revisions again, and so the same token to somebody else."""
+    leadership = leading(store)
+    lease, _ = store.grant(5)
+    other = {"node": "n2", "id": "another", "since": 0.0, "lease": lease}
+    store.transact(puts={"leader": Leased(other, lease)})
+    assert not leadership.confirmed()
+    with pytest.raises(Deposed, match="the leader key is another's"):
+        leadership.fenced_txn({"state/x": 1}, compares={"state/y": 7})
+    assert leadership.token is None
+
+
 def test_a_deposed_leaders_write_changes_nothing(store: Store) -> None:
     old = leading(store)
     old.fenced_txn(puts={"state/x": "old"})
