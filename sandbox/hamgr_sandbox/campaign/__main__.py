@@ -125,56 +125,56 @@ def run_campaign(seeds: list[int], results: Results, directory: Path, sandboxes:
 
 def _work(directory: Path, draw_seed: Callable[[], int | None], results: Results, keep: bool) -> None:
     """Play seeds in one sandbox; it is built anew now and then, and after every failure, whose traces are kept."""
-    theatre: Harness | None = None
+    harness: Harness | None = None
     play: Play | None = None
     played, fencing = 0, False
     try:
         while (seed := draw_seed()) is not None:
-            if theatre is None or play is None or self_fencing(seed) != fencing:
-                if theatre is not None:
-                    theatre.down()
+            if harness is None or play is None or self_fencing(seed) != fencing:
+                if harness is not None:
+                    harness.down()
                 fencing, played = self_fencing(seed), 0
-                theatre = Harness(directory, self_fencing=fencing)
-                play = Play(theatre)
+                harness = Harness(directory, self_fencing=fencing)
+                play = Play(harness)
             played += 1
-            row = _attempt(theatre, play, seed, fresh=played == 1)
+            row = _attempt(harness, play, seed, fresh=played == 1)
             results.add(row)
             if row.findings:
-                _keep_traces(theatre, row, directory.with_name(f"seed-{seed}"))
+                _keep_traces(harness, row, directory.with_name(f"seed-{seed}"))
             if row.findings and keep:
                 return
             if row.findings or played == REBUILD_AFTER:
                 play = None
     finally:
-        if theatre is not None and not keep:
-            theatre.down()
+        if harness is not None and not keep:
+            harness.down()
 
 
-def _attempt(theatre: Harness, play: Play, seed: int, *, fresh: bool) -> Row:
+def _attempt(harness: Harness, play: Play, seed: int, *, fresh: bool) -> Row:
     """Play one schedule; a sandbox that fails is a finding like others, and does not end the campaign."""
     try:
         if fresh:
-            theatre.up()
+            harness.up()
         return play.perform(seed)
     except Exception as error:  # noqa: BLE001  whatever it is, it belongs to this seed
         traceback.print_exc()
         return Row(seed, findings=[Finding(BROKEN, f"{type(error).__name__}: {error}")])
 
 
-def _keep_traces(theatre: Harness, row: Row, target: Path) -> None:
+def _keep_traces(harness: Harness, row: Row, target: Path) -> None:
     """Everything that tells what happened, beside the sandbox that is about to be built anew."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     (target / "row.json").write_text(json.dumps(row.to_json(), indent=1))
-    layout = theatre.sandbox.layout
-    for machine in (layout.control, theatre.sandbox.switch.home, *layout.nodes.glob("*")):
+    layout = harness.sandbox.layout
+    for machine in (layout.control, harness.sandbox.switch.home, *layout.nodes.glob("*")):
         shutil.copytree(machine / "logs", target / machine.name, dirs_exist_ok=True, ignore_dangling_symlinks=True)
     with contextlib.suppress(OSError):
         shutil.copy(layout.control / "apiserver.journal", target)
     processes = subprocess.run(["ps", "-eo", "pid,ppid,stat,wchan:20,lstart,args"], capture_output=True, check=False)
     (target / "processes").write_bytes(processes.stdout)
     try:
-        kept = {entry.key: entry.value for entry in theatre.past.read("")}
+        kept = {entry.key: entry.value for entry in harness.past.read("")}
         (target / "etcd.json").write_text(json.dumps(kept, indent=1))
     except (OSError, ValueError, SandboxError) as error:
         (target / "etcd.json").write_text(json.dumps({"error": str(error)}))

@@ -32,31 +32,31 @@ _STOPS = {True: "stopped", False: "stop-failed"}
 class EvidenceCollector:
     """Made at a schedule's begin; asked at its end for what happened since. Raises OSError, ValueError, ApiError."""
 
-    def __init__(self, theatre: Harness) -> None:
-        self._theatre = theatre
-        self._revision = theatre.past.revision()
-        self._fences = {kept.key for kept in theatre.past.read("fences/")}
-        self._events = max((kept.key for kept in theatre.past.read("events/")), default="")
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
+        self._revision = harness.past.revision()
+        self._fences = {kept.key for kept in harness.past.read("fences/")}
+        self._events = max((kept.key for kept in harness.past.read("events/")), default="")
         self._logs = {node: self._log(node).stat().st_size for node in NODES}
-        pod = theatre.active_pod()
+        pod = harness.active_pod()
         self.holders = frozenset({str(pod["spec"]["nodeName"])} if pod else ())
 
     def disk(self, acknowledged: Sequence[kvapp.Acknowledged]) -> kvapp.Audit:
         """The verdict on the application's log, where it is mounted now."""
-        pod = self._theatre.active_pod()
+        pod = self._harness.active_pod()
         if pod is None:
             raise ValueError("the application runs nowhere, so its log cannot be read")
-        return kvapp.audit(self._theatre.log_of(str(pod["spec"]["nodeName"])), acknowledged)
+        return kvapp.audit(self._harness.log_of(str(pod["spec"]["nodeName"])), acknowledged)
 
     def fences(self) -> list[FenceSeen]:
         """The fences that were begun since."""
-        past = self._theatre.past
+        past = self._harness.past
         new = [kept for kept in past.read("fences/") if kept.key not in self._fences]
         return [_seen(past, FenceRecord.from_json(kept.value), kept.create_revision) for kept in new]
 
     def moments(self) -> list[Moment]:
         """What hamgr told of the application's instances since, in order of time."""
-        events = [kept for kept in self._theatre.past.read("events/") if kept.key > self._events]
+        events = [kept for kept in self._harness.past.read("events/") if kept.key > self._events]
         fenced = self._fenced_nodes()
         told = [moment for kept in events for moment in _of_event(Event.from_value(kept.value), fenced)]
         looked = [moment for node in NODES for moment in _of_log(self._news(node))]
@@ -64,7 +64,7 @@ class EvidenceCollector:
 
     def storage(self) -> list[Plugging]:
         """Everything that the storage has done so far, by its own log."""
-        log = (self._theatre.sandbox.control.logs / "attacher.log").read_text(errors="replace")
+        log = (self._harness.sandbox.control.logs / "attacher.log").read_text(errors="replace")
         return [
             Plugging(_seconds(found[1].replace(",", ".")), found[2], found[4], found[3] == "attached to")
             for found in map(_PLUGGING.search, log.splitlines())
@@ -73,7 +73,7 @@ class EvidenceCollector:
 
     def switchings(self) -> list[Switching]:
         """Everything that the power switch has done so far, by its own log."""
-        log = (self._theatre.sandbox.switch.logs / f"{POWER_SWITCH}.log").read_text(errors="replace")
+        log = (self._harness.sandbox.switch.logs / f"{POWER_SWITCH}.log").read_text(errors="replace")
         return [
             Switching(_seconds(found[1].replace(",", ".")), found[2], found[3] == "on")
             for found in map(_SWITCHING.search, log.splitlines())
@@ -82,7 +82,7 @@ class EvidenceCollector:
 
     def writes(self) -> list[Written]:
         """Every write of hamgr's state since, the newest first, by the key that each of them changes."""
-        past, found = self._theatre.past, []
+        past, found = self._harness.past, []
         kept = past.get(WRITES)
         while kept is not None and kept.mod_revision > self._revision:
             leader = past.get(LEADER, kept.mod_revision)
@@ -95,7 +95,7 @@ class EvidenceCollector:
         """The starts of the application, its disk and its Service that were put on record at one of these revisions."""
         found = []
         for revision in revisions:
-            for kept in self._theatre.past.changed(_HISTORY, revision):
+            for kept in self._harness.past.changed(_HISTORY, revision):
                 node, resource = kept.key.removeprefix(_HISTORY).split("/")
                 begun = on_record(node, {}, kept.value)
                 if resource in _OF_THE_APPLICATION and (begun.task, begun.rc) == ("start", _UNDER_WAY):
@@ -104,7 +104,7 @@ class EvidenceCollector:
 
     def _others(self, revision: int, resource: str, node: str) -> tuple[OnRecord, ...]:
         """What was on record of a resource on all nodes but one."""
-        past = self._theatre.past
+        past = self._harness.past
         states = {kept.key.removeprefix(_STATES): kept.value for kept in past.read(_STATES, revision)}
         histories = {kept.key: kept.value for kept in past.read(_HISTORY, revision)}
         return tuple(
@@ -115,7 +115,7 @@ class EvidenceCollector:
 
     def _fenced_nodes(self) -> dict[str, str]:
         """Succeeded fences that prove the application gone from a node, and which."""
-        records = [FenceRecord.from_json(kept.value) for kept in self._theatre.past.read("fences/")]
+        records = [FenceRecord.from_json(kept.value) for kept in self._harness.past.read("fences/")]
         return {record.id: record.target.node for record in records if record.outcome is Outcome.SUCCEEDED}
 
     def _news(self, node: str) -> str:
@@ -124,7 +124,7 @@ class EvidenceCollector:
             return log.read()
 
     def _log(self, node: str) -> Path:
-        return self._theatre.sandbox.host(node).logs / "hamgrd.log"
+        return self._harness.sandbox.host(node).logs / "hamgrd.log"
 
 
 def _seen(past: EtcdHistory, record: FenceRecord, began: int) -> FenceSeen:

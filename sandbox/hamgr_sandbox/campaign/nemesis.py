@@ -1,4 +1,4 @@
-"""How each kind of fault is done to a theatre, and how everything is undone."""
+"""How each kind of fault is done to a harness, and how everything is undone."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ class Struck:
         return f"{self.fault}{at}{f' (missed: {self.missed})' if self.missed else ''}"
 
 
-def place(theatre: Harness, fault: Fault) -> str:
+def place(harness: Harness, fault: Fault) -> str:
     """The node that a fault is about; the first where nobody is active, waits or leads. Empty when it is about none."""
     if fault.where == ACTIVE:
-        pod = theatre.active_pod()
+        pod = harness.active_pod()
         return str(pod["spec"]["nodeName"]) if pod else NODES[0]
     if fault.where == LEADER:
-        return theatre.leader() or NODES[0]
+        return harness.leader() or NODES[0]
     if fault.where == STANDBY:
-        return theatre.standby() or NODES[0]
+        return harness.standby() or NODES[0]
     return fault.where
 
 
-def strike(theatre: Harness, fault: Fault, node: str) -> Undo | None:
+def strike(harness: Harness, fault: Fault, node: str) -> Undo | None:
     """Do it. The answer undoes it; None: there is nothing to undo. Raises one of TROUBLE."""
-    return _STRIKES[fault.kind](theatre, fault, node)
+    return _STRIKES[fault.kind](harness, fault, node)
 
 
-def undo_all(theatre: Harness) -> None:
+def undo_all(harness: Harness) -> None:
     """Whatever is still in force ends. Raises one of TROUBLE only where the sandbox itself is broken."""
-    sandbox = theatre.sandbox
+    sandbox = harness.sandbox
     sandbox.storage.clear()
     running = sandbox.control.services()
     for name in (
@@ -76,117 +76,117 @@ def undo_all(theatre: Harness) -> None:
 # The strikes
 
 
-def _pod_path(theatre: Harness, node: str) -> str:
+def _pod_path(harness: Harness, node: str) -> str:
     """The application's pod on the node, whatever its state. Raises SandboxError where there is none."""
-    for pod in theatre.pods():
+    for pod in harness.pods():
         if pod["spec"]["nodeName"] == node:
             return f"{PODS}/{pod['metadata']['name']}"
     raise SandboxError(f"the application has no pod on {node}")
 
 
-def _delete_pod(theatre: Harness, _fault: Fault, node: str) -> None:
-    theatre.request("delete", _pod_path(theatre, node))
+def _delete_pod(harness: Harness, _fault: Fault, node: str) -> None:
+    harness.request("delete", _pod_path(harness, node))
 
 
-def _force_delete_pod(theatre: Harness, _fault: Fault, node: str) -> None:
-    theatre.request("delete", _pod_path(theatre, node), {"gracePeriodSeconds": 0})
+def _force_delete_pod(harness: Harness, _fault: Fault, node: str) -> None:
+    harness.request("delete", _pod_path(harness, node), {"gracePeriodSeconds": 0})
 
 
-def _kill_container(theatre: Harness, _fault: Fault, node: str) -> None:
-    theatre.sandbox.kill_container(_pod_path(theatre, node).rpartition("/")[2])
+def _kill_container(harness: Harness, _fault: Fault, node: str) -> None:
+    harness.sandbox.kill_container(_pod_path(harness, node).rpartition("/")[2])
 
 
-def _kill_hamgrd(theatre: Harness, _fault: Fault, node: str) -> None:
-    theatre.sandbox.kill_hamgrd(node)
+def _kill_hamgrd(harness: Harness, _fault: Fault, node: str) -> None:
+    harness.sandbox.kill_hamgrd(node)
 
 
-def _freeze_hamgrd(theatre: Harness, _fault: Fault, node: str) -> Undo:
-    process = processes.ProcessId.of(theatre.sandbox.host(node).service(plane.HAMGRD))
+def _freeze_hamgrd(harness: Harness, _fault: Fault, node: str) -> Undo:
+    process = processes.ProcessId.of(harness.sandbox.host(node).service(plane.HAMGRD))
     processes.freeze(process.pid)
     return partial(process.send, signal.SIGCONT)
 
 
-def _kill_kubelet(theatre: Harness, _fault: Fault, node: str) -> None:
-    theatre.sandbox.kill_kubelet(node)
+def _kill_kubelet(harness: Harness, _fault: Fault, node: str) -> None:
+    harness.sandbox.kill_kubelet(node)
 
 
-def _keep_kubelet_down(theatre: Harness, _fault: Fault, node: str) -> Undo:
-    theatre.sandbox.kill_kubelet(node, stay_down=True)
-    return partial(theatre.sandbox.host(node).start_service, plane.NODE_AGENT)
+def _keep_kubelet_down(harness: Harness, _fault: Fault, node: str) -> Undo:
+    harness.sandbox.kill_kubelet(node, stay_down=True)
+    return partial(harness.sandbox.host(node).start_service, plane.NODE_AGENT)
 
 
-def _crash(theatre: Harness, _fault: Fault, node: str) -> Undo:
-    theatre.sandbox.crash(node)
-    return partial(theatre.sandbox.start, node)
+def _crash(harness: Harness, _fault: Fault, node: str) -> Undo:
+    harness.sandbox.crash(node)
+    return partial(harness.sandbox.start, node)
 
 
 # A member lease outlives its node by seconds; whoever has pulled the plug need not wait for that.
 _PLUG_PULLED = {"reason": "the campaign has pulled its plug", "anyway": True}
 
 
-def _crash_and_confirm(theatre: Harness, fault: Fault, node: str) -> Undo:
-    undo = _crash(theatre, fault, node)
+def _crash_and_confirm(harness: Harness, fault: Fault, node: str) -> Undo:
+    undo = _crash(harness, fault, node)
     with suppress(*TROUBLE):  # a leader may be long in coming
-        theatre.ask("confirm", _PLUG_PULLED | {"node": node}, timeout_s=2.0)
+        harness.ask("confirm", _PLUG_PULLED | {"node": node}, timeout_s=2.0)
     return undo
 
 
-def _freeze_node(theatre: Harness, _fault: Fault, node: str) -> Undo:
-    theatre.sandbox.freeze(node)
-    return partial(theatre.sandbox.thaw, node)
+def _freeze_node(harness: Harness, _fault: Fault, node: str) -> Undo:
+    harness.sandbox.freeze(node)
+    return partial(harness.sandbox.thaw, node)
 
 
-def _partition(theatre: Harness, fault: Fault, node: str) -> Undo:
-    theatre.sandbox.partition(node, Peer(fault.peer), Direction(fault.direction))
-    return partial(theatre.sandbox.heal, node)
+def _partition(harness: Harness, fault: Fault, node: str) -> Undo:
+    harness.sandbox.partition(node, Peer(fault.peer), Direction(fault.direction))
+    return partial(harness.sandbox.heal, node)
 
 
-def _freeze_program(name: str, theatre: Harness, _fault: Fault, _node: str) -> Undo:
-    theatre.sandbox.freeze(name)
-    return partial(theatre.sandbox.thaw, name)
+def _freeze_program(name: str, harness: Harness, _fault: Fault, _node: str) -> Undo:
+    harness.sandbox.freeze(name)
+    return partial(harness.sandbox.thaw, name)
 
 
-def _kill_program(name: str, theatre: Harness, _fault: Fault, _node: str) -> Undo:
-    theatre.sandbox.kill_program(name, stay_down=True)
-    return partial(theatre.sandbox.start, name)
+def _kill_program(name: str, harness: Harness, _fault: Fault, _node: str) -> Undo:
+    harness.sandbox.kill_program(name, stay_down=True)
+    return partial(harness.sandbox.start, name)
 
 
-def _kill_controllers(theatre: Harness, _fault: Fault, _node: str) -> None:
-    theatre.sandbox.kill_program(plane.CONTROLLERS)
+def _kill_controllers(harness: Harness, _fault: Fault, _node: str) -> None:
+    harness.sandbox.kill_program(plane.CONTROLLERS)
 
 
-def _slow(operation: str, theatre: Harness, _fault: Fault, _node: str) -> Undo:
-    theatre.sandbox.storage.slow(operation, _SLOW_S)
-    return theatre.sandbox.storage.clear
+def _slow(operation: str, harness: Harness, _fault: Fault, _node: str) -> Undo:
+    harness.sandbox.storage.slow(operation, _SLOW_S)
+    return harness.sandbox.storage.clear
 
 
-def _hang_detach(theatre: Harness, _fault: Fault, _node: str) -> Undo:
-    theatre.sandbox.storage.hang("detach")
-    return theatre.sandbox.storage.clear
+def _hang_detach(harness: Harness, _fault: Fault, _node: str) -> Undo:
+    harness.sandbox.storage.hang("detach")
+    return harness.sandbox.storage.clear
 
 
-def _fence_node(theatre: Harness, _fault: Fault, node: str) -> None:
-    theatre.ask("fence", {"target": node, "level": "", "dry_run": False}, timeout_s=2.0)
+def _fence_node(harness: Harness, _fault: Fault, node: str) -> None:
+    harness.ask("fence", {"target": node, "level": "", "dry_run": False}, timeout_s=2.0)
 
 
-def _fence_pod(theatre: Harness, _fault: Fault, node: str) -> None:
-    theatre.ask("fence", {"target": f"{APPLICATION}-{node}", "level": "", "dry_run": False}, timeout_s=2.0)
+def _fence_pod(harness: Harness, _fault: Fault, node: str) -> None:
+    harness.ask("fence", {"target": f"{APPLICATION}-{node}", "level": "", "dry_run": False}, timeout_s=2.0)
 
 
-def _move(theatre: Harness, _fault: Fault, node: str) -> None:
+def _move(harness: Harness, _fault: Fault, node: str) -> None:
     """Away from where it runs, to the node after the one that was drawn."""
     there = NODES[(NODES.index(node) + 1) % len(NODES)]
     body = {"resource": "store", "node": there, "role": "", "lifetime_s": _MOVE_LIFETIME_S}
-    theatre.ask("move", body, timeout_s=2.0)
+    harness.ask("move", body, timeout_s=2.0)
 
 
-def _apply(theatre: Harness, fault: Fault, _node: str) -> None:
-    theatre.apply(replace(theatre.shape, monitor_s=2 + round(fault.at_s * 100) % 5))
+def _apply(harness: Harness, fault: Fault, _node: str) -> None:
+    harness.apply(replace(harness.shape, monitor_s=2 + round(fault.at_s * 100) % 5))
 
 
-def _release_nodes(theatre: Harness, _fault: Fault, _node: str) -> None:
+def _release_nodes(harness: Harness, _fault: Fault, _node: str) -> None:
     for node in NODES:
-        host = theatre.sandbox.host(node)
+        host = harness.sandbox.host(node)
         host.heal()
         if host.process():
             host.thaw()

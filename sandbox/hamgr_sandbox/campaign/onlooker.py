@@ -32,8 +32,8 @@ class Stretch:
 class Onlooker:
     """Looks from a thread of its own, until stopped."""
 
-    def __init__(self, theatre: Harness, client: KvClient) -> None:
-        self._theatre = theatre
+    def __init__(self, harness: Harness, client: KvClient) -> None:
+        self._harness = harness
         self._client = client
         self._stop = threading.Event()
         self._stretch = Stretch()
@@ -50,7 +50,7 @@ class Onlooker:
 
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_S):
-            status = self._theatre.status()
+            status = self._harness.status()
             ok = status is not None and is_configured(status) and not verdict(status.found)
             self._stretch.note(time.monotonic(), ok=ok, served_at=self._client.last_at())
 

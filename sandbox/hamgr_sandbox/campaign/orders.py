@@ -1,4 +1,4 @@
-"""What operators and other people do to a theatre on ordinary days, and how it is put right in the end."""
+"""What operators and other people do to a harness on ordinary days, and how it is put right in the end."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ _ASK_S = 2.0  # a leader may be long in coming; an order that nobody takes is mi
 _ENDS_S = 1
 
 
-def put_right(theatre: Harness) -> None:
+def put_right(harness: Harness) -> None:
     """End every order that is still in force, as far as anybody answers; to be called again until all is well."""
     with suppress(*TROUBLE):
-        if not theatre.shape.is_usual:
-            theatre.apply()
+        if not harness.shape.is_usual:
+            harness.apply()
     for name in NODES:
         with suppress(*TROUBLE):
-            _cordon(theatre, name, on=False)
+            _cordon(harness, name, on=False)
     with suppress(*TROUBLE):
-        _remove_intruder(theatre)
-    status = theatre.status()
+        _remove_intruder(harness)
+    status = harness.status()
     if status is None:
         return
     with suppress(*TROUBLE):
         if any(resource.id == GROUP and resource.disabled for resource in status.resources):
-            _role(theatre, None)
+            _role(harness, None)
         for node in status.nodes:
             if node.standby:
-                _standby(theatre, node.name, on=False)
+                _standby(harness, node.name, on=False)
         if status.bans:
-            _clear(theatre)
+            _clear(harness)
 
 
-def orders_in_force(theatre: Harness) -> str:
+def orders_in_force(harness: Harness) -> str:
     """The first order that has not been put right; empty: none. Raises ApiError."""
-    if not theatre.shape.is_usual:
+    if not harness.shape.is_usual:
         return "an unusual cluster file is applied"
-    nodes = theatre.request("get", "/api/v1/nodes").get("items") or []
+    nodes = harness.request("get", "/api/v1/nodes").get("items") or []
     if cordoned := [str(node["metadata"]["name"]) for node in nodes if node["spec"].get("unschedulable")]:
         return f"{cordoned[0]} is cordoned"
-    pods = theatre.request("get", PODS).get("items") or []
+    pods = harness.request("get", PODS).get("items") or []
     if any(pod["metadata"]["name"] == _INTRUDER for pod in pods):
         return "the foreign pod is not gone"
-    status = theatre.status()
+    status = harness.status()
     for node in () if status is None else status.nodes:
         if node.standby:
             return f"{node.name} is in standby"
@@ -67,77 +67,77 @@ def orders_in_force(theatre: Harness) -> str:
 # Requests to the leader
 
 
-def _role(theatre: Harness, role: str | None) -> None:
-    theatre.ask("target-role", {"resource": GROUP, "role": role}, timeout_s=_ASK_S)
+def _role(harness: Harness, role: str | None) -> None:
+    harness.ask("target-role", {"resource": GROUP, "role": role}, timeout_s=_ASK_S)
 
 
-def _standby(theatre: Harness, node: str, *, on: bool) -> None:
-    theatre.ask("standby", {"node": node, "on": on}, timeout_s=_ASK_S)
+def _standby(harness: Harness, node: str, *, on: bool) -> None:
+    harness.ask("standby", {"node": node, "on": on}, timeout_s=_ASK_S)
 
 
-def _clear(theatre: Harness) -> None:
-    theatre.ask("clear", {"resource": GROUP, "node": ""}, timeout_s=_ASK_S)
+def _clear(harness: Harness) -> None:
+    harness.ask("clear", {"resource": GROUP, "node": ""}, timeout_s=_ASK_S)
 
 
-def _ban(theatre: Harness, node: str) -> None:
+def _ban(harness: Harness, node: str) -> None:
     body = {"resource": GROUP, "node": node, "role": "", "lifetime_s": None}
-    theatre.ask("ban", body, timeout_s=_ASK_S)
+    harness.ask("ban", body, timeout_s=_ASK_S)
 
 
-def _cordon(theatre: Harness, node: str, *, on: bool) -> None:
-    theatre.request("patch", f"/api/v1/nodes/{node}", {"spec": {"unschedulable": on or None}})
+def _cordon(harness: Harness, node: str, *, on: bool) -> None:
+    harness.request("patch", f"/api/v1/nodes/{node}", {"spec": {"unschedulable": on or None}})
 
 
 # The strikes
 
 
-def _disable(theatre: Harness, _fault: Fault, _node: str) -> Undo:
-    _role(theatre, "Stopped")
-    return partial(_role, theatre, None)
+def _disable(harness: Harness, _fault: Fault, _node: str) -> Undo:
+    _role(harness, "Stopped")
+    return partial(_role, harness, None)
 
 
-def _one_standby(theatre: Harness, _fault: Fault, node: str) -> Undo:
-    _standby(theatre, node, on=True)
-    return partial(_standby, theatre, node, on=False)
+def _one_standby(harness: Harness, _fault: Fault, node: str) -> Undo:
+    _standby(harness, node, on=True)
+    return partial(_standby, harness, node, on=False)
 
 
-def _all_standby(theatre: Harness, _fault: Fault, _node: str) -> Undo:
+def _all_standby(harness: Harness, _fault: Fault, _node: str) -> Undo:
     for node in NODES:
-        _standby(theatre, node, on=True)
+        _standby(harness, node, on=True)
 
     def end() -> None:
         for node in NODES:
-            _standby(theatre, node, on=False)
+            _standby(harness, node, on=False)
 
     return end
 
 
-def _ban_one(theatre: Harness, _fault: Fault, node: str) -> Undo:
-    _ban(theatre, node)
-    return partial(_clear, theatre)
+def _ban_one(harness: Harness, _fault: Fault, node: str) -> Undo:
+    _ban(harness, node)
+    return partial(_clear, harness)
 
 
-def _ban_all(theatre: Harness, _fault: Fault, _node: str) -> Undo:
+def _ban_all(harness: Harness, _fault: Fault, _node: str) -> Undo:
     for node in NODES:
-        _ban(theatre, node)
-    return partial(_clear, theatre)
+        _ban(harness, node)
+    return partial(_clear, harness)
 
 
-def _clean_up(theatre: Harness, _fault: Fault, _node: str) -> None:
-    theatre.ask("cleanup", {"resource": "", "node": ""}, timeout_s=_ASK_S)
+def _clean_up(harness: Harness, _fault: Fault, _node: str) -> None:
+    harness.ask("cleanup", {"resource": "", "node": ""}, timeout_s=_ASK_S)
 
 
-def _cordon_one(theatre: Harness, _fault: Fault, node: str) -> Undo:
-    _cordon(theatre, node, on=True)
-    return partial(_cordon, theatre, node, on=False)
+def _cordon_one(harness: Harness, _fault: Fault, node: str) -> Undo:
+    _cordon(harness, node, on=True)
+    return partial(_cordon, harness, node, on=False)
 
 
-def _reshape(shape: Shape, theatre: Harness, _fault: Fault, _node: str) -> Undo:
-    theatre.apply(replace(shape, monitor_s=theatre.shape.monitor_s))
-    return theatre.apply
+def _reshape(shape: Shape, harness: Harness, _fault: Fault, _node: str) -> Undo:
+    harness.apply(replace(shape, monitor_s=harness.shape.monitor_s))
+    return harness.apply
 
 
-def _intrude(theatre: Harness, _fault: Fault, node: str) -> Undo:
+def _intrude(harness: Harness, _fault: Fault, node: str) -> Undo:
     """A pod that hamgr does not know, with the claim, as a colleague makes one for a backup. It writes nothing."""
     volume = {"name": "data", "persistentVolumeClaim": {"claimName": CLAIM}}
     container = {
@@ -153,13 +153,13 @@ def _intrude(theatre: Harness, _fault: Fault, node: str) -> Undo:
         "terminationGracePeriodSeconds": _ENDS_S,
     }
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": _INTRUDER}, "spec": spec}
-    theatre.request("post", PODS, body)
-    return partial(_remove_intruder, theatre)
+    harness.request("post", PODS, body)
+    return partial(_remove_intruder, harness)
 
 
-def _remove_intruder(theatre: Harness) -> None:
+def _remove_intruder(harness: Harness) -> None:
     try:
-        theatre.request("delete", f"{PODS}/{_INTRUDER}")
+        harness.request("delete", f"{PODS}/{_INTRUDER}")
     except ApiError as error:
         if error.code != 404:
             raise

@@ -59,10 +59,10 @@ class Row:
 
 
 class Play:
-    """All schedules of one theatre, one after the other; what was acknowledged once is to be found for ever."""
+    """All schedules of one harness, one after the other; what was acknowledged once is to be found for ever."""
 
-    def __init__(self, theatre: Harness) -> None:
-        self._theatre = theatre
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
         self._acknowledged: list[kvapp.Acknowledged] = []
         self._whole_since = 0.0
         self._last_missing = ""
@@ -72,8 +72,8 @@ class Play:
         schedule = draw(seed)
         row = Row(seed, schedule.levels)
         began = time.monotonic()
-        self._theatre.fence_by(schedule.levels)
-        client = KvClient(self._theatre.address, f"{seed}-")
+        self._harness.fence_by(schedule.levels)
+        client = KvClient(self._harness.address, f"{seed}-")
         client.start()
         try:
             if missing := self._await_whole(client):
@@ -89,49 +89,49 @@ class Play:
         return row
 
     def _strike_and_judge(self, row: Row, schedule: Schedule, client: KvClient) -> None:
-        witness, onlooker = EvidenceCollector(self._theatre), Onlooker(self._theatre, client)
+        collector, onlooker = EvidenceCollector(self._harness), Onlooker(self._harness, client)
         onlooker.start()
         try:
-            self._strike(row, schedule, client, witness, onlooker)
+            self._strike(row, schedule, client, collector, onlooker)
         finally:
             onlooker.stop()
 
     def _strike(
-        self, row: Row, schedule: Schedule, client: KvClient, witness: EvidenceCollector, onlooker: Onlooker
+        self, row: Row, schedule: Schedule, client: KvClient, collector: EvidenceCollector, onlooker: Onlooker
     ) -> None:
         with self._insider(row.seed):
-            struck = run(self._theatre, schedule)
+            struck = run(self._harness, schedule)
         row.faults = [str(each) for each in struck]
         row.missed = sum(bool(each.missed) for each in struck)
-        undo_all(self._theatre)
-        put_right(self._theatre)
+        undo_all(self._harness)
+        put_right(self._harness)
         sights: list[Sight] = []
         stuck = self._end_with(schedule.last, client, sights, row) if schedule.last else ""
         if stuck:
             row.findings = [Finding(STUCK, stuck)]
             return
         undone = time.monotonic()
-        stuck, log = self._read_log_when_whole(witness, client)
+        stuck, log = self._read_log_when_whole(collector, client)
         if not stuck:
             sights.append(self._look("in the end", client, due=True))
         row.whole_after_s = round(max(0.0, self._whole_since - undone), 2)
         row.last_missing = self._last_missing
         row.acknowledged_inside = sum(write.key.startswith(f"{row.seed}-inside-") for write in self._acknowledged)
-        writes = witness.writes()
+        writes = collector.writes()
         evidence = Evidence(
             [replace(each.fault, where=each.where) for each in struck],
             log,
-            fences=witness.fences(),
-            moments=witness.moments(),
-            storage=witness.storage(),
-            switchings=witness.switchings(),
+            fences=collector.fences(),
+            moments=collector.moments(),
+            storage=collector.storage(),
+            switchings=collector.switchings(),
             writes=writes,
-            intents=witness.intents(write.revision for write in writes),
-            tainted=self._theatre.tainted_nodes(),
+            intents=collector.intents(write.revision for write in writes),
+            tainted=self._harness.tainted_nodes(),
             stuck=stuck,
             sights=sights,
             ok_unserved_s=onlooker.stop(),
-            holders_before=witness.holders,
+            holders_before=collector.holders,
         )
         row.fences = [str(seen) for seen in evidence.fences]
         row.findings = judge(evidence)
@@ -139,7 +139,7 @@ class Play:
     def _end_with(self, last: Fault, client: KvClient, sights: list[Sight], row: Row) -> str:
         """Give the last order, wait until it is carried out, and look for a while; what hinders it, or empty."""
         began = time.monotonic()
-        while (struck := _strike(self._theatre, last)[0]).missed or self._under_way():
+        while (struck := _strike(self._harness, last)[0]).missed or self._under_way():
             if time.monotonic() - began > WHOLE_TIMEOUT_S:
                 return f"{last.kind} is not carried out: {struck.missed or self._under_way()}"
             self._tidy_up(orders=False)
@@ -149,16 +149,16 @@ class Play:
         while time.monotonic() - ended < _STOPPED_FOR_S:
             time.sleep(_LOOK_S)
             sights.append(self._look(f"after {last.kind}", client, due=False))
-        put_right(self._theatre)
+        put_right(self._harness)
         return ""
 
     def _under_way(self) -> str:
         """What shows that nothing may run, and something does or is on its way; empty: all is stopped."""
-        status = self._theatre.status()
+        status = self._harness.status()
         if status is None:
             return "there is no leader"
         for node in status.nodes:
-            if not (node.online and self._theatre.joined(node.name) and node.ready):
+            if not (node.online and self._harness.joined(node.name) and node.ready):
                 return f"node {node.name} is not back: {node}"
         if status.transition is not None:
             return f"a transition is under way: {status.transition}"
@@ -169,7 +169,7 @@ class Play:
 
     def _look(self, when: str, client: KvClient, *, due: bool) -> Sight:
         """What runs and what is said of it. Raises ApiError, ValueError without a status."""
-        living, status = self._theatre.living_pods(), self._theatre.status()
+        living, status = self._harness.living_pods(), self._harness.status()
         if status is None:
             raise ValueError("the leader has gone once all was over")
         on_record = {
@@ -181,13 +181,13 @@ class Play:
         serves = time.monotonic() - client.last_at() <= _RECENT_S
         return Sight(when, living, on_record, is_configured(status) and not status.found, serves, due)
 
-    def _read_log_when_whole(self, witness: EvidenceCollector, client: KvClient) -> tuple[str, kvapp.Audit]:
+    def _read_log_when_whole(self, collector: EvidenceCollector, client: KvClient) -> tuple[str, kvapp.Audit]:
         """What keeps the cluster from becoming whole, and the verdict on the log; the disk may move once more."""
         for _ in range(_READS):
             if stuck := self._await_whole(client):
                 return stuck, kvapp.Audit()
             try:
-                return "", witness.disk([*self._acknowledged, *client.acknowledged()])
+                return "", collector.disk([*self._acknowledged, *client.acknowledged()])
             except (OSError, ValueError, ApiError, SandboxError) as error:
                 stuck = f"the log cannot be read: {error}"
         return stuck, kvapp.Audit()
@@ -195,10 +195,10 @@ class Play:
     @contextmanager
     def _insider(self, seed: int) -> Iterator[None]:
         """While the body runs, a client on the application's node writes as well. Raises ValueError without a pod."""
-        pod = self._theatre.active_pod()
+        pod = self._harness.active_pod()
         if pod is None:
             raise ValueError("the application runs nowhere")
-        host = self._theatre.sandbox.host(str(pod["spec"]["nodeName"]))
+        host = self._harness.sandbox.host(str(pod["spec"]["nodeName"]))
         insider = PartitionedClient(host, str(pod["status"]["podIP"]), PORT, f"{seed}-inside-")
         try:
             yield
@@ -224,11 +224,11 @@ class Play:
 
     def _missing(self, client: KvClient) -> str:
         """The first thing that keeps the cluster from being whole; empty: it is whole."""
-        status = self._theatre.status()
+        status = self._harness.status()
         if status is None:
             return "there is no leader"
         for node in status.nodes:
-            joined = node.hamgrd and self._theatre.joined(node.name)
+            joined = node.hamgrd and self._harness.joined(node.name)
             if not (node.online and joined and node.ready) or node.unclean:
                 return f"node {node.name} is not back: {node}"
         if status.transition is not None:
@@ -246,13 +246,13 @@ class Play:
             return "clients are not served"
         if found := [finding for finding in status.found if finding.code not in _OF_THE_PAST]:
             return f"hamgr finds: {found[0].text}"
-        return self._missing_in_kubernetes() or ("" if self._theatre.leader_answers() else "the leader does not answer")
+        return self._missing_in_kubernetes() or ("" if self._harness.leader_answers() else "the leader does not answer")
 
     def _missing_in_kubernetes(self) -> str:
         try:
-            if tainted := self._theatre.tainted_nodes():
+            if tainted := self._harness.tainted_nodes():
                 return f"{tainted[0]} is out of service"
-            if order := orders_in_force(self._theatre):
+            if order := orders_in_force(self._harness):
                 return order
         except ApiError as error:
             return f"the API server does not answer: {error}"
@@ -264,28 +264,28 @@ class Play:
         Without a leader nobody can be asked. orders: whether they end, too.
         """
         if orders:
-            put_right(self._theatre)
-        status = self._theatre.status()
+            put_right(self._harness)
+        status = self._harness.status()
         if status is None:
             return
         try:
             if status.failcounts or status.failed:
-                self._theatre.ask("cleanup", {"resource": "", "node": ""}, timeout_s=2.0)
+                self._harness.ask("cleanup", {"resource": "", "node": ""}, timeout_s=2.0)
             for node in self._fenced_by_themselves(status):
-                self._theatre.ask("unfence", {"node": node}, timeout_s=2.0)
+                self._harness.ask("unfence", {"node": node}, timeout_s=2.0)
         except StoreError:
             return
 
     def _fenced_by_themselves(self, status: StatusDoc) -> list[str]:
         """Nodes that wait to be let in: here none is reset by its watchdog, which would be a restart."""
-        if self._theatre.levels is not Levels.WATCHDOG:
+        if self._harness.levels is not Levels.WATCHDOG:
             return []
         return [node.name for node in status.nodes if node.hamgrd and not node.online and not node.unclean]
 
 
-def run(theatre: Harness, schedule: Schedule) -> list[Struck]:
+def run(harness: Harness, schedule: Schedule) -> list[Struck]:
     """Strike each fault at its time and undo it at its end. What another fault makes impossible is missed."""
-    began, revision = time.monotonic(), theatre.past.revision()
+    began, revision = time.monotonic(), harness.past.revision()
     order = itertools.count()
     due: list[tuple[float, int, Fault | Undo]] = [(fault.at_s, next(order), fault) for fault in schedule.faults]
     heapq.heapify(due)
@@ -297,24 +297,24 @@ def run(theatre: Harness, schedule: Schedule) -> list[Struck]:
             _quietly(what)
             continue
         now = time.monotonic() - began
-        if what.mid_fence and not theatre.fence_under_way(revision):
+        if what.mid_fence and not harness.fence_under_way(revision):
             if now < what.at_s + _FENCE_PATIENCE_S:
                 heapq.heappush(due, (now + _GLANCE_EVERY_S, next(order), what))
             else:
                 struck.append(Struck(what, "", "no fence was to be seen"))
             continue
-        done, undo = _strike(theatre, what)
+        done, undo = _strike(harness, what)
         struck.append(done)
         if undo is not None:
             heapq.heappush(due, (time.monotonic() - began + what.lasts_s, next(order), undo))
     return struck
 
 
-def _strike(theatre: Harness, fault: Fault) -> tuple[Struck, Undo | None]:
+def _strike(harness: Harness, fault: Fault) -> tuple[Struck, Undo | None]:
     where = ""
     try:
-        where = place(theatre, fault)
-        undo = strike(theatre, fault, where)
+        where = place(harness, fault)
+        undo = strike(harness, fault, where)
     except TROUBLE as error:
         return Struck(fault, where, str(error).splitlines()[0][:120]), None
     return Struck(fault, where), undo
