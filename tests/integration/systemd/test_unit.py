@@ -100,7 +100,9 @@ def test_a_stop_hands_leadership_over_and_is_no_failure(host):
     assert "goodbyes/n1" in host.store.read("goodbyes/").entries
     wait_until(lambda: host.leader() == "n2")
     assert (host.show("Result"), host.show("ActiveState")) == ("success", "inactive")
-    assert host.container.journal("hamgrd")[-3:-2] == ["stopped"]
+    lines = host.container.journal("hamgrd")
+    last_words = lines[: lines.index("hamgrd.service: Deactivated successfully.")][-1]
+    assert last_words == "stopped"  # after it systemd speaks, of the CPU time as well if there was enough of it
     assert other.poll() is None
 
 
