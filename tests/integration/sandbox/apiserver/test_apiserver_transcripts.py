@@ -21,7 +21,7 @@ import aiohttp
 import pytest
 from hamgr_sandbox.apiserver import ApiServer, running
 
-TRANSCRIPTS = Path(__file__).resolve().parents[4] / "shared" / "kubernetes" / "transcripts-1.36.jsonl"
+TRANSCRIPTS = Path(__file__).resolve().parents[5] / "shared" / "kubernetes" / "transcripts-1.36.jsonl"
 
 Obj = dict[str, Any]
 

@@ -14,7 +14,7 @@ from fixtures.control_plane import PODS, Plane, claim, control_plane, found, pod
 from hamgr_sandbox.client import Client, Informer, Object
 from hamgr_sandbox.controllers import objects
 
-RECORDED = Path(__file__).parents[4] / "shared" / "kubernetes" / "timelines-1.36.jsonl"
+RECORDED = Path(__file__).parents[5] / "shared" / "kubernetes" / "timelines-1.36.jsonl"
 SOURCES = {"attachdetach-controller", "node-controller", "taint-eviction-controller"}
 UNREACHABLE = "node.kubernetes.io/unreachable"
 CONTROLLER_KEYS = {UNREACHABLE, "node.kubernetes.io/not-ready"}

@@ -13,7 +13,7 @@ import pytest
 from fixtures.node_cluster import Cluster, on_disk
 
 Json = dict[str, Any]
-RECORDED = Path(__file__).parents[4] / "shared/kubernetes/timelines-1.36.jsonl"
+RECORDED = Path(__file__).parents[5] / "shared/kubernetes/timelines-1.36.jsonl"
 CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
 KVAPP: Json = {
     "name": "kv",
