@@ -15,6 +15,11 @@ from hamgr.cli.connection import ENV_CONFIG, Target, resolve
 from hamgr.cli.exits import CommandError, Exit
 from hamgr.cli.main import SIMULATE_SUMMARY, VERBS
 
+_NO_SANDBOX = (
+    "the sandbox is not installed here (there is no Python package {missing}): it is part of hamgr's source tree; run "
+    "`make setup` in a checkout, then `.venv/bin/hamgr sandbox`"
+)
+
 
 class LazyGroup(click.Group):
     """Commands that are imported when they are asked for; the overview needs none of them."""
@@ -26,7 +31,12 @@ class LazyGroup(click.Group):
         if cmd_name not in VERBS:
             return None
         module, attribute, _ = VERBS[cmd_name]
-        command = getattr(import_module(module), attribute)
+        try:
+            command = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if cmd_name != "sandbox":
+                raise
+            raise CommandError(_NO_SANDBOX.format(missing=error.name), Exit.UNAVAILABLE) from None
         assert isinstance(command, click.Command)
         return command
 

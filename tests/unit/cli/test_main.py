@@ -190,6 +190,15 @@ print(json.dumps(sorted(sys.modules)))
     assert loaded.isdisjoint(forbidden)
 
 
+def test_without_the_sandbox_its_verb_says_where_it_is(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "hamgr_sandbox", None)
+    monkeypatch.delitem(sys.modules, "hamgr_sandbox.cli", raising=False)
+    assert main(["sandbox", "status"]) == 69
+    told = capsys.readouterr().err
+    assert told.startswith("hamgr: the sandbox is not installed here")
+    assert "`make setup`" in told
+
+
 def test_simulate_does_without_click():
     code = """
 import sys
