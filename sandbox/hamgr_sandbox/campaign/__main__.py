@@ -108,10 +108,11 @@ def run_campaign(seeds: list[int], results: Results, directory: Path, sandboxes:
     """Play all seeds, so many sandboxes side by side."""
     remaining = iter(seeds)
     lock = threading.Lock()
+    stopped = threading.Event()
 
     def draw_seed() -> int | None:
         with lock:
-            return next(remaining, None)
+            return None if stopped.is_set() else next(remaining, None)
 
     workers = [
         threading.Thread(target=_work, args=(directory / str(number), draw_seed, results, keep), daemon=True)
@@ -119,8 +120,19 @@ def run_campaign(seeds: list[int], results: Results, directory: Path, sandboxes:
     ]
     for worker in workers:
         worker.start()
-    for worker in workers:
-        worker.join()
+    try:
+        _wait_for(workers)
+    except KeyboardInterrupt:
+        told = "no new schedule begins; the ones under way are played to their end (a minute or so)"
+        print(f"campaign-faults: {told}", file=sys.stderr, flush=True)
+        stopped.set()
+        _wait_for(workers)
+
+
+def _wait_for(workers: list[threading.Thread]) -> None:
+    """Until all have ended. A `join` that is interrupted takes its thread for ended ever after."""
+    while any(worker.is_alive() for worker in workers):
+        time.sleep(0.2)
 
 
 def _work(directory: Path, draw_seed: Callable[[], int | None], results: Results, keep: bool) -> None:
@@ -181,4 +193,9 @@ def _keep_traces(harness: Harness, row: Row, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        left = f"its sandboxes stay as they are: `hamgr sandbox down --dir {DIRECTORY}/N` ends one"
+        print(f"campaign-faults: left off in the middle; {left}", file=sys.stderr)
+        sys.exit(130)
