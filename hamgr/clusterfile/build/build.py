@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from hamgr.cib import booleans, model
+from hamgr.cib.scores import INFINITY
 from hamgr.clusterfile.agents import AgentSpec
 from hamgr.clusterfile.build.constraints import built_constraints
 from hamgr.clusterfile.build.resources import ResourceBuilder
@@ -17,7 +18,6 @@ from hamgr.clusterfile.build.sets import model_sets, names_in
 from hamgr.clusterfile.fencing import FenceLevel, Fencing
 from hamgr.clusterfile.options import boolean_value
 from hamgr.clusterfile.schema import ClusterSection, NodeEntry
-from hamgr.cib.scores import INFINITY
 
 FENCING_ID = "fencing"
 FENCER = model.Agent("stonith", "hamgr")

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hamgr.cib import booleans, model
-from hamgr.clusterfile.constraints import ColocationEntry, ConstraintEntry, LocationEntry, OrderEntry, ScoredRule, SetEntry, TicketEntry
+from hamgr.clusterfile.constraints import (
+    ColocationEntry,
+    ConstraintEntry,
+    LocationEntry,
+    OrderEntry,
+    ScoredRule,
+    SetEntry,
+    TicketEntry,
+)
 from hamgr.clusterfile.options import score_value
 from hamgr.clusterfile.rules import parse_rule
 

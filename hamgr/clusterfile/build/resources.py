@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hamgr.cib import booleans, model
+from hamgr.cib.scores import INFINITY
 from hamgr.clusterfile.agents import ActionSpec, AgentSpec, agent_of
 from hamgr.clusterfile.build.sets import model_sets, names_in
 from hamgr.clusterfile.fencing import FenceDevice
 from hamgr.clusterfile.options import duration_ms
-from hamgr.clusterfile.resources import BundleEntry, CloneEntry, GroupEntry, Operation, Operations, PrimitiveEntry, ResourceEntry
-from hamgr.cib.scores import INFINITY
+from hamgr.clusterfile.resources import (
+    BundleEntry,
+    CloneEntry,
+    GroupEntry,
+    Operation,
+    Operations,
+    PrimitiveEntry,
+    ResourceEntry,
+)
 
 MONITOR_INTERVAL_MS = 10_000  # of a monitor that names none, by an agent that advises none
 
