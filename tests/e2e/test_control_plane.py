@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pytest
 from fixtures.live_cluster import stays
-from fixtures.waiting import wait_until
 from hamgr_sandbox import processes
 
 from hamgr.fencer.records import Outcome
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.timeout(200)]
-_PATIENCE_S = 100.0
 
 
 def leads_again(live, after):
@@ -25,7 +23,7 @@ def test_api_server_killed_and_back(live):
         # Longer than api-stale: leaders notice that they are blind.
         assert stays(lambda: len(live.fences()) == fences, 120)
         live.sandbox.start("apiserver")
-        wait_until(lambda: live.identity() == identity, _PATIENCE_S)
+        live.wait(lambda: live.identity() == identity)
         live.await_whole()
     assert live.identity() == identity
     assert len(live.fences()) == fences
@@ -46,7 +44,7 @@ def test_etcd_away_for_longer_than_every_lease(live, how):
             live.sandbox.start("etcd")
         else:
             live.sandbox.thaw("etcd")
-        wait_until(lambda: live.leader(), _PATIENCE_S)
+        live.wait(lambda: live.leader())
         live.await_whole()
     assert live.identity() == identity
     assert len(live.fences()) == fences
@@ -58,7 +56,7 @@ def test_a_leader_stopped_past_its_lease_changes_nothing_when_it_goes_on(live):
     leader, fences = live.leader(), len(live.fences())
     if live.host() != leader:
         assert live.hamgr("move", "database", leader).returncode == 0
-        wait_until(lambda: live.active_pod() and live.host() == leader, _PATIENCE_S)
+        live.wait(lambda: live.active_pod() and live.host() == leader)
         assert live.hamgr("clear", "database").returncode == 0
         live.await_whole()
     before = live.identity()
@@ -67,8 +65,8 @@ def test_a_leader_stopped_past_its_lease_changes_nothing_when_it_goes_on(live):
     with live.writing("stopped") as writer:
         processes.freeze(daemon)
         try:
-            wait_until(lambda: leads_again(live, token), _PATIENCE_S)
-            wait_until(lambda: live.identity()[0] not in ("", before[0]), _PATIENCE_S)
+            live.wait(lambda: leads_again(live, token))
+            live.wait(lambda: live.identity()[0] not in ("", before[0]))
             live.await_more(writer)
             after = live.identity()
         finally:

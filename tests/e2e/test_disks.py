@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 from fixtures.live_cluster import CLUSTER
-from fixtures.waiting import wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.timeout(300)]
-_PATIENCE_S = 100.0
 _CORE, _CLAIMS = "/api/v1/namespaces/default", "/api/v1/namespaces/default/persistentvolumeclaims"
 WEB = """
   - group: web-group
@@ -52,29 +50,29 @@ def test_a_stateful_sets_first_pod_with_a_claim_that_waits_for_it(live):
     lend(live)
     assert claim(live)["status"]["phase"] == "Pending"
     live.apply(CLUSTER.replace("\nconstraints:", WEB + "constraints:"))
-    wait_until(lambda: live.resource("web").nodes, _PATIENCE_S)
+    live.wait(lambda: live.resource("web").nodes)
     (node,) = live.resource("web").nodes
     pod = live.request("get", f"{_CORE}/pods/web-{node}")
     assert (pod["spec"]["hostname"], pod["spec"]["subdomain"]) == ("web-0", "peers")
     found = claim(live)
     assert found["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] == node
     assert found["status"]["phase"] == "Bound"
-    wait_until(lambda: "hamgr.io/in-use" in claim(live)["metadata"]["finalizers"], _PATIENCE_S)
+    live.wait(lambda: "hamgr.io/in-use" in claim(live)["metadata"]["finalizers"])
 
     volume = {"name": "v", "persistentVolumeClaim": {"claimName": "www-web-0"}}
     container = {"name": "c", "image": "hamgr/kvapp", "command": ["sleep", "1000"]}
     spec = {"nodeName": node, "containers": [container], "volumes": [volume], "terminationGracePeriodSeconds": 1}
     live.request("post", f"{_CORE}/pods", {"metadata": {"name": "backup"}, "spec": spec})
-    wait_until(lambda: "foreign-user" in codes(live), _PATIENCE_S)
+    live.wait(lambda: "foreign-user" in codes(live))
     assert live.hamgr("status", "-s").returncode == 1
     live.request("delete", f"{_CORE}/pods/backup")
-    wait_until(lambda: "foreign-user" not in codes(live), _PATIENCE_S)
+    live.wait(lambda: "foreign-user" not in codes(live))
 
     live.request("delete", f"{_CLAIMS}/www-web-0")
-    wait_until(lambda: "disk-doomed" in codes(live), _PATIENCE_S)
+    live.wait(lambda: "disk-doomed" in codes(live))
     assert live.hamgr("status", "-s").returncode == 2
     assert "a new claim with volumeName" in codes(live)["disk-doomed"].text
 
     live.apply()
-    wait_until(lambda: claim(live) is None, _PATIENCE_S)
+    live.wait(lambda: claim(live) is None)
     live.await_whole()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from fixtures.waiting import wait_until
 
 from hamgr.fencer.records import Outcome
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.timeout(200)]
-_PATIENCE_S = 100.0
 
 
 def test_pod_deleted(live):
@@ -16,7 +14,7 @@ def test_pod_deleted(live):
     with live.writing("deleted") as writer:
         name = live.active_pod()["metadata"]["name"]
         live.request("delete", f"/api/v1/namespaces/default/pods/{name}")
-        wait_until(lambda: live.identity()[0] not in ("", before[0]), _PATIENCE_S)
+        live.wait(lambda: live.identity()[0] not in ("", before[0]))
         live.await_more(writer)
     live.await_whole()
     assert len(live.fences()) == fences
@@ -27,7 +25,7 @@ def test_container_killed(live):
     fences = len(live.fences())
     with live.writing("killed") as writer:
         live.sandbox.kill_container(live.active_pod()["metadata"]["name"])
-        wait_until(lambda: live.identity() not in ((uid, restarts), ("", 0)), _PATIENCE_S)
+        live.wait(lambda: live.identity() not in ((uid, restarts), ("", 0)))
         live.await_more(writer)
     live.await_whole()
     assert len(live.fences()) == fences
@@ -38,7 +36,7 @@ def test_leading_hamgrd_killed(live):
     token = live.store.get("leader").create_revision
     with live.writing("leader"):
         live.sandbox.kill_hamgrd(leader)
-        wait_until(lambda: (key := live.store.get("leader")) and key.create_revision > token, _PATIENCE_S)
+        live.wait(lambda: (key := live.store.get("leader")) and key.create_revision > token)
     live.await_whole()
     assert live.identity() == identity  # nothing was touched
     assert len(live.fences()) == fences
@@ -48,7 +46,7 @@ def test_host_crashed(live):
     host, before, fences = live.host(), live.identity(), len(live.fences())
     with live.writing("crashed") as writer:
         live.sandbox.crash(host)
-        wait_until(lambda: live.identity()[0] not in ("", before[0]), _PATIENCE_S)
+        live.wait(lambda: live.identity()[0] not in ("", before[0]))
         live.await_more(writer)
         assert live.host() != host
         live.sandbox.start(host)
@@ -62,7 +60,7 @@ def test_host_partitioned_with_the_application_still_running_there(live):
     host, before, fences = live.host(), live.identity(), len(live.fences())
     with live.writing("outside") as writer, live.insider("inside") as inside:
         live.sandbox.partition(host)
-        wait_until(lambda: live.identity()[0] not in ("", before[0]), _PATIENCE_S)
+        live.wait(lambda: live.identity()[0] not in ("", before[0]))
         live.await_more(writer)
         assert live.host() != host
     assert inside, "nobody wrote on the far side"

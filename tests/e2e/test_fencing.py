@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 from fixtures.live_cluster import stays
-from fixtures.waiting import wait_until
 
 from hamgr.fencer.records import Outcome, Phase
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.timeout(200)]
-_PATIENCE_S = 100.0
 
 
 def test_fencing_a_healthy_pod_moves_it_with_proof_and_cleanup_lets_it_come_back(live):
@@ -20,7 +18,7 @@ def test_fencing_a_healthy_pod_moves_it_with_proof_and_cleanup_lets_it_come_back
         assert done.returncode == 0, done.stderr
         last = done.stdout.strip().splitlines()[-1]
         assert last.startswith("proof: ")
-        wait_until(lambda: live.moved_from(host), _PATIENCE_S)
+        live.wait(lambda: live.moved_from(host))
         live.await_more(writer)
     (record,) = live.fences()[fences:]
     assert record.outcome is Outcome.SUCCEEDED
@@ -36,7 +34,7 @@ def test_fencing_a_healthy_pod_moves_it_with_proof_and_cleanup_lets_it_come_back
     assert cleaned.stdout.splitlines() == [f"cleaned up kv on {host}"]
     with live.writing("cleanup"):
         assert live.hamgr("move", "database", host).returncode == 0
-        wait_until(lambda: live.active_pod() and live.host() == host, _PATIENCE_S)
+        live.wait(lambda: live.active_pod() and live.host() == host)
     assert live.hamgr("clear", "database").returncode == 0
 
 
@@ -46,7 +44,7 @@ def test_fencing_a_healthy_node_moves_what_runs_there_and_it_takes_part_again(li
         done = live.hamgr("fence", host, "--yes")
         assert done.returncode == 0, done.stderr
         assert "succeeded by level volume" in done.stdout
-        wait_until(lambda: live.moved_from(host), _PATIENCE_S)
+        live.wait(lambda: live.moved_from(host))
         live.await_more(writer)
         live.await_whole()
     (record,) = live.fences()[fences:]
@@ -71,17 +69,17 @@ def test_a_hamgrd_killed_in_the_middle_of_a_fence_leaves_it_to_the_next_leader(l
         live.sandbox.storage.hang("detach")
         try:
             live.sandbox.crash(host)
-            wait_until(lambda: [r.phase for r in live.fences()[fences:]] == [Phase.DETACH], _PATIENCE_S)
+            live.wait(lambda: [r.phase for r in live.fences()[fences:]] == [Phase.DETACH])
             first = live.store.get("leader").create_revision
             live.sandbox.kill_hamgrd(live.leader())
-            wait_until(lambda: (key := live.store.get("leader")) and key.create_revision > first, _PATIENCE_S)
+            live.wait(lambda: (key := live.store.get("leader")) and key.create_revision > first)
             second = live.store.get("leader").create_revision
-            wait_until(lambda: second in live.fences()[-1].tokens, _PATIENCE_S)  # taken over
+            live.wait(lambda: second in live.fences()[-1].tokens)  # taken over
             # Nothing starts before the proof, whoever leads.
             assert stays(lambda: live.identity()[0] in ("", before[0]) and live.fences()[-1].outcome is Outcome.PENDING)
         finally:
             live.sandbox.storage.clear()
-        wait_until(lambda: live.identity()[0] not in ("", before[0]), _PATIENCE_S)
+        live.wait(lambda: live.identity()[0] not in ("", before[0]))
         live.await_more(writer)
         (record,) = live.fences()[fences:]  # one fence, begun by one and ended by another
         assert (record.target.node, record.outcome) == (host, Outcome.SUCCEEDED)

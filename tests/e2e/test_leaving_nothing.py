@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 from fixtures.live_cluster import CLUSTER
-from fixtures.waiting import wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.timeout(200)]
-_PATIENCE_S = 100.0
 _PODS = "/api/v1/namespaces/default/pods"
 
 
@@ -38,7 +36,7 @@ def test_disabled_and_enabled_again(live):
                 seen_running.add(pod["metadata"]["name"])
         return is_down(live)
 
-    wait_until(look, _PATIENCE_S)
+    live.wait(look)
     assert standby not in seen_running
     assert live.hamgr("enable", "database").returncode == 0
     is_back_without_a_failure(live)
@@ -50,14 +48,14 @@ def test_taken_out_of_the_file_and_put_back_under_another_name(live):
     file = yaml.safe_load(CLUSTER)
     try:
         live.apply(yaml.safe_dump({**file, "resources": [], "constraints": []}))
-        wait_until(lambda: is_down(live), _PATIENCE_S)
+        live.wait(lambda: is_down(live))
         live.apply(CLUSTER)
         is_back_without_a_failure(live)
         disk, app = file["resources"][0]["members"][:2]
         renamed = [{**disk, "id": "volume"}, {**app, "id": "store"}]  # without the Service, which selects the old id
         live.apply(yaml.safe_dump({**file, "resources": [{"group": "database", "members": renamed}]}))
-        wait_until(lambda: not pods_of(live), _PATIENCE_S)
-        wait_until(lambda: any(pod["status"].get("phase") == "Running" for pod in pods_of(live, "store")), _PATIENCE_S)
+        live.wait(lambda: not pods_of(live))
+        live.wait(lambda: any(pod["status"].get("phase") == "Running" for pod in pods_of(live, "store")))
     finally:
         live.apply(CLUSTER)
     is_back_without_a_failure(live)
@@ -91,14 +89,14 @@ def test_a_late_pod_on_a_node_that_was_fenced_bars_nobody(live):
     victim = live.host()
     live.sandbox.crash(victim)
     try:
-        wait_until(lambda: live.moved_from(victim) and live.status().transition is None, _PATIENCE_S)
+        live.wait(lambda: live.moved_from(victim) and live.status().transition is None)
         assert live.hamgr("disable", "database").returncode == 0
-        wait_until(lambda: is_down(live) and not attached_to(live), _PATIENCE_S)
+        live.wait(lambda: is_down(live) and not attached_to(live))
         live.request("post", _PODS, late_pod(victim))
-        wait_until(lambda: live.fences()[-1].reason.code == "late-pod", _PATIENCE_S)
-        wait_until(lambda: not pods_of(live) and not attached_to(live), _PATIENCE_S)
+        live.wait(lambda: live.fences()[-1].reason.code == "late-pod")
+        live.wait(lambda: not pods_of(live) and not attached_to(live))
         assert live.hamgr("enable", "database").returncode == 0
-        wait_until(lambda: live.moved_from(victim), _PATIENCE_S)
+        live.wait(lambda: live.moved_from(victim))
         assert [entry for entry in live.status().failcounts if entry.count == "INFINITY"] == []
     finally:
         live.hamgr("enable", "database")

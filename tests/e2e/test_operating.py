@@ -7,10 +7,8 @@ import subprocess
 
 import pytest
 from fixtures.live_cluster import CLUSTER, stays
-from fixtures.waiting import wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.timeout(200)]
-_PATIENCE_S = 100.0
 
 
 def settled_elsewhere(live, node):
@@ -22,7 +20,7 @@ def test_a_planned_move_there_and_back(live):
     there = next(name for name in ("n1", "n2", "n3") if name != host)
     with live.writing("move") as writer:
         assert live.hamgr("move", "database", there).returncode == 0
-        wait_until(lambda: live.active_pod() and live.host() == there, _PATIENCE_S)
+        live.wait(lambda: live.active_pod() and live.host() == there)
         live.await_more(writer)
         assert live.hamgr("clear", "database").returncode == 0
         live.await_whole()
@@ -34,7 +32,7 @@ def test_ban_and_clear(live):
     host = live.host()
     with live.writing("ban") as writer:
         assert live.hamgr("ban", "database", host).returncode == 0
-        wait_until(lambda: settled_elsewhere(live, host), _PATIENCE_S)
+        live.wait(lambda: settled_elsewhere(live, host))
         live.await_more(writer)
         assert live.hamgr("clear", "database").stdout.split() == ["removed", f"cli-ban-database-on-{host}"]
     live.await_whole()
@@ -44,11 +42,11 @@ def test_standby_and_back(live):
     host, fences = live.host(), len(live.fences())
     with live.writing("standby") as writer:
         assert live.hamgr("standby", host).returncode == 0
-        wait_until(lambda: settled_elsewhere(live, host), _PATIENCE_S)
-        wait_until(lambda: live.node(host).standby, _PATIENCE_S)
+        live.wait(lambda: settled_elsewhere(live, host))
+        live.wait(lambda: live.node(host).standby)
         live.await_more(writer)
         assert live.hamgr("unstandby", host).returncode == 0
-        wait_until(lambda: not live.node(host).standby, _PATIENCE_S)
+        live.wait(lambda: not live.node(host).standby)
     live.await_whole()
     assert len(live.fences()) == fences
 
@@ -56,14 +54,14 @@ def test_standby_and_back(live):
 def test_maintenance_keeps_hands_off(live):
     identity, fences = live.identity(), len(live.fences())
     assert live.hamgr("maintenance", "on").returncode == 0
-    wait_until(lambda: live.status().maintenance, _PATIENCE_S)
+    live.wait(lambda: live.status().maintenance)
     try:
         live.sandbox.kill_container(live.active_pod()["metadata"]["name"])
-        wait_until(lambda: live.identity()[1] > identity[1], _PATIENCE_S)  # its kubelet alone restarts it
+        live.wait(lambda: live.identity()[1] > identity[1])  # its kubelet alone restarts it
         assert live.identity()[0] == identity[0]
     finally:
         assert live.hamgr("maintenance", "off").returncode == 0
-    wait_until(lambda: not live.status().maintenance, _PATIENCE_S)
+    live.wait(lambda: not live.status().maintenance)
     live.await_whole()
     with live.writing("after-maintenance"):
         pass
@@ -101,17 +99,17 @@ def test_a_missing_secret_is_waited_for_and_leaves_others_alone(live):
     identity, fences = live.identity(), len(live.fences())
     live.apply(CLUSTER.replace("\nconstraints:", NEEDY + "constraints:"))
     try:
-        wait_until(lambda: any(warning.startswith("needy waits: ") for warning in live.status().warnings), _PATIENCE_S)
+        live.wait(lambda: any(warning.startswith("needy waits: ") for warning in live.status().warnings))
         shown = live.hamgr("status")
         assert "Secret default/not-there" in shown.stdout
         assert stays(lambda: "needy" not in {count.resource for count in live.status().failcounts})
         assert "needy" not in {failed.resource for failed in live.status().failed}
         live.request("post", "/api/v1/namespaces/default/secrets", SECRET)
-        wait_until(lambda: live.resource("needy").role == "Started", _PATIENCE_S)
-        wait_until(lambda: not any("needy" in warning for warning in live.status().warnings), _PATIENCE_S)
+        live.wait(lambda: live.resource("needy").role == "Started")
+        live.wait(lambda: not any("needy" in warning for warning in live.status().warnings))
     finally:
         live.apply()
-    wait_until(lambda: "needy" not in {resource.id for resource in live.status().resources}, _PATIENCE_S)
+    live.wait(lambda: "needy" not in {resource.id for resource in live.status().resources})
     assert live.identity() == identity
     assert len(live.fences()) == fences
 
@@ -130,7 +128,7 @@ def test_a_node_is_drained_as_the_documentation_says(live):
         assert "use --force" in refused.stderr
         assert live.host() == host  # cordoned, and what runs there stays
         assert live.hamgr("standby", host).returncode == 0
-        wait_until(lambda: settled_elsewhere(live, host) and not live.node(host).resources_running, _PATIENCE_S)
+        live.wait(lambda: settled_elsewhere(live, host) and not live.node(host).resources_running)
         drained = kubectl(live, "drain", host, "--ignore-daemonsets", "--timeout=60s")
         assert drained.returncode == 0, drained.stderr
     finally:
@@ -146,10 +144,10 @@ def test_what_is_drained_by_force_is_not_started_again_on_the_cordoned_node(live
     there = live.resource("kv").note.removeprefix("parked on ")
     try:
         assert kubectl(live, "cordon", there).returncode == 0
-        wait_until(lambda: live.resource("kv").note not in ("", f"parked on {there}"), _PATIENCE_S)
+        live.wait(lambda: live.resource("kv").note not in ("", f"parked on {there}"))
         drained = kubectl(live, "drain", host, "--force", "--ignore-daemonsets", "--timeout=60s")
         assert drained.returncode == 0, drained.stderr
-        wait_until(lambda: live.active_pod() and live.status().transition is None, _PATIENCE_S)
+        live.wait(lambda: live.active_pod() and live.status().transition is None)
         assert live.host() not in (host, there)
     finally:
         for node in (host, there):
@@ -162,7 +160,7 @@ def test_what_is_drained_by_force_is_not_started_again_on_the_cordoned_node(live
 def test_a_cleanup_of_what_runs_restarts_nothing_and_keeps_the_standby(live):
     before = live.identity()
     live.sandbox.kill_container(live.active_pod()["metadata"]["name"])
-    wait_until(lambda: live.identity()[1] > before[1], _PATIENCE_S)
+    live.wait(lambda: live.identity()[1] > before[1])
     live.await_whole()
     identity, parked = live.identity(), live.resource("kv").note
     assert live.hamgr("cleanup").returncode == 0

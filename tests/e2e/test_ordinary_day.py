@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import pytest
 from fixtures.live_cluster import CLUSTER, stays
-from fixtures.waiting import wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.timeout(200)]
-_PATIENCE_S = 100.0
 _FOR_4_S = 40
 NODES = ("n1", "n2", "n3")
 WITHOUT = CLUSTER.partition("\nresources:")[0] + "\nresources: []\n"
 
 
 def assert_that_nothing_runs(live):
-    wait_until(lambda: live.agrees() and not live.resource("kv").nodes, _PATIENCE_S)
+    live.wait(lambda: live.agrees() and not live.resource("kv").nodes)
     assert stays(lambda: live.agrees() and not live.active_pod(), _FOR_4_S), live.differences()
 
 
@@ -26,7 +24,7 @@ def assert_well(live, fences):
     """Whole again, no node was fenced or barred for an order of an operator's, and OK is said."""
     live.await_whole()
     try:
-        wait_until(lambda: live.said()[0] == 0, _PATIENCE_S)
+        live.wait(lambda: live.said()[0] == 0)
     except AssertionError:
         pytest.fail(f"OK was never said, at last: {live.said()[1]}")
     assert live.status().failcounts == ()
@@ -49,7 +47,7 @@ def test_every_node_in_standby_and_back(live):
     for node in NODES:
         assert live.hamgr("standby", node).returncode == 0
     assert_that_nothing_runs(live)
-    wait_until(lambda: "n3: it is in standby" in live.said()[1], _PATIENCE_S)
+    live.wait(lambda: "n3: it is in standby" in live.said()[1])
     code, line = live.said()
     assert code == 2
     assert "database (disk, kv, clients) is down and should run" in line
@@ -63,7 +61,7 @@ def test_banned_everywhere_and_cleared(live):
     for node in NODES:
         assert live.hamgr("ban", "database", node).returncode == 0
     assert_that_nothing_runs(live)
-    wait_until(lambda: "`hamgr clear" in live.said()[1], _PATIENCE_S)
+    live.wait(lambda: "`hamgr clear" in live.said()[1])
     assert live.said()[0] == 2
     assert live.hamgr("clear", "database").returncode == 0
     assert_well(live, fences)
@@ -81,7 +79,7 @@ def test_renamed_and_back(live):
     """The pods' names change with the resource's, and no two of them ever have the disk."""
     fences = len(live.fences())
     live.apply(CLUSTER.replace("id: kv\n", "id: kv-two\n").replace("resource: kv}", "resource: kv-two}"))
-    wait_until(lambda: live.resource("kv-two").role == "Started" and live.agrees(), _PATIENCE_S)
+    live.wait(lambda: live.resource("kv-two").role == "Started" and live.agrees())
     assert stays(live.agrees), live.differences()
     live.apply()
     with live.writing("renamed"):
@@ -95,8 +93,8 @@ def test_a_container_that_crashes_twice(live):
         for _ in range(2):
             restarts = live.identity()[1]
             live.sandbox.kill_container(live.active_pod()["metadata"]["name"])
-            wait_until(lambda before=restarts: live.identity()[1] > before or live.moved_from(host), _PATIENCE_S)
+            live.wait(lambda before=restarts: live.identity()[1] > before or live.moved_from(host))
             live.await_more(writer)
-            wait_until(live.agrees, _PATIENCE_S)
+            live.wait(live.agrees)
     live.hamgr("cleanup")
     assert_well(live, fences)

@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from fixtures.live_cluster import CLUSTER, RIGHTS
-from fixtures.waiting import wait_until
 
 from hamgr.fencer.records import Outcome
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.timeout(300)]
-_PATIENCE_S = 100.0
 
 
 class Right(NamedTuple):
@@ -94,9 +92,7 @@ def test_nothing_that_is_needed_is_forbidden_and_nothing_that_is_granted_is_unus
             "\nconstraints:", EVERYTHING + "constraints:"
         )
     )
-    wait_until(
-        lambda: all(live.resource(name).role == "Started" for name in ("borrowed", "stateful", "door")), _PATIENCE_S
-    )
+    live.wait(lambda: all(live.resource(name).role == "Started" for name in ("borrowed", "stateful", "door")))
     live.await_whole()
 
     crash_and_come_back(live)
@@ -105,7 +101,7 @@ def test_nothing_that_is_needed_is_forbidden_and_nothing_that_is_granted_is_unus
     live.await_whole()
     live.hamgr("cleanup")
     live.apply()
-    wait_until(lambda: "lent" not in {resource.id for resource in live.status().resources}, _PATIENCE_S)
+    live.wait(lambda: "lent" not in {resource.id for resource in live.status().resources})
     live.await_whole()
 
     another_leads(live)
@@ -119,7 +115,7 @@ def another_leads(live) -> None:
     """Whoever takes over puts its stamp on what there is."""
     token = live.store.get("leader").create_revision
     live.sandbox.kill_hamgrd(live.leader())
-    wait_until(lambda: (key := live.store.get("leader")) and key.create_revision > token, _PATIENCE_S)
+    live.wait(lambda: (key := live.store.get("leader")) and key.create_revision > token)
     live.await_whole()
 
 
@@ -131,7 +127,7 @@ def crash_and_come_back(live) -> None:
         unknown = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": "silent"}
         # What the node lifecycle controller would say after 50 s.
         live.request("patch", f"/api/v1/nodes/{host}/status", {"status": {"conditions": [unknown]}})
-        wait_until(lambda: live.moved_from(host), _PATIENCE_S)
+        live.wait(lambda: live.moved_from(host))
     record = live.fences()[fences]
     assert (record.outcome, record.level.devices) == (Outcome.SUCCEEDED, ("switch",))
     live.await_whole()
