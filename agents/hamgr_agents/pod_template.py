@@ -26,6 +26,7 @@ from hamgr.kube.objects import (
     name_of,
 )
 from hamgr.kube.pods import SCHEDULER
+from hamgr.kube.volumes import claims_of_set, first_pod_of_set
 
 ANNOTATION_TEMPLATE = "hamgr.io/template"
 """Fingerprint of what the pod was made from: a parked pod made from another template is not adopted."""
@@ -151,10 +152,9 @@ def workload_template(workload: Mapping[str, Any], kind: Kind, *, identity: bool
 def _as_first_pod(template: Obj, workload: Mapping[str, Any], *, identity: bool) -> Obj:
     """What the StatefulSet controller makes of its template for the first ordinal (stateful_set_utils.go)."""
     spec = workload["spec"]
-    first = f"{name_of(workload)}-{int((spec.get('ordinals') or {}).get('start') or 0)}"
-    names = [str(claim["metadata"]["name"]) for claim in spec.get("volumeClaimTemplates") or []]
-    kept = [volume for volume in template["spec"].get("volumes") or [] if volume.get("name") not in names]
-    claims = [{"name": name, "persistentVolumeClaim": {"claimName": f"{name}-{first}"}} for name in names]
+    first, made = first_pod_of_set(name_of(workload), spec), claims_of_set(name_of(workload), spec)
+    kept = [volume for volume in template["spec"].get("volumes") or [] if volume.get("name") not in made]
+    claims = [{"name": name, "persistentVolumeClaim": {"claimName": claim}} for name, claim in made.items()]
     if kept or claims:
         template["spec"]["volumes"] = [*kept, *claims]
     if identity:

@@ -20,7 +20,7 @@ from hamgr.cib.model import Cib, Node, NodeState
 from hamgr.clusterfile.load import ClusterFile
 from hamgr.controller.fencing.fences import Ended, Fences
 from hamgr.controller.fencing.results import FenceResults
-from hamgr.controller.fencing.targets import PodTarget, claims, companions, homes, node_target, patterns
+from hamgr.controller.fencing.targets import PodTarget, claims, companions, homes, node_target, patterns, planned_claims
 from hamgr.controller.nodes.membership import BECAME, TEXTS, MembershipState
 from hamgr.controller.nodes.monitor import NodeMonitor
 from hamgr.controller.nodes.observations import NodeObservations
@@ -324,6 +324,7 @@ class Leader:
             parked_may_stay=self._parked_may_stay(pod.node, together),
             pods=((pod.namespace, pod.name),),
             claims=claims(self.cib(), together),
+            planned=planned_claims(self.cib(), together),
             patterns=patterns(self.cib(), pod.node, int(self._now()), together),
             alive=self.cluster_state.membership(pod.node) in (MembershipState.MEMBER, MembershipState.KUBELET),
         )
@@ -334,7 +335,8 @@ class Leader:
 
     def _target(self, node: str) -> Target:
         cib = self.cib()
-        return node_target(node, claims(cib), patterns(cib, node, int(self._now())), self.homes, self.observations)
+        may_run = patterns(cib, node, int(self._now()))
+        return node_target(node, claims(cib), may_run, self.homes, self.observations, planned_claims(cib))
 
     def _parked_may_stay(self, node: str, only: tuple[str, ...] | None = None) -> tuple[str, ...] | None:
         """The parked pods that may have what a fence of the node (of some resources there) releases: where the

@@ -6,7 +6,7 @@ Nothing here comes from a cache: what is read may become a proof.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,12 +69,15 @@ def discover(kube: Kube, target: Target, cluster: str) -> Discovery:
     for pod in chosen:
         finder.add_pod(pod)
     for namespace, claim in target.claims:
-        finder.add_claim(namespace, claim, f"{namespace}/{claim}")
+        planned = (namespace, claim) in target.planned
+        finder.add_claim(namespace, claim, f"{namespace}/{claim}", planned=planned)
     told_by_objects = {(namespace_of(pod), name_of(pod)) for pod in chosen}
     for pattern in target.patterns:
         if (pattern.namespace, pattern.name) not in told_by_objects:
             finder.add_pattern(pattern)
-    obstacles = list(finder.obstacles)
+        elif not pattern.planned:  # the object may be of a later pod than the one that was started
+            finder.add_volumes(pattern)
+    obstacles = finder.obstacles  # also of pods that are fenced along
     for pod in _sharers(on_node, chosen, finder.found):
         if _is_ours(pod, target, cluster):
             chosen.append(pod)
@@ -243,6 +246,7 @@ class _VolumeFinder:
         self._kube = kube
         self._node = target.node
         self._by_pv: dict[str, VolumeRef] = {}
+        self._former_claims: set[tuple[str, str]] = set()
         self.obstacles: list[Reason] = []
 
     @property
@@ -254,7 +258,8 @@ class _VolumeFinder:
 
     def add_pattern(self, pattern: Pattern) -> None:
         """The volumes of a pod without an object."""
-        self._add_volumes(pattern.namespace, pattern.name, json.loads(pattern.volumes))
+        planned = pattern.planned
+        self.add_volumes(pattern)
         if not pattern.workload:
             return
         kind, _, name = pattern.workload.partition("/")
@@ -262,32 +267,44 @@ class _VolumeFinder:
         try:
             spec = self._kube.get(_WORKLOADS[kind].path(name, pattern.namespace)).get("spec") or {}
         except (KeyError, NotFound):
-            unknown = f"{pattern.workload}, which would tell, not found"
-            self.obstacles.append(reason("volume-unprovable", volume="of unknown name", pod=told, kind=unknown))
+            if not planned:
+                unknown = f"{pattern.workload}, which would tell, not found"
+                self.obstacles.append(reason("volume-unprovable", volume="of unknown name", pod=told, kind=unknown))
             return
         volumes_of_it = ((spec.get("template") or {}).get("spec") or {}).get("volumes") or []
-        self._add_volumes(pattern.namespace, pattern.name, volumes_of_it)
-        for claim in spec.get("volumeClaimTemplates") or []:
-            self.add_claim(pattern.namespace, f"{name_of(claim)}-{name}-0", told)
+        self._add_volumes(pattern.namespace, pattern.name, volumes_of_it, planned=planned)
+        for claim in volumes.claims_of_set(name, spec).values():
+            self.add_claim(pattern.namespace, claim, told, planned=planned)
 
-    def _add_volumes(self, namespace: str, pod: str, listed: Iterable[Mapping[str, Any]]) -> None:
+    def add_volumes(self, pattern: Pattern) -> None:
+        """The volumes that a pattern lists itself."""
+        self._add_volumes(pattern.namespace, pattern.name, json.loads(pattern.volumes), planned=pattern.planned)
+
+    def _add_volumes(
+        self, namespace: str, pod: str, listed: Iterable[Mapping[str, Any]], *, planned: bool = False
+    ) -> None:
         told = f"{namespace}/{pod}"
         for volume in listed:
             name = str(volume.get("name"))
             kind = next((key for key in volume if key != "name"), "")
             source = volume.get(kind) or {}
             if kind == "persistentVolumeClaim":
-                self.add_claim(namespace, str(source["claimName"]), told)
+                self.add_claim(namespace, str(source["claimName"]), told, planned=planned)
             elif kind == "ephemeral":
-                self.add_claim(namespace, f"{pod}-{name}", told)
+                self.add_claim(namespace, f"{pod}-{name}", told, planned=planned)
             elif kind not in _HARMLESS and not source.get("readOnly"):
                 self.obstacles.append(reason("volume-unprovable", volume=name, pod=told, kind=kind))
 
-    def add_claim(self, namespace: str, claim: str, user: str) -> None:
+    def add_claim(self, namespace: str, claim: str, user: str, *, planned: bool = False) -> None:
+        """A claim's disk. planned: no recorded start names it, so one that does not exist was never used: it is no
+        obstacle. Should it have existed once, its former disks are taken from the node if they are attached there."""
         try:
             pv_name = (self._kube.get(PVC.path(claim, namespace)).get("spec") or {}).get("volumeName")
         except NotFound:
-            self.obstacles.append(reason("volume-unprovable", volume=claim, pod=user, kind="claim not found"))
+            if planned:
+                self._former_claims.add((namespace, claim))
+            else:
+                self.obstacles.append(reason("volume-unprovable", volume=claim, pod=user, kind="claim not found"))
             return
         if not pv_name or str(pv_name) in self._by_pv:
             return  # an unbound claim has no disk yet
@@ -311,10 +328,20 @@ class _VolumeFinder:
 
     def with_attachments(self) -> tuple[VolumeRef, ...]:
         """The volumes with their attachments to the node, one list call for all."""
-        if not self._by_pv:
+        if not self._by_pv and not self._former_claims:
             return ()
         listed = self._kube.list(VOLUME_ATTACHMENT.collection()).items
-        return tuple(self._attached(volume, listed) for volume in self.found)
+        former = [self._attached(volume, listed) for volume in self._former_volumes()]
+        return (*(self._attached(volume, listed) for volume in self.found), *(v for v in former if v.attachment_uid))
+
+    def _former_volumes(self) -> Iterator[VolumeRef]:
+        """What the claims had that do not exist any more, by the PersistentVolumes that still name them."""
+        for pv in self._kube.list(PV.collection()).items if self._former_claims else []:
+            held_for = (pv.get("spec") or {}).get("claimRef") or {}
+            claim = (str(held_for.get("namespace")), str(held_for.get("name")))
+            if claim in self._former_claims and name_of(pv) not in self._by_pv and (pv.get("spec") or {}).get("csi"):
+                volume = volumes.volume_of(pv)
+                yield VolumeRef(volume.pv, volume.driver, volume.handle, *claim)
 
     def _attached(self, volume: VolumeRef, listed: list[Obj]) -> VolumeRef:
         for entry in volumes.attachments_among(listed, volume.volume):

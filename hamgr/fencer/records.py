@@ -81,13 +81,15 @@ class Pattern:
     """What a pod is made from that may run on the node, whether or not an object still tells of it.
 
     namespace, name: the pod's. volumes: its spec.volumes as JSON text. workload: KIND/NAME (a Deployment or
-    StatefulSet) whose template names the volumes instead; empty: none does.
+    StatefulSet) whose template names the volumes instead; empty: none does. planned: the present definition alone says
+    so, and no recorded start (see `Target.planned`).
     """
 
     namespace: str
     name: str
     volumes: str = "[]"
     workload: str = ""
+    planned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class Target:
     outdated_boot_id: what its kubelet still reported then of an earlier boot, having just been restarted; else empty.
     parked_may_stay: names of the parked pods elsewhere that may have what the fence releases, all others go before
     that; None: nobody said.
+    planned: those of `claims` that only the present definition names, and no recorded start. A start is recorded
+    before its effect, so nothing was started with them: one that does not exist either never had a disk here.
     homes: (namespace, resource) of all instances that hamgr may have made: a label alone anybody can write, in a
     namespace of his own. None: by the label alone (records of earlier versions).
     """
@@ -117,6 +121,7 @@ class Target:
     patterns: tuple[Pattern, ...] = ()
     parked_may_stay: tuple[str, ...] | None = None
     homes: tuple[tuple[str, str], ...] | None = None
+    planned: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +336,7 @@ def _target(value: Mapping[str, Any]) -> Target:
     plain["claims"] = tuple((str(ns), str(name)) for ns, name in plain.get("claims") or ())
     homes = plain.get("homes")
     plain["homes"] = None if homes is None else tuple((str(ns), str(resource)) for ns, resource in homes)
+    plain["planned"] = tuple((str(ns), str(claim)) for ns, claim in plain.get("planned") or ())
     plain["patterns"] = _many(Pattern, plain.get("patterns"))
     stay = plain.get("parked_may_stay")
     plain["parked_may_stay"] = None if stay is None else tuple(str(name) for name in stay)

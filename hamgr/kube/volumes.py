@@ -116,6 +116,18 @@ def claims_of(pod: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(v["persistentVolumeClaim"]["claimName"] for v in volumes if v.get("persistentVolumeClaim"))
 
 
+def first_pod_of_set(name: str, spec: Mapping[str, Any]) -> str:
+    """The name of the first pod of a StatefulSet. spec: the set's."""
+    return f"{name}-{int((spec.get('ordinals') or {}).get('start') or 0)}"
+
+
+def claims_of_set(name: str, spec: Mapping[str, Any]) -> dict[str, str]:
+    """The claims that a StatefulSet makes for its first pod, each by the volume that it is mounted as there."""
+    first = first_pod_of_set(name, spec)
+    names = [name_of(template) for template in spec.get("volumeClaimTemplates") or []]
+    return {template: f"{template}-{first}" for template in names}
+
+
 def written_sources(pod: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of the volumes, other than claims, by which a pod may write what outlives it (nfs, hostPath, ...)."""
     spec = pod.get("spec") or {}

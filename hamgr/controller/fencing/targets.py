@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -46,49 +46,89 @@ def companions(cib: Cib, resource: str) -> tuple[str, ...]:
 def claims(cib: Cib, only: tuple[str, ...] | None = None) -> tuple[tuple[str, str], ...]:
     """(namespace, claim) of the disks that `volume` resources hold, also those that were started by an earlier
     definition; of some resources only, if given."""
-    found = [
+    return tuple(dict.fromkeys((*_started_claims(cib, only), *_defined_claims(cib, only).values())))
+
+
+def planned_claims(cib: Cib, only: tuple[str, ...] | None = None) -> tuple[tuple[str, str], ...]:
+    """Of `claims` those that the present definition alone names, and no recorded start: see `_is_on_record`."""
+    started = set(_started_claims(cib, only))
+    found = (claim for rsc, claim in _defined_claims(cib, only).items() if _is_on_record(cib, rsc))
+    return tuple(dict.fromkeys(claim for claim in found if claim not in started))
+
+
+def _started_claims(cib: Cib, only: tuple[str, ...] | None) -> list[tuple[str, str]]:
+    return [
         disk
         for state in cib.node_states
         for entry in state.resources
         if entry.started is not None and entry.started.agent.type == "volume" and history.is_active(entry)
         if only is None or _base(entry.id) in only
-        for disk in disks_of(entry.started.params)
+        for disk in sorted(disks_of(entry.started.params))
     ]
+
+
+def _defined_claims(cib: Cib, only: tuple[str, ...] | None) -> dict[str, tuple[str, str]]:
+    """The claim of each `volume` resource of the present definition, by its id."""
+    found = {}
     for primitive in primitives(cib):
         if primitive.agent.type != "volume" or (only is not None and primitive.id not in only):
             continue
         values = values_of(primitive)
         if values.get("claim"):
-            found.append((values.get("namespace", "default"), values["claim"]))
-    return tuple(dict.fromkeys(found))
+            found[primitive.id] = (values.get("namespace") or "default", values["claim"])
+    return found
+
+
+def _is_on_record(cib: Cib, resource: str) -> bool:
+    """Whether all that may run of a resource has on record what it was started with.
+
+    Why the definition may then be believed less than the records when a fence has to prove that the old writer is gone:
+    what was started is what its recorded start says, whatever the file says since. The definition adds what may have
+    been started since, and a start is on record before its first effect; so what no recorded start names was not
+    started. It is proved all the same as far as it exists (the records may be behind: an etcd that was restored, a pod
+    that Kubernetes has started itself). Only when the API server says that such a claim, or the workload that would
+    name it, does not exist is there nothing to prove: no kubelet mounts a claim that does not exist, and no
+    attachment is made for it. Without this, a file that names a claim which is still to be created kept every lost node
+    from being fenced by its storage.
+
+    An instance that was started by a version which did not record it, or was found and recorded without its
+    parameters, has the definition in place of the record: for such a resource it is believed as ever.
+    """
+    active = (e for state in cib.node_states for e in state.resources if _base(e.id) == resource)
+    return all(
+        entry.started is not None and bool(entry.started.params.keys() & (_MAKE_PODS | {"claim"}))
+        for entry in active
+        if history.is_active(entry)
+    )
 
 
 def patterns(cib: Cib, node: str, now: int, only: tuple[str, ...] | None = None) -> tuple[Pattern, ...]:
     """What the pods are made from that may run on a node: of all resources that make pods (of some, if given), unless
     it is on record that the one is not active there. now: seconds since the epoch.
+
+    Of an instance that is on record as active there are two: what it was started with, and what the definition says by
+    now, which is marked as planned (see `_is_on_record`).
     """
     cluster_state = next((state.resources for state in cib.node_states if state.name == node), ())
     known, active = {_base(entry.id) for entry in cluster_state}, {_base(rsc) for rsc in running_on(cib, node, now)}
-    found = []
-    for primitive in primitives(cib):
-        absent = primitive.id in known and primitive.id not in active
-        values = {} if absent or (only is not None and primitive.id not in only) else values_of(primitive)
-        if not values.keys() & _MAKE_PODS:
-            continue
-        namespace, pod = values.get("namespace") or "default", f"{primitive.id}-{node}"
-        found.append(Pattern(namespace, pod, json.dumps(_listed(values)), values.get("template_from", "")))
-    found += [
-        Pattern(
-            entry.started.params.get("namespace") or "default",
-            f"{_base(entry.id)}-{node}",
-            json.dumps(_listed(entry.started.params)),
-            entry.started.params.get("template_from", ""),
-        )
+    recorded = [
+        _pattern(_base(entry.id), node, entry.started.params)
         for entry in cluster_state
         if entry.started is not None and entry.started.params.keys() & _MAKE_PODS
         if _base(entry.id) in active and (only is None or _base(entry.id) in only)
     ]
-    return tuple(dict.fromkeys(found))
+    defined = []
+    for primitive in primitives(cib):
+        absent = primitive.id in known and primitive.id not in active
+        values = {} if absent or (only is not None and primitive.id not in only) else values_of(primitive)
+        if values.keys() & _MAKE_PODS and (found := _pattern(primitive.id, node, values)) not in recorded:
+            defined.append(replace(found, planned=_is_on_record(cib, primitive.id)))
+    return tuple(dict.fromkeys((*defined, *recorded)))
+
+
+def _pattern(resource: str, node: str, params: Mapping[str, str]) -> Pattern:
+    namespace = params.get("namespace") or "default"
+    return Pattern(namespace, f"{resource}-{node}", json.dumps(_listed(params)), params.get("template_from", ""))
 
 
 def _listed(values: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -150,9 +190,10 @@ def node_target(
     may_run: tuple[Pattern, ...],
     known: Collection[tuple[str, str]],
     observations: NodeObservations,
+    planned: tuple[tuple[str, str], ...] = (),
 ) -> Target:
     """A node as a target, by what is seen of it. disks: the claims that may be used there; may_run: the pods; known:
-    namespaces and resources of hamgr's instances.
+    namespaces and resources of hamgr's instances; planned: of the claims those that no recorded start names.
     """
     promise = observations.promise(node)
     return Target(
@@ -160,6 +201,7 @@ def node_target(
         claims=disks,
         patterns=may_run,
         homes=tuple(sorted(known)),
+        planned=planned,
         self_fence_s=None if promise is None else promise.self_fence,
         member_ttl_s=0.0 if promise is None else promise.ttl_s,
         boot_id=observations.boot_id(node),

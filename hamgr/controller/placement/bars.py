@@ -20,6 +20,7 @@ from hamgr.controller.fencing.targets import values_of
 from hamgr.controller.tree import primitives
 from hamgr.kube.affinity import why_not_for_pod, why_not_for_volume
 from hamgr.kube.objects import Obj, name_of
+from hamgr.kube.volumes import claims_of_set
 
 Bars = Mapping[str, Mapping[str, str]]
 """Resource: node: why it cannot be there."""
@@ -54,12 +55,10 @@ def pod_spec(primitive: Primitive, workloads: Mapping[Source, Obj]) -> Mapping[s
 def _lent(workload: Obj | None) -> Mapping[str, Any]:
     spec = (workload or {}).get("spec") or {}
     lent: dict[str, Any] = dict((spec.get("template") or {}).get("spec") or {})
-    first = int((spec.get("ordinals") or {}).get("start") or 0)
-    made = [
-        {"persistentVolumeClaim": {"claimName": f"{claim['metadata']['name']}-{name_of(workload or {})}-{first}"}}
-        for claim in spec.get("volumeClaimTemplates") or []
-    ]
-    return lent | {"volumes": [*(lent.get("volumes") or []), *made]}
+    claims = {} if workload is None else claims_of_set(name_of(workload), spec)
+    made = [{"name": name, "persistentVolumeClaim": {"claimName": claim}} for name, claim in claims.items()]
+    kept = [volume for volume in lent.get("volumes") or [] if volume.get("name") not in claims]
+    return lent | {"volumes": [*kept, *made]}
 
 
 def claims_used(primitive: Primitive, workloads: Mapping[Source, Obj]) -> tuple[tuple[str, str], ...]:

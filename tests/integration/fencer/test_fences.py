@@ -29,7 +29,7 @@ from hamgr.fencer import (
 )
 from hamgr.fencer.records import Pattern
 from hamgr.fencer.topology import Delay
-from hamgr.kube.objects import LABEL_ROLE, NODE, POD, STATEFUL_SET, VOLUME_ATTACHMENT
+from hamgr.kube.objects import LABEL_ROLE, NODE, POD, PVC, STATEFUL_SET, VOLUME_ATTACHMENT
 
 LOST = reason("node-lost", node="n1")
 N1 = Target("n1")
@@ -204,6 +204,7 @@ def test_what_a_fence_waits_for_is_on_record_while_it_waits(
 
 
 WITH_CLAIM = json.dumps([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}])
+MISSING = json.dumps([{"name": "data", "persistentVolumeClaim": {"claimName": "missing"}}])
 WITH_SHARE = json.dumps([{"name": "share", "nfs": {"server": "nas", "path": "/"}}])
 
 
@@ -225,17 +226,9 @@ def test_the_volumes_of_a_pod_that_somebody_removed_by_force_are_taken_from_the_
 
 
 def test_so_are_those_that_a_workloads_template_names(world: World, fence: RunFence) -> None:
-    container = {"name": "c", "image": "i"}
-    spec = {
-        "replicas": 0,
-        "serviceName": "db",
-        "selector": {"matchLabels": {"app": "db"}},
-        "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [container]}},
-        "volumeClaimTemplates": [{"metadata": {"name": "disk"}, "spec": {"accessModes": ["ReadWriteOnce"]}}],
-    }
     world.disk(SECOND_DISK, "disk-db-0")
     world.attach(volume=SECOND_DISK)
-    world.kube.post(STATEFUL_SET.collection("default"), {"metadata": {"name": "db"}, "spec": spec})
+    statefulset(world, "db")
     record = fence(target=without_object(world, Pattern("default", "db-n1", "[]", "statefulset/db")))
     assert [(proof.kind, proof.subject) for proof in record.proofs] == [("detached", "pv-2")]
 
@@ -253,6 +246,77 @@ def test_a_volume_that_cannot_be_proved_free_stays_so_when_the_pods_object_is_re
 ) -> None:
     record = fence(target=without_object(world, pattern), config=FencingConfig(drivers=frozenset()))
     assert (record.outcome, codes(record)) == (Outcome.FAILED, [code])
+
+
+def statefulset(world: World, name: str, **more: Any) -> None:
+    spec = {
+        "replicas": 0,
+        "serviceName": "db",
+        "selector": {"matchLabels": {"app": "db"}},
+        "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+        "volumeClaimTemplates": [{"metadata": {"name": "disk"}, "spec": {"accessModes": ["ReadWriteOnce"]}}],
+    }
+    world.kube.post(STATEFUL_SET.collection("default"), {"metadata": {"name": name}, "spec": spec | more})
+
+
+def test_the_claims_of_a_stateful_set_are_those_of_its_first_ordinal(world: World, fence: RunFence) -> None:
+    world.disk(SECOND_DISK, "disk-late-5")
+    world.attach(volume=SECOND_DISK)
+    statefulset(world, "late", ordinals={"start": 5})
+    record = fence(target=without_object(world, Pattern("default", "db-n1", "[]", "statefulset/late")))
+    assert [(proof.kind, proof.subject) for proof in record.proofs] == [("detached", "pv-2")]
+
+
+@pytest.mark.parametrize(
+    "planned",
+    [
+        {"patterns": (Pattern("default", "db-n1", MISSING, planned=True),)},
+        {"patterns": (Pattern("default", "db-n1", "[]", "deployment/gone", planned=True),)},
+        {"claims": (("default", "missing"),), "planned": (("default", "missing"),)},
+    ],
+    ids=["a pod's claim", "a workload", "a volume's claim"],
+)
+def test_what_the_file_names_and_nothing_was_started_with_keeps_no_node_from_being_fenced(
+    world: World, fence: RunFence, planned: dict[str, Any]
+) -> None:
+    target = Target("n1", **planned)
+    record = fence(target=target)
+    assert record.outcome is Outcome.SUCCEEDED
+    assert [(proof.kind, proof.subject) for proof in record.proofs] == [("detached", "pv-1")]
+    assert FenceRecord.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize(
+    "started",
+    [
+        {"patterns": (Pattern("default", "db-n1", MISSING),)},  # whatever the pod of that name mounts by now
+        {"claims": (("default", "missing"),), "planned": (("default", "other"),)},
+        {
+            "patterns": (Pattern("default", "db-n1", MISSING),),
+            "claims": (("default", "missing"),),
+            "planned": (("default", "missing"),),
+        },
+    ],
+    ids=["a pod's claim", "a volume's claim", "started as a pod, planned as a volume"],
+)
+def test_a_claim_that_something_was_started_with_and_that_is_gone_leaves_its_disk_unproved(
+    world: World, fence: RunFence, started: dict[str, Any]
+) -> None:
+    record = fence(target=Target("n1", **started))
+    assert (record.outcome, codes(record)) == (Outcome.FAILED, ["volume-unprovable"])
+
+
+def test_a_disk_that_a_planned_claim_had_before_somebody_deleted_it_is_taken_from_the_node(
+    world: World, fence: RunFence
+) -> None:
+    world.disk(SECOND_DISK, "missing")
+    world.attach(volume=SECOND_DISK)
+    path = PVC.path("missing", "default")
+    world.kube.patch_merge(path, {"metadata": {"finalizers": None}})
+    world.kube.delete(path, uid=world.kube.get(path)["metadata"]["uid"], grace=0)
+    record = fence(target=Target("n1", claims=(("default", "missing"),), planned=(("default", "missing"),)))
+    assert {(proof.kind, proof.subject) for proof in record.proofs} == {("detached", "pv-1"), ("detached", "pv-2")}
+    assert world.attachments() == []
 
 
 @pytest.mark.parametrize(

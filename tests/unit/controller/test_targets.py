@@ -242,3 +242,78 @@ def test_a_pod_of_ours_by_its_name(name: str, found: PodTarget | None) -> None:
     cache: Any = SimpleNamespace(list=listed)
     assert find_pod(cache, name, KNOWN) == found
     assert find_pod(None, name, KNOWN) is None
+
+
+# --- what the file plans, and what was started ------------------------------------------------------------------------
+
+STARTED = """\
+cluster: test
+nodes: [n1, n2, n3]
+resources:
+  - group: database
+    members:
+      - {id: disk, agent: volume, params: {claim: %(claim)s}}
+      - {id: db, agent: pod, params: {image: "db:1", claim: %(claim)s, mount_path: /data}}
+  - {id: app, agent: pod, params: {template_from: deployment/%(app)s}}
+"""
+
+
+def planned_of(world: World, node: str) -> tuple[set[str], set[str], dict[str, bool]]:
+    """All claims of a node's target, those of them that are planned, and whether each pod's pattern is."""
+    target = world.leader.target(node)
+    told = {pattern.volumes + pattern.workload: pattern.planned for pattern in target.patterns}
+    return {claim for _, claim in target.claims}, {claim for _, claim in target.planned}, told
+
+
+def mounts(claim: str) -> str:
+    return json.dumps([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}])
+
+
+def test_before_anything_was_started_all_is_planned() -> None:
+    assert planned_of(World(STARTED % {"claim": "data", "app": "app"}), "n1") == (
+        {"data"},
+        {"data"},
+        {mounts("data"): True, "[]deployment/app": True},
+    )
+
+
+def test_what_was_started_has_to_be_proved_and_what_the_file_has_come_to_name_since_is_planned() -> None:
+    world = World(STARTED % {"claim": "data", "app": "app"})
+    world.settle()
+    (node,) = world.where("db")
+    claims_now, planned, told = planned_of(world, node)
+    assert (claims_now, planned) == ({"data"}, set())
+    assert told[mounts("data")] is False
+    world.leader.configure(cluster_file(STARTED % {"claim": "missing", "app": "gone"}))
+    claims_now, planned, told = planned_of(world, node)
+    assert (claims_now, planned) == ({"data", "missing"}, {"missing"})
+    assert (told[mounts("data")], told[mounts("missing")]) == (False, True)
+    (app,) = world.where("app")
+    told = planned_of(world, app)[2]
+    assert (told["[]deployment/app"], told["[]deployment/gone"]) == (False, True)
+
+
+def test_the_definition_is_believed_of_what_was_started_without_a_record() -> None:
+    world = World(STARTED % {"claim": "data", "app": "app"})
+    world.settle()
+    (node,) = world.where("db")
+    for name in world.leader.nodes:
+        state = world.leader.cluster_state.state(name)
+        bare = tuple(replace(entry, started=None) for entry in state.resources)
+        world.leader.cluster_state.set_state(replace(state, resources=bare))
+    _, planned, told = planned_of(world, node)
+    assert planned == set()
+    assert told[mounts("data")] is False
+
+
+def test_a_start_under_way_is_on_record() -> None:
+    world = World(STARTED % {"claim": "data", "app": "app"})
+    world.until(lambda: bool(world.ops("start", "disk")))
+    (op,) = world.ops("start", "disk")
+    assert planned_of(world, op.node)[1] == set()
+
+
+def test_a_pod_has_its_own_and_its_groups_claims_planned() -> None:
+    world = World(STARTED % {"claim": "data", "app": "app"})
+    target = world.leader.pod_target(PodTarget("default", "db-n1", "db", "n1"))
+    assert target.planned == (("default", "data"),)
