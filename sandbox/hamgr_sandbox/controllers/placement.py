@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hamgr_sandbox import fitting
 from hamgr_sandbox.client import Key, Object
 from hamgr_sandbox.controllers import objects
 from hamgr_sandbox.controllers.volumes import NO_PROVISIONER, class_name
 
 _UNBOUND = "pod has unbound immediate PersistentVolumeClaims. not found"
-_ANY_POD_COUNT = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +88,13 @@ def _refusals(
     pod: Object, node: Object, here: list[Object], cluster: Snapshot, residents: Mapping[str, list[Object]]
 ) -> Iterator[str]:
     tolerations = pod["spec"].get("tolerations") or []
-    if node["spec"].get("unschedulable") and not _tolerated(
+    if node["spec"].get("unschedulable") and not fitting.tolerated(
         tolerations, {"key": objects.UNSCHEDULABLE, "effect": "NoSchedule"}
     ):
         yield "node(s) were unschedulable"
-    elif not all(_tolerated(tolerations, taint) for taint in _hard_taints(node)):
+    elif not all(fitting.tolerated(tolerations, taint) for taint in _hard_taints(node)):
         yield "node(s) had untolerated taint(s)"
-    elif not _matches_node(pod, node):
+    elif not fitting.matches_node(pod, node):
         yield "node(s) didn't match Pod's node affinity/selector"
     elif not all(_reaches(cluster.volumes, cluster.claims[key], node) for key in objects.claims_of(pod)):
         yield "node(s) didn't match PersistentVolume's node affinity"
@@ -102,10 +102,6 @@ def _refusals(
         yield "node(s) didn't match pod affinity/anti-affinity rules"
     else:
         yield from _shortages(pod, node, here)
-
-
-def _tolerated(tolerations: Iterable[Object], taint: Object) -> bool:
-    return any(objects.tolerates(toleration, taint) for toleration in tolerations)
 
 
 def _hard_taints(node: Object) -> list[Object]:
@@ -118,34 +114,10 @@ def _hard_taints(node: Object) -> list[Object]:
     ]
 
 
-def _matches_node(pod: Object, node: Object) -> bool:
-    wanted = pod["spec"].get("nodeSelector") or {}
-    found = objects.labels(node)
-    if any(found.get(key) != value for key, value in wanted.items()):
-        return False
-    affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    return required is None or _any_term(required.get("nodeSelectorTerms") or [], node)
-
-
-def _any_term(terms: Iterable[Object], node: Object) -> bool:
-    return any(_term_holds(term, node) for term in terms)
-
-
-def _term_holds(term: Object, node: Object) -> bool:
-    by_label, by_field = term.get("matchExpressions") or [], term.get("matchFields") or []
-    name = {"metadata.name": node["metadata"]["name"]}
-    return (
-        bool(by_label or by_field)
-        and all(objects.expression_holds(expression, objects.labels(node)) for expression in by_label)
-        and all(objects.expression_holds(expression, name) for expression in by_field)
-    )
-
-
 def _reaches(volumes: Mapping[Key, Object], claim: Object, node: Object) -> bool:
     volume = volumes.get(("", claim["spec"].get("volumeName", "")))
     required = ((volume or {}).get("spec", {}).get("nodeAffinity") or {}).get("required")
-    return required is None or _any_term(required.get("nodeSelectorTerms") or [], node)
+    return required is None or fitting.any_term(required.get("nodeSelectorTerms") or [], node)
 
 
 def _keeps_company(pod: Object, node: Object, nodes: Sequence[Object], residents: Mapping[str, list[Object]]) -> bool:
@@ -174,26 +146,8 @@ def _has_company(
 
 
 def _shortages(pod: Object, node: Object, here: list[Object]) -> Iterator[str]:
-    room = node.get("status", {}).get("allocatable") or {}
-    if len(here) + 1 > objects.quantity(room.get("pods", _ANY_POD_COUNT)):
-        yield "Too many pods"
-    wanted = _requests(pod)
-    for resource, amount in wanted.items():
-        taken = sum(_requests(other).get(resource, 0.0) for other in here)
-        if amount and taken + amount > objects.quantity(room.get(resource, "inf" if resource in _LOOSE else "0")):
-            yield f"Insufficient {resource}"
-
-
-# A node agent that says nothing of these is taken to have enough of them.
-_LOOSE = {"cpu", "memory", "ephemeral-storage"}
-
-
-def _requests(pod: Object) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for container in pod["spec"].get("containers") or []:
-        for resource, amount in ((container.get("resources") or {}).get("requests") or {}).items():
-            total[resource] = total.get(resource, 0.0) + objects.quantity(amount)
-    return total
+    for shortage in fitting.shortages(pod, node, here):
+        yield "Too many pods" if shortage.resource == "pods" else f"Insufficient {shortage.resource}"
 
 
 def _preference(pod: Object, node: Object, residents: Mapping[str, list[Object]]) -> tuple[float, int, int, int, str]:
@@ -202,9 +156,9 @@ def _preference(pod: Object, node: Object, residents: Mapping[str, list[Object]]
     here = residents.get(name, [])
     affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
     preferred = affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or []
-    weight = sum(entry["weight"] for entry in preferred if _term_holds(entry["preference"], node))
+    weight = sum(entry["weight"] for entry in preferred if fitting.term_holds(entry["preference"], node))
     tolerations = pod["spec"].get("tolerations") or []
     soft = [taint for taint in objects.taints(node) if taint["effect"] == "PreferNoSchedule"]
     owner = (objects.controller_of(pod) or {}).get("uid")
     siblings = sum(1 for other in here if owner and (objects.controller_of(other) or {}).get("uid") == owner)
-    return -weight, sum(not _tolerated(tolerations, taint) for taint in soft), siblings, len(here), name
+    return -weight, sum(not fitting.tolerated(tolerations, taint) for taint in soft), siblings, len(here), name

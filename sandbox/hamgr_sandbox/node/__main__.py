@@ -28,6 +28,14 @@ def seconds(text: str) -> float:
     return float(text)
 
 
+def pairs(text: str) -> dict[str, str]:
+    """``NAME=VALUE,NAME=VALUE`` as kubelets take it. Raises ValueError."""
+    entries = [entry.partition("=") for entry in text.split(",") if entry]
+    if not all(name and sign for name, sign, _ in entries):
+        raise ValueError(text)
+    return {name: value for name, _, value in entries}
+
+
 def parser() -> argparse.ArgumentParser:
     """All options; durations are like 10s."""
     made = argparse.ArgumentParser(prog="python -m hamgr_sandbox.node", description="Run the pods of one sandbox node.")
@@ -49,6 +57,17 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--lease-renew", type=seconds, default=10.0, metavar="TIME")
     made.add_argument("--relist-period", type=seconds, default=1.0, metavar="TIME", help="how soon exits are noticed")
     made.add_argument("--volume-reconcile-period", type=seconds, default=0.1, metavar="TIME")
+    made.add_argument("--max-pods", type=int, default=110, help="how many pods it takes (default: %(default)s)")
+    made.add_argument(
+        "--system-reserved",
+        type=pairs,
+        default={},
+        metavar="cpu=2,memory=1Gi",
+        help="what pods cannot have: allocatable is the machine's less this",
+    )
+    made.add_argument(
+        "--node-labels", type=pairs, default={}, metavar="KEY=VALUE,...", help="further labels of the Node"
+    )
     made.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return made
 
@@ -82,6 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         lease_interval_s=given.lease_renew,
         relist_interval_s=given.relist_period,
         volume_interval_s=given.volume_reconcile_period,
+        max_pods=given.max_pods,
+        reserved=given.system_reserved,
+        labels=given.node_labels,
     )
     try:
         options.root.mkdir(parents=True, exist_ok=True)

@@ -7,13 +7,15 @@ import contextlib
 import json
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hamgr_sandbox.client import Client, Informer, all_synced
 from hamgr_sandbox.disks import DiskStore
 from hamgr_sandbox.images import Images
+from hamgr_sandbox.node.admission import Admissions
 from hamgr_sandbox.node.background import Background
 from hamgr_sandbox.node.containers import Containers
 from hamgr_sandbox.node.events import Recorder
@@ -47,6 +49,10 @@ class Options:
     lease_interval_s: float = 10.0
     relist_interval_s: float = 1.0
     volume_interval_s: float = 0.1
+    max_pods: int = 110
+    reserved: Mapping[str, str] = field(default_factory=dict)
+    """What the machine itself needs of its cpu, memory, ephemeral-storage: a pod cannot have it."""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def may_isolate(disks: Path) -> bool:
@@ -83,6 +89,7 @@ class Agent:
             options.name,
             options.address,
             options.root,
+            Admissions(self._known_node, self._asked_node),
             self._containers,
             self._volumes,
             pod_network(options.pod_cidr, options.root),
@@ -105,7 +112,9 @@ class Agent:
         options = self._options
         self._earlier.found(await self._containers.connect())
         port = await self._server.listen(options.address, options.port)
-        machine = Machine(options.name, options.address, port, options.boot_id)
+        machine = Machine(
+            options.name, options.address, port, options.boot_id, options.max_pods, options.reserved, options.labels
+        )
         heartbeat = Heartbeat(self._client, machine, self._volumes, self._events)
         try:
             async with asyncio.TaskGroup() as group:
@@ -114,8 +123,10 @@ class Agent:
                 heartbeat.announce()
                 group.create_task(heartbeat.run_lease(options.lease_interval_s))
                 group.create_task(self._self.run())
+                await all_synced([self._self])
                 group.create_task(self._pods.run())
-                await all_synced([self._self, self._pods])
+                await all_synced([self._pods])
+                self._begin_those_found()
                 self._end_orphans()
                 log.info("node %s: %d pods, port %d, pid %d", options.name, len(self._workers), port, os.getpid())
                 group.create_task(self._volumes.run(options.volume_interval_s))
@@ -125,6 +136,18 @@ class Agent:
             self._background.cancel()
             await self._server.close()
             await self._containers.close()
+
+    def _begin_those_found(self) -> None:
+        """Of the pods that were there before this agent the oldest comes first: there may not be room for all."""
+        for pod in sorted(self._pods.items.values(), key=lambda pod: str(pod["metadata"].get("creationTimestamp"))):
+            if pod["metadata"]["uid"] not in self._workers:
+                self._begin(pod)
+
+    def _known_node(self) -> Json | None:
+        return self._self.items.get(("", self._options.name))
+
+    async def _asked_node(self) -> Json:
+        return await self._client.get(f"/api/v1/nodes/{self._options.name}")
 
     def _end_orphans(self) -> None:
         """Pods that this node still has something of, and that the API server does not know any more."""
@@ -145,7 +168,7 @@ class Agent:
                 worker.vanish()
         elif worker is not None:
             worker.update(pod)
-        else:
+        elif self._pods.synced.is_set():
             self._begin(pod)
 
     def _begin(self, pod: Json) -> Worker:

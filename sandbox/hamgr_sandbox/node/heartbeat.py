@@ -15,12 +15,13 @@ import os
 import platform
 import random
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hamgr_sandbox.client import STRATEGIC_MERGE_PATCH, ApiError, Client
+from hamgr_sandbox.controllers import objects
 from hamgr_sandbox.disks import DRIVER
 from hamgr_sandbox.node.events import Recorder
 from hamgr_sandbox.node.status import micro_timestamp, timestamp
@@ -42,12 +43,18 @@ _PRESSURES = (
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a node says about itself. ``boot_id`` changes when the node starts anew, not when its agent does."""
+    """What a node says about itself. ``boot_id`` changes when the node starts anew, not when its agent does.
+
+    ``reserved`` is what pods cannot have of cpu, memory and ephemeral-storage.
+    """
 
     name: str
     address: str
     port: int
     boot_id: str
+    max_pods: int = 110
+    reserved: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def boot_id_of_kernel() -> str:
@@ -68,6 +75,7 @@ def node_object(machine: Machine) -> Json:
                 "kubernetes.io/arch": _architecture(),
                 "beta.kubernetes.io/os": "linux",
                 "beta.kubernetes.io/arch": _architecture(),
+                **machine.labels,
             },
             "annotations": {
                 "volumes.kubernetes.io/controller-managed-attach-detach": "true",
@@ -87,11 +95,11 @@ def steady_status(machine: Machine) -> Json:
         "cpu": str(os.cpu_count() or 1),
         "memory": f"{memory_kib}Ki",
         "ephemeral-storage": f"{disk.f_blocks * disk.f_frsize // 1024}Ki",
-        "pods": "110",
+        "pods": str(machine.max_pods),
     }
     return {
         "capacity": capacity,
-        "allocatable": capacity,
+        "allocatable": {name: _less(amount, machine.reserved.get(name, "0")) for name, amount in capacity.items()},
         "addresses": [
             {"type": "InternalIP", "address": machine.address},
             {"type": "Hostname", "address": machine.name},
@@ -110,6 +118,14 @@ def steady_status(machine: Machine) -> Json:
             "architecture": _architecture(),
         },
     }
+
+
+def _less(amount: str, reserved: str) -> str:
+    """``amount`` less ``reserved``, both Kubernetes' quantities; never below 0."""
+    if not (taken := objects.quantity(reserved)):
+        return amount
+    left = max(objects.quantity(amount) - taken, 0.0)
+    return f"{round(left * 1000)}m" if left % 1 else f"{left:.0f}"
 
 
 def _architecture() -> str:

@@ -13,6 +13,10 @@ from typing import Any
 Json = dict[str, Any]
 
 
+# The conditions of a pod that its kubelet answers for.
+_OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     reason: str
@@ -142,6 +146,25 @@ def pod_status(pod: Json, report: PodReport, previous: Json, now: float) -> Json
     return status
 
 
+def rejected_status(pod: Json, reason: str, message: str, now: float, *, ended: bool) -> Json:
+    """The status of a pod that its node does not take, as a strategic merge patch: nothing is left but the verdict.
+
+    The phase changes once no container of it runs (it may have been taken in by an earlier agent): ``ended``.
+    """
+    known = pod.get("status") or {}
+    gone = [{"$patch": "delete", "type": c["type"]} for c in known.get("conditions") or [] if c["type"] in _OWN]
+    fields = ("hostIP", "hostIPs", "podIP", "podIPs", "containerStatuses", "initContainerStatuses")
+    status: Json = {
+        "observedGeneration": pod["metadata"].get("generation"),
+        "startTime": known.get("startTime") or timestamp(now),
+        **{name: None for name in fields if name in known},
+        **({"conditions": gone} if gone else {}),
+    }
+    if ended:
+        status |= {"phase": "Failed", "reason": reason, "message": f"Pod was rejected: {message}"}
+    return status
+
+
 def _conditions(pod: Json, report: PodReport, phase: str) -> list[Json]:
     ended = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(phase, "")
     main = [each for each in report.containers if not each.init or each.sidecar]
@@ -230,8 +253,8 @@ def differs(reported: Json, wanted: Json) -> bool:
     """Whether the API server's status must be corrected: someone else (the node lifecycle controller) changed it."""
 
     def essence(status: Json) -> tuple[Any, ...]:
-        own = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
-        conditions = {c["type"]: c["status"] for c in status.get("conditions") or [] if c["type"] in own}
+        told = [c for c in status.get("conditions") or [] if "$patch" not in c]
+        conditions = {c["type"]: c["status"] for c in told if c["type"] in _OWN and c["type"] != "PodScheduled"}
         containers = [
             (c["name"], c.get("ready"), c.get("restartCount"), *sorted(c.get("state") or {}))
             for c in status.get("containerStatuses") or []

@@ -24,6 +24,7 @@ from hamgr_sandbox.client import ApiError
 from hamgr_sandbox.images import Image, ImageMissing, Images
 from hamgr_sandbox.network import NetworkError
 from hamgr_sandbox.node import probing
+from hamgr_sandbox.node.admission import Admissions, Rejection
 from hamgr_sandbox.node.background import Background
 from hamgr_sandbox.node.backoff import after_restart
 from hamgr_sandbox.node.containers import CommandResult, Containers, RuntimeFailed
@@ -37,7 +38,7 @@ from hamgr_sandbox.node.podnetwork import PodAddress, PodNetwork
 from hamgr_sandbox.node.probes import Probe, is_due, next_tick
 from hamgr_sandbox.node.reporter import Reporter
 from hamgr_sandbox.node.runtime import Container
-from hamgr_sandbox.node.status import PodReport, Terminated, Waiting, differs, pod_status
+from hamgr_sandbox.node.status import PodReport, Terminated, Waiting, differs, pod_status, rejected_status
 from hamgr_sandbox.node.track import Track, tracks_of
 from hamgr_sandbox.node.volumes import Volumes
 
@@ -58,6 +59,7 @@ class Node:
     name: str
     address: str
     root: Path
+    admissions: Admissions
     containers: Containers
     volumes: Volumes
     network: PodNetwork
@@ -82,6 +84,8 @@ class Worker:
         self._address: PodAddress | None = None
         self._prepared = False
         self._settled = False
+        self._rejection: Rejection | None = None
+        self._rejected_as: Json = {}  # the pod as it was then
         self._vanished = False
         self._stop_by: float | None = None
         self._grace_changed = asyncio.Event()
@@ -148,7 +152,7 @@ class Worker:
 
     async def run(self) -> None:
         """Until nothing of the pod is left here."""
-        self._admit()
+        await self._admit()
         try:
             while not (self.terminating and self._plan.finished):
                 self._wake.clear()
@@ -163,13 +167,23 @@ class Worker:
             self._background.cancel()
         self._on_gone(self.uid)
 
-    def _admit(self) -> None:
+    async def _admit(self) -> None:
         directory = self._node.pod_directory(self.uid)
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "pod.json").write_text(json.dumps(self._pod))
-        self._node.volumes.admit(self._pod)
         self._note_deletion()
-        over = (self._pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        status = self._pod.get("status") or {}
+        over = status.get("phase") in ("Succeeded", "Failed")
+        if over and not status.get("containerStatuses"):  # rejected before, or given up by others: that is final
+            self._rejection = Rejection(status.get("reason") or "", status.get("message") or "")
+            self._settled = True
+            return
+        if not self.terminating and not over:
+            self._rejection = await self._node.admissions.judge(self._pod)
+        if self._rejection is not None and not self.terminating:
+            self._reject(self._rejection)
+            return
+        self._node.volumes.admit(self._pod)
         if not self.terminating and not over:
             if any(track.was_lost for track in self._tracks.values()):
                 text = "Pod sandbox changed, it will be killed and re-created."
@@ -178,6 +192,14 @@ class Worker:
         for track in self._tracks.values():
             for probe in track.probes:
                 self._background.spawn(self._keep_probing(track, probe))
+
+    def _reject(self, rejection: Rejection) -> None:
+        """Start nothing; what an earlier agent has started ends within a second, before the verdict is told."""
+        self._rejected_as = self._pod
+        self._node.events.pod(self._pod, rejection.reason, rejection.message, warning=True)
+        if any(track.running for track in self._tracks.values()):
+            self._node.volumes.admit(self._pod)  # which `_settle` then lets go
+            self._stop_by = time.monotonic() + _LEAST_GRACE_S
 
     async def _guarded_step(self) -> None:
         """One step; a mistake in it costs this pod a second, never the agent."""
@@ -191,7 +213,8 @@ class Worker:
     async def _step(self) -> None:
         now = time.monotonic()
         view = {name: track.view() for name, track in self._tracks.items()}
-        self._plan = plan(PodView(self._pod["spec"], view, self.terminating, self._prepared), now)
+        ending = self.terminating or self._rejection is not None
+        self._plan = plan(PodView(self._pod["spec"], view, ending, self._prepared), now)
         self._report()
         self._note_backing_off()
         for name, failed_probe in self._plan.stop.items():
@@ -473,10 +496,17 @@ class Worker:
 
     def _report(self) -> None:
         """Hand the pod's status to the reporter when it has changed."""
-        status = self._computed_status()
+        if self._rejection is not None and not self._rejected_as:
+            return  # it was told already
+        status = self._computed_status() if self._rejection is None else self._verdict(self._rejection)
         if status != self._status:
             self._status = status
             self._node.reporter.report(self._pod, status)
+
+    def _verdict(self, rejection: Rejection) -> Json:
+        ended = self._plan.finished
+        told = rejected_status(self._rejected_as, rejection.reason, rejection.message, self._admitted_at, ended=ended)
+        return told if ended else {**told, "phase": (self._rejected_as.get("status") or {}).get("phase")}
 
     def _computed_status(self) -> Json:
         running = any(track.running or track.runs for track in self._tracks.values())
@@ -498,11 +528,13 @@ class Worker:
 
     async def _settle(self) -> None:
         """A pod that has ended by itself keeps its object and loses its volumes and its address."""
+        self._node.admissions.ended(self.uid)
         await self._node.volumes.release(self.uid)
         await self._drop_network()
 
     async def _remove(self) -> None:
         """The pod's processes are dead: unmount, let go of the address, and let the API server forget the pod."""
+        self._node.admissions.ended(self.uid)
         self._report()
         await self._node.volumes.release(self.uid)
         await self._drop_network()

@@ -287,3 +287,42 @@ def test_events_are_counted_not_repeated(node: Cluster) -> None:
     assert len(started) == 1
     assert started[0]["involvedObject"]["fieldPath"] == "spec.containers{c}"
     assert json.dumps(started[0]["source"]) == '{"component": "kubelet", "host": "n1"}'
+
+
+def test_a_pod_that_does_not_fit_is_rejected_and_says_why(node: Cluster) -> None:
+    hungry = container("sh", "-c", FOREVER, resources={"requests": {"cpu": "1000"}})
+    node.create("p", {"containers": [hungry]})
+    status = node.await_status("p", lambda s: s.get("phase") == "Failed", "Failed")
+    assert status["reason"] == "OutOfcpu"
+    told = f"requested: 1000000, used: 0, capacity: {(os.cpu_count() or 1) * 1000}"
+    assert status["message"] == f"Pod was rejected: Node didn't have enough resource: cpu, {told}"
+    assert set(status) == {"observedGeneration", "phase", "qosClass", "reason", "message", "startTime"}
+    eventually(lambda: "OutOfcpu" in node.api.reasons("p"), "the event")
+    assert node.in_use("n1") == []
+    node.delete("p")  # there is nothing to stop: gone at once
+    node.await_gone("p")
+    node.create("p", {"containers": [container("sh", "-c", FOREVER)]})
+    node.await_ready("p")
+
+
+def test_an_agent_that_starts_anew_ends_what_its_node_does_not_take_any_more(node: Cluster) -> None:
+    """The verdict comes once the container has ended: what says Failed writes no more."""
+    node.create("p", {"containers": [container("sh", "-c", STUBBORN)]})
+    node.create("tolerant", {"containers": [container("sh", "-c", FOREVER)], "tolerations": [{"operator": "Exists"}]})
+    node.await_ready("p")
+    uid = node.await_ready("tolerant")["containerStatuses"][0]["containerID"]
+    node.stop_agent("n1")
+    taint = {"key": "maintenance", "effect": "NoExecute"}
+    node.api.patch("/api/v1/nodes/n1", {"spec": {"taints": [taint]}})
+    node.resume_agent("n1")
+    status = node.await_status("p", lambda s: s.get("phase") == "Failed", "Failed")
+    assert node.running() == ["tolerant"]
+    assert status["reason"] == "TaintToleration"
+    assert "containerStatuses" not in status
+    assert node.await_ready("tolerant")["containerStatuses"][0]["containerID"] == uid
+    node.stop_agent("n1")
+    node.api.patch("/api/v1/nodes/n1", {"spec": {"taints": None}})
+    node.resume_agent("n1")
+    eventually(lambda: node.serves("n1"), "the agent is back")
+    node.await_ready("tolerant")
+    assert node.api.pod("p")["status"] == status, "a verdict is final"
