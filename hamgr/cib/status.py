@@ -162,6 +162,7 @@ class Ban:
     resource: str
     node: str
     promoted_only: bool = False
+    why: str = ""  # where it is hamgr's own: what it has found in Kubernetes
 
 
 @dataclass(frozen=True, slots=True)

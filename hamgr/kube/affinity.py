@@ -20,7 +20,9 @@ def why_not_for_pod(spec: Mapping[str, Any], node: Obj) -> str:
             return f"nodeSelector wants {key}={value}"
     affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    return "required node affinity" if required and not _any_term(required, node) else ""
+    if not required or _any_term(required, node):
+        return ""
+    return f"required node affinity wants {_told(required)}"
 
 
 def why_not_for_volume(pv: Mapping[str, Any], node: Obj) -> str:
@@ -28,7 +30,33 @@ def why_not_for_volume(pv: Mapping[str, Any], node: Obj) -> str:
     required = ((pv.get("spec") or {}).get("nodeAffinity") or {}).get("required")
     if not required or _any_term(required, node):
         return ""
-    return f"node affinity of PersistentVolume {name_of(pv)}"
+    return f"PersistentVolume {name_of(pv)} is for nodes with {_told(required)}"
+
+
+def _told(selector: Mapping[str, Any]) -> str:
+    """A node selector as a person reads it: `zone=a`, `zone in (a, b) and disk`."""
+    return " or ".join(_told_term(term) for term in selector.get("nodeSelectorTerms") or []) or "nothing that exists"
+
+
+def _told_term(term: Mapping[str, Any]) -> str:
+    expressions = [*(term.get("matchExpressions") or []), *(term.get("matchFields") or [])]
+    return " and ".join(_told_expression(each) for each in expressions) or "nothing that exists"
+
+
+def _told_expression(expression: Mapping[str, Any]) -> str:
+    key, values = str(expression.get("key")), [str(value) for value in expression.get("values") or []]
+    match expression.get("operator"):
+        case "In":
+            return f"{key}={values[0]}" if len(values) == 1 else f"{key} in ({', '.join(values)})"
+        case "NotIn":
+            return f"{key}!={values[0]}" if len(values) == 1 else f"{key} not in ({', '.join(values)})"
+        case "Exists":
+            return key
+        case "DoesNotExist":
+            return f"no {key}"
+        case "Gt" | "Lt" as operator:
+            return f"{key} {'>' if operator == 'Gt' else '<'} {values[0] if values else ''}".rstrip()
+    return f"{key} {expression.get('operator')}"
 
 
 def _any_term(selector: Mapping[str, Any], node: Obj) -> bool:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from hamgr_sandbox import fitting
 from hamgr_sandbox.client import ApiError, Client, Informer, KubeconfigError, Object, Unreachable
 from hamgr_sandbox.controllers.events import timestamp
 from hamgr_sandbox.controllers.objects import quantity
@@ -152,7 +153,10 @@ class Attacher:
         handle, node = volume["spec"]["csi"]["volumeHandle"], va["spec"]["nodeName"]
         size = _size_of(volume)
         va = await self._mark_ours(va, handle)
+        there = await self._client.get(f"/api/v1/nodes/{node}")
         try:
+            if not fitting.reaches(volume, there):
+                raise DiskError(f"disk {handle} cannot be attached to node {node}, which is in another zone")
             await self._suffer("attach", handle, self._latencies.attach_s)
             await asyncio.to_thread(self._disks.create, handle, size)
             await asyncio.to_thread(self._disks.attach, handle, node)

@@ -87,6 +87,7 @@ def _open(directory: Path, options: Options | None = None) -> Any:
 @click.option(
     "--detach-latency", type=Seconds(0), default=0.3, show_default=True, help="How long detaching a disk takes."
 )
+@click.option("--zones", metavar="ZONE,...", help="Zones of n1, n2, ... (disks of class sandbox-zonal are in one).")
 @click.option("--hamgrd/--no-hamgrd", default=True, help="Run hamgrd on each node.")
 @click.option("--controllers-arg", multiple=True, metavar="ARG", help="Pass on to the controllers (repeatable).")
 @click.option("--node-arg", multiple=True, metavar="ARG", help="Pass on to the node agents (repeatable).")
@@ -99,6 +100,7 @@ def up(
     kubeconfig: Path | None,
     attach_latency: float,
     detach_latency: float,
+    zones: str | None,
     hamgrd: bool,
     controllers_arg: tuple[str, ...],
     node_arg: tuple[str, ...],
@@ -112,6 +114,7 @@ def up(
         hamgrd=hamgrd,
         attach_latency_s=attach_latency,
         detach_latency_s=detach_latency,
+        zones=tuple(zones.split(",")) if zones else (),
         controllers_args=controllers_arg,
         node_args=node_arg,
     )

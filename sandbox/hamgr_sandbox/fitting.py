@@ -104,6 +104,12 @@ def term_holds(term: Object, node: Object) -> bool:
     )
 
 
+def reaches(volume: Object, node: Object) -> bool:
+    """Whether the node affinity of a PersistentVolume, mostly its zone, holds for the node."""
+    required = (volume["spec"].get("nodeAffinity") or {}).get("required")
+    return required is None or any_term(required.get("nodeSelectorTerms") or [], node)
+
+
 def tolerated(tolerations: Iterable[Object], taint: Object) -> bool:
     """Whether one of the tolerations covers the taint."""
     return any(objects.tolerates(toleration, taint) for toleration in tolerations)

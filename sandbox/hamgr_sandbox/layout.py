@@ -26,6 +26,8 @@ def default_directory() -> Path:
 class Options:
     """How a sandbox is made. Latencies are seconds. `*_args` are passed on to those programs as they are.
 
+    `zones` are those of the first, second, ... node, beginning anew at its end; without any, nodes have no zone.
+
     With `kubeconfig` the nodes, disks and load balancers join that cluster: no API server and no controllers are
     started. With `etcd_endpoints` (host:port) no etcd is started.
     """
@@ -40,6 +42,7 @@ class Options:
     apiserver_args: tuple[str, ...] = ()
     controllers_args: tuple[str, ...] = ()
     node_args: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
     hamgrd_settings: dict[str, object] = field(default_factory=dict)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hamgr_sandbox import powerswitch
+from hamgr_sandbox.controllers import objects
 from hamgr_sandbox.etcd import EtcdBinary, EtcdMember, member_command
 from hamgr_sandbox.init import Service
 from hamgr_sandbox.layout import CLUSTER_NAME, Layout, Record
@@ -107,6 +108,7 @@ def node_services(layout: Layout, record: Record, name: str) -> list[Service]:
         f"--images={layout.images}",
         f"--address={record.plan.node(number)}",
         f"--pod-cidr={record.plan.pod_cidr(number)}",
+        *([f"--node-labels={objects.ZONE}={zone}"] if (zone := _zone(record.options.zones, number)) else []),
         *record.options.node_args,
     ]
     services = [_python("node", agent, home / "logs", name=NODE_AGENT)]
@@ -114,6 +116,11 @@ def node_services(layout: Layout, record: Record, name: str) -> list[Service]:
         command = [sys.executable, "-m", "hamgr.daemon.main", "--config", str(home / "hamgrd.yaml")]
         services.append(Service(HAMGRD, command, str(home / "logs" / "hamgrd.log")))
     return services
+
+
+def _zone(zones: Sequence[str], number: int) -> str:
+    """Of the node with that number, counted from 1; empty: it has none."""
+    return zones[(number - 1) % len(zones)] if zones else ""
 
 
 def hamgrd_settings(layout: Layout, record: Record, name: str) -> dict[str, object]:

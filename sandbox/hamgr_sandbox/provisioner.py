@@ -12,13 +12,14 @@ from typing import Protocol
 
 from hamgr_sandbox.client import ApiError, Client, Informer, Key, Object, all_synced, key_of
 from hamgr_sandbox.controllers import objects
-from hamgr_sandbox.controllers.volumes import PROVISIONER, claim_reference, is_delayed, requested
+from hamgr_sandbox.controllers.volumes import PROVISIONER, SELECTED_NODE, claim_reference, is_delayed, requested
 from hamgr_sandbox.controllers.workqueue import WorkQueue
 from hamgr_sandbox.disks import DRIVER, DiskInUse
 
 log = logging.getLogger(__name__)
 
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+_NODES = "/api/v1/nodes"
 _VOLUMES = "/api/v1/persistentvolumes"
 _CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 _DETACHING_RETRY_S = 1.0
@@ -30,8 +31,11 @@ class Disks(Protocol):
     def delete(self, handle: str) -> None: ...
 
 
-def new_volume(claim: Object, storage_class: Object) -> Object:
-    """The PersistentVolume for a claim; its name is its disk's handle too. The disk itself is made at first attach."""
+def new_volume(claim: Object, storage_class: Object, zone: str = "") -> Object:
+    """The PersistentVolume for a claim; its name is its disk's handle too. The disk itself is made at first attach.
+
+    zone: where alone it can be attached; empty: everywhere.
+    """
     name = f"pvc-{claim['metadata']['uid']}"
     parameters = storage_class.get("parameters") or {}
     return {
@@ -50,8 +54,19 @@ def new_volume(claim: Object, storage_class: Object) -> Object:
                 "volumeHandle": name,
                 "fsType": parameters.get("csi.storage.k8s.io/fstype", "ext4"),
             },
+            **({"nodeAffinity": _within(zone)} if zone else {}),
         },
     }
+
+
+def _within(zone: str) -> Object:
+    expression = {"key": objects.ZONE, "operator": "In", "values": [zone]}
+    return {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}
+
+
+def is_zonal(storage_class: Object) -> bool:
+    """Whether volumes of the class exist in one zone only, as most clouds' do."""
+    return (storage_class.get("parameters") or {}).get("zonal") == "true"
 
 
 def needs_volume(claim: Object) -> bool:
@@ -103,13 +118,22 @@ class Provisioner:
         storage_class = await self._client.get(f"{_CLASSES}/{name}") if name else await self._default_class()
         if is_delayed(claim, storage_class):
             return
-        volume = new_volume(claim, storage_class)
+        zone = await self._zone_for(claim) if is_zonal(storage_class) else ""
+        volume = new_volume(claim, storage_class, zone)
         try:
             await self._client.post(_VOLUMES, volume)
             log.info("volume %s made for claim %s/%s", volume["metadata"]["name"], *key)
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
+
+    async def _zone_for(self, claim: Object) -> str:
+        """That of the node which was selected for its first consumer, else the first there is; empty: none has any."""
+        selected = (claim["metadata"].get("annotations") or {}).get(SELECTED_NODE)
+        if selected:
+            return str(objects.labels(await self._client.get(f"{_NODES}/{selected}")).get(objects.ZONE, ""))
+        zones = {objects.labels(node).get(objects.ZONE) for node in (await self._client.list(_NODES))["items"]}
+        return min((zone for zone in zones if zone), default="")
 
     async def _default_class(self) -> Object:
         for item in (await self._client.list(_CLASSES))["items"]:

@@ -7,6 +7,8 @@ from hamgr_sandbox.client import ApiError, Client, Object
 from hamgr_sandbox.disks import DRIVER
 
 STORAGE_CLASS = "sandbox-disk"
+ZONAL_CLASS = "sandbox-zonal"
+"""Its volumes exist in one zone only, that of the node which is selected for their first consumer."""
 
 _OBJECTS: tuple[tuple[str, Object], ...] = (
     (
@@ -30,6 +32,18 @@ _OBJECTS: tuple[tuple[str, Object], ...] = (
             "provisioner": DRIVER,
             "reclaimPolicy": "Delete",
             "volumeBindingMode": "Immediate",
+        },
+    ),
+    (
+        "/apis/storage.k8s.io/v1/storageclasses",
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": ZONAL_CLASS},
+            "provisioner": DRIVER,
+            "parameters": {"zonal": "true"},
+            "reclaimPolicy": "Delete",
+            "volumeBindingMode": "WaitForFirstConsumer",
         },
     ),
 )

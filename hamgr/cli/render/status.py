@@ -371,4 +371,5 @@ def _finding(finding: Finding) -> str:
 def _bans(doc: StatusDoc) -> Iterator[str]:
     for ban in doc.bans:
         role = " Promoted" if ban.promoted_only else ""
-        yield f"{ban.constraint}\tprevents {ban.resource} from running{role} on {ban.node}"
+        because = f" ({ban.why})" if ban.why else ""
+        yield f"{ban.constraint}\tprevents {ban.resource} from running{role} on {ban.node}{because}"

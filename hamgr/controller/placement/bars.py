@@ -103,11 +103,16 @@ def _barriers(
             yield why
 
 
+def bar_id(resource: str, node: str) -> str:
+    """The name of the location rule."""
+    return f"{_PREFIX}-{resource}-on-{node}"
+
+
 def with_bars(cib: Cib, bars: Bars) -> Cib:
     """The configuration with a location rule for each."""
     ids, nodes = {primitive.id for primitive in primitives(cib)}, {node.name for node in cib.nodes}
     added = tuple(
-        Location(f"{_PREFIX}-{resource}-on-{node}", resource, node=node, score=-INFINITY)
+        Location(bar_id(resource, node), resource, node=node, score=-INFINITY)
         for resource, places in sorted(bars.items())
         for node in sorted(places)
         if resource in ids and node in nodes

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from hamgr.cib.scores import INFINITY
 from hamgr.cib.status import (
     CRITICAL,
+    Ban,
     FailedAction,
     Finding,
     NodeStatus,
@@ -189,7 +190,7 @@ def _of_resource(resource: ResourceStatus, doc: StatusDoc, insight: Insight) -> 
         yield _unpromoted(resource, insight)
     for leaf in primitives(resource):
         if not is_down(leaf):
-            yield from _of_what_runs(leaf, resource, insight)
+            yield from _of_what_runs(leaf, resource, insight, doc.bans)
     yield from _left_alone(resource, doc)
 
 
@@ -275,13 +276,13 @@ def _why_down(leaf: ResourceStatus, account: Account | None, doc: StatusDoc) -> 
                 else "its start is blocked"
             )
     failure = _circumstance(account, "failed")
-    barred = any(True for candidate in account.candidates for _ in _barriers(candidate))
+    barred = any(True for candidate in account.candidates for _ in _barriers(candidate, {}))
     if failure is not None and not account.next_node and not barred:
         advice = f"mend the cause, then `hamgr cleanup {leaf.id}`"
         return f"{_clause(sentences.circumstance(failure))} ({advice})"
     if account.next_node:
         return f"it is to be started on {account.next_node}, and that waits: `hamgr events -f` shows for what"
-    return nowhere(leaf.id, account, doc.failed)
+    return nowhere(leaf.id, account, doc.failed, doc.bans)
 
 
 def _clause(sentence: str) -> str:
@@ -303,7 +304,9 @@ def _unpromoted(top: ResourceStatus, insight: Insight) -> Finding | Lasting:
     return found
 
 
-def _of_what_runs(leaf: ResourceStatus, top: ResourceStatus, insight: Insight) -> Iterator[Finding | Lasting]:
+def _of_what_runs(
+    leaf: ResourceStatus, top: ResourceStatus, insight: Insight, bans: Iterable[Ban]
+) -> Iterator[Finding | Lasting]:
     where = ", ".join(leaf.nodes)
     if leaf.blocked:
         text = (
@@ -320,7 +323,7 @@ def _of_what_runs(leaf: ResourceStatus, top: ResourceStatus, insight: Insight) -
         yield Finding("resource-multiply-active", text, CRITICAL, leaf.id)
     if leaf.managed and leaf.id in insight.stranded and leaf.nodes == (insight.stranded[leaf.id].node,):
         stranded = insight.stranded[leaf.id]
-        why = nowhere(leaf.id, stranded.account, (), without=stranded.node)
+        why = nowhere(leaf.id, stranded.account, (), bans, without=stranded.node)
         text = f"{leaf.id} could not fail over: without {stranded.node} it would run nowhere; {why}"
         yield Finding("no-failover", text, resource=leaf.id, node=stranded.node)
     elif leaf.id in insight.unwarmed:
@@ -348,14 +351,17 @@ def _left_alone(resource: ResourceStatus, doc: StatusDoc) -> Iterator[Finding]:
 # --- why nowhere -----------------------------------------------------------------------------------------------------
 
 
-def nowhere(resource: str, account: Account, failed: Iterable[FailedAction], *, without: str = "") -> str:
+def nowhere(
+    resource: str, account: Account, failed: Iterable[FailedAction], bans: Iterable[Ban], *, without: str = ""
+) -> str:
     """Node by node, what keeps a resource from running, and what to do about it; `without` is not told of."""
+    found = {ban.constraint: ban.why for ban in bans if ban.why}
     said, advice = [], {}
     errors = {entry.node: entry for entry in failed if entry.resource == resource.partition(":")[0]}
     for candidate in account.candidates:
         if candidate.node == without:
             continue
-        barriers = list(_barriers(candidate))
+        barriers = list(_barriers(candidate, found))
         error = errors.get(candidate.node)
         because = (
             f" ({error.task}: {error.reason})" if error is not None and error.reason and not candidate.unfit else ""
@@ -371,13 +377,16 @@ def _against(candidate: Candidate) -> list[Reason]:
     return [step for step in candidate.steps if sentences.change(step) <= -INFINITY]
 
 
-def _barriers(candidate: Candidate) -> Iterator[str]:
+def _barriers(candidate: Candidate, found: Mapping[str, str]) -> Iterator[str]:
+    """found: what hamgr's own constraints are about."""
     if candidate.unfit:
         yield sentences.UNFIT[candidate.unfit]
         return
     for step in _against(candidate):
         if str(step.data.get("constraint", "")).startswith("cli-"):
             yield "it was moved or banned from there"
+        elif why := found.get(str(step.data.get("constraint", ""))):
+            yield why
         else:
             yield sentences.step(step).removesuffix(" (then: hamgr cleanup)")
 

@@ -28,6 +28,7 @@ from hamgr.cib.status import (
 )
 from hamgr.controller.leader import Leader
 from hamgr.controller.nodes.membership import MembershipState
+from hamgr.controller.placement.bars import Bars, bar_id
 from hamgr.controller.placement.node_constraints import WAITS, is_ours
 from hamgr.controller.standby.parking import is_warm
 from hamgr.controller.status.health import Insight, Patience, assess, needing_reasons
@@ -157,7 +158,7 @@ class Reporter:
             no_quorum_policy=work.options.quorum_policy,
             failed=_failed_actions(cib),
             failcounts=_fail_counts(cib, work),
-            bans=_bans(cib),
+            bans=_bans(cib, leader.cluster_state.bars),
         )
         found = self._patience.settle(assess(document, self._insight(document)), self._clock())
         return document.with_findings((*found, *self._noticed()))
@@ -423,9 +424,10 @@ def _fail_counts(cib: Cib, work: WorkingSet) -> tuple[FailCount, ...]:
     return tuple(found)
 
 
-def _bans(cib: Cib) -> tuple[Ban, ...]:
+def _bans(cib: Cib, bars: Bars) -> tuple[Ban, ...]:
+    why = {bar_id(resource, node): text for resource, places in bars.items() for node, text in places.items()}
     return tuple(
-        Ban(entry.id, entry.rsc, entry.node, entry.role == "Promoted")
+        Ban(entry.id, entry.rsc, entry.node, entry.role == "Promoted", why.get(entry.id, ""))
         for entry in cib.constraints
         if isinstance(entry, Location) and entry.node and entry.score <= -INFINITY and not is_ours(entry.id)
     )

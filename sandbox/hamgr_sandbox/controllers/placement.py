@@ -116,8 +116,7 @@ def _hard_taints(node: Object) -> list[Object]:
 
 def _reaches(volumes: Mapping[Key, Object], claim: Object, node: Object) -> bool:
     volume = volumes.get(("", claim["spec"].get("volumeName", "")))
-    required = ((volume or {}).get("spec", {}).get("nodeAffinity") or {}).get("required")
-    return required is None or fitting.any_term(required.get("nodeSelectorTerms") or [], node)
+    return volume is None or fitting.reaches(volume, node)
 
 
 def _keeps_company(pod: Object, node: Object, nodes: Sequence[Object], residents: Mapping[str, list[Object]]) -> bool:

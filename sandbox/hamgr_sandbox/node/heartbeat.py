@@ -205,7 +205,8 @@ class Heartbeat:
     async def _register_driver(self) -> None:
         name = self._machine.name
         owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": self._uid}
-        driver = {"name": DRIVER, "nodeID": name, "topologyKeys": None}
+        keys = [objects.ZONE] if objects.ZONE in self._machine.labels else None
+        driver = {"name": DRIVER, "nodeID": name, "topologyKeys": keys}
         body = {
             "apiVersion": "storage.k8s.io/v1",
             "kind": "CSINode",

@@ -158,7 +158,7 @@ def test_a_disk_of_another_zone_bars_this_node_alone(world: ScriptedCluster, con
     wait_until(lambda: cache.get(PV, "pv-data") is not None)
     result = AGENT.perform("start", sees)
     assert result.rc is Ocf.ERR_INSTALLED
-    assert "pv-data cannot be attached to n1: node affinity of PersistentVolume pv-data" in result.reason
+    assert "pv-data cannot be attached to n1: PersistentVolume pv-data is for nodes with zone=a" in result.reason
 
 
 def test_a_claim_is_kept_from_deletion_while_it_is_managed(world: ScriptedCluster, context: Context) -> None:

@@ -38,7 +38,7 @@ def bars(resources: str, **given: Any) -> dict[str, dict[str, str]]:
 def test_a_disk_of_a_zone_bars_the_nodes_of_the_others() -> None:
     disk = "- {id: disk, agent: volume, params: {claim: data}}"
     volumes = {("default", "data"): zoned("pv-1", "a")}
-    assert bars(disk, volumes=volumes) == {"disk": {"n2": "node affinity of PersistentVolume pv-1"}}
+    assert bars(disk, volumes=volumes) == {"disk": {"n2": "PersistentVolume pv-1 is for nodes with zone=a"}}
     assert bars(disk) == {}
 
 

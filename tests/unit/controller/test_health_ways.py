@@ -104,6 +104,18 @@ def banned(before: Overrides) -> Overrides:
     return before
 
 
+ZONE_A = "PersistentVolume pv-1 is for nodes with zone=a"
+
+
+def barred(*nodes: str) -> World:
+    """Where its disk cannot be attached."""
+    world = running()
+    world.leader.cluster_state.set_bars({"db": dict.fromkeys(nodes, ZONE_A)})
+    world.leader.touch("test")
+    world.settle()
+    return world
+
+
 def starts_fail(rc: int) -> World:
     world = World(text=ONE)
     for _ in range(60):
@@ -245,6 +257,7 @@ WAYS = {
         ("db is down and should run", "it is in maintenance", "`hamgr maintenance off n2`"),
     ),
     "banned everywhere": Way(lambda: overridden(banned), ("n1: it was moved or banned from there", "`hamgr clear db`")),
+    "its disk is of another zone": Way(lambda: barred("n1", "n2", "n3"), (f"n1: {ZONE_A}; n2: ", f"n3: {ZONE_A}")),
     "starts fail everywhere": Way(
         lambda: starts_fail(1), ("n1: it has failed there as often as migration-threshold allows", "`hamgr cleanup db`")
     ),
@@ -403,6 +416,16 @@ def test_what_runs_and_could_not_fail_over_is_a_warning(
     assert finding.text.startswith("db could not fail over: without n2 it would run nowhere; n1: ")
     assert why in finding.text
     assert advice in finding.text
+
+
+def test_why_a_node_is_not_taken_is_told_of_bars_and_of_a_failover_that_would_find_none() -> None:
+    world = barred("n1", "n3")
+    document = Desk(world).look_ahead()
+    assert world.where("db") == ["n2"]
+    assert {(ban.resource, ban.node, ban.why) for ban in document.bans} == {("db", "n1", ZONE_A), ("db", "n3", ZONE_A)}
+    (finding,) = document.findings
+    assert finding.code == "no-failover"
+    assert f"without n2 it would run nowhere; n1: {ZONE_A}; n3: {ZONE_A}" in finding.text
 
 
 def test_a_node_barred_by_failures_is_a_warning_while_another_is_left() -> None:

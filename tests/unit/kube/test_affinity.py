@@ -48,9 +48,26 @@ def test_terms_are_alternatives_and_a_terms_expressions_are_not() -> None:
     parts = (label("zone", "In", "a"), label("rack", "Exists"))
     both = {"matchExpressions": [e for part in parts for e in part["matchExpressions"]]}
     pv = {"metadata": {"name": "pv-1"}, "spec": {"nodeAffinity": {"required": required(both)}}}
-    assert why_not_for_volume(pv, NODE) == "node affinity of PersistentVolume pv-1"
+    assert why_not_for_volume(pv, NODE) == "PersistentVolume pv-1 is for nodes with zone=a and rack"
     pv["spec"]["nodeAffinity"]["required"] = required(both, label("zone", "In", "a"))
     assert why_not_for_volume(pv, NODE) == ""
+
+
+def test_what_a_volume_is_for_is_told_in_words() -> None:
+    terms = (label("zone", "In", "b", "c"), label("zone", "NotIn", "a"), label("cores", "Lt", "4"))
+    absent = {
+        "matchExpressions": [
+            *label("zone", "NotIn", "a", "b")["matchExpressions"],
+            {"key": "zone", "operator": "DoesNotExist"},
+        ]
+    }
+    pv = {"metadata": {"name": "p"}, "spec": {"nodeAffinity": {"required": required(*terms, absent, {})}}}
+    assert why_not_for_volume(pv, NODE) == (
+        "PersistentVolume p is for nodes with zone in (b, c) or zone!=a or cores < 4 or zone not in (a, b) and no zone "
+        "or nothing that exists"
+    )
+    spec = {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required(terms[0])}}}
+    assert why_not_for_pod(spec, NODE) == "required node affinity wants zone in (b, c)"
 
 
 def test_a_node_selector_names_what_is_missing() -> None:
