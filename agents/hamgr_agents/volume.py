@@ -326,12 +326,13 @@ class VolumeAgent(Agent):
             return f"pod {name_of(users[0])} still uses it"
         if here is None and attach_required(kube, volume.driver):
             return ""
-        node = kube.get(NODE.path(ctx.node)) if here is not None else None  # before the judgement that it is to date
+        node = _node(ctx) if here is not None else None  # before the judgement that it is to date
         if held := why_held(ctx, volume, ctx.node):
             return held
-        if here is None or node is None:
+        if here is None:
             return ""
-        remove_from_in_use(kube, node, volume)
+        if node is not None:
+            remove_from_in_use(kube, node, volume)
         delete_attachment(kube, here.name, here.uid, here.revision)
         return "the driver has not confirmed the detachment"
 
@@ -349,6 +350,14 @@ def _volume(ctx: ActionContext) -> Volume:
     if ctx.text("pv"):
         return volume_named(ctx, ctx.text("pv"))
     return volume_behind(ctx, ctx.text("namespace"), ctx.text("claim"))
+
+
+def _node(ctx: ActionContext) -> Obj | None:
+    """The Node object as the API server has it now; None: somebody has deleted it."""
+    try:
+        return access(ctx).kube.get(NODE.path(ctx.node))
+    except NotFound:
+        return None
 
 
 def _disks(ctx: ActionContext) -> tuple[list[Volume], str]:

@@ -531,11 +531,11 @@ class Leader:
         return (resource,) if self.configuration is None else companions(self.configuration, resource)
 
     def _look_at_cordons(self) -> None:
-        """Ask again when somebody has cordoned, uncordoned or tainted a node."""
+        """Ask again when somebody has cordoned, uncordoned or tainted a node, or deleted its Node object."""
         seen = {name: (obj.get("spec") or {}) for name, obj in self._node_objects().items()}
         kept_off = {name: (bool(spec.get("unschedulable")), spec.get("taints")) for name, spec in seen.items()}
         if self._kept_off is not None and kept_off != self._kept_off:
-            self.touch("nodes were cordoned or tainted, or are not any more")
+            self.touch("nodes were cordoned, tainted or deleted in Kubernetes, or are not any more")
         self._kept_off = kept_off
 
     def _node_objects(self) -> dict[str, Mapping[str, Any]]:

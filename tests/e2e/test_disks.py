@@ -1,9 +1,9 @@
-"""A StatefulSet's template with a claim that waits for its first consumer: bound, kept, watched over, let go."""
+"""A StatefulSet's template with a claim that waits for its first consumer: bound in a zone, kept there, let go."""
 
 from __future__ import annotations
 
 import pytest
-from fixtures.live_cluster import CLUSTER
+from fixtures.live_cluster import CLUSTER, ZONES
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd, pytest.mark.timeout(300)]
 _CORE, _CLAIMS = "/api/v1/namespaces/default", "/api/v1/namespaces/default/persistentvolumeclaims"
@@ -11,15 +11,17 @@ WEB = """
   - group: web-group
     members:
       - {id: webdisk, agent: volume, params: {claim: www-web-0}}
-      - {id: web, agent: pod, params: {template_from: statefulset/web, park: false}}
+      - {id: web, agent: pod, params: {template_from: statefulset/web}}
 """
+NEARBY = """  - location: {resource: web-group, node: n1, score: 20}
+  - location: {resource: web-group, node: n2, score: 10}
+"""
+ZONE = "topology.kubernetes.io/zone"
 
 
 def lend(live):
-    storage_class = {"provisioner": "disk.sandbox.hamgr.io", "volumeBindingMode": "WaitForFirstConsumer"}
-    live.request("post", "/apis/storage.k8s.io/v1/storageclasses", {"metadata": {"name": "first"}} | storage_class)
     wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}
-    wanted["storageClassName"] = "first"
+    wanted["storageClassName"] = "sandbox-zonal"
     mount = {"name": "www", "mountPath": "/srv"}
     container = {"name": "main", "image": "hamgr/kvapp", "command": ["sleep", "1000"], "volumeMounts": [mount]}
     labels = {"app": "web"}
@@ -42,6 +44,12 @@ def claim(live):
     return found[0] if found else None
 
 
+def bound_to(live):
+    """The nodes on which hamgr has ever let a pod of web start, parked ones included."""
+    asked = [each for each in live.requests_of_hamgr() if each.get("subresource") == "binding"]
+    return {each["name"].removeprefix("web-") for each in asked if each["name"].startswith("web-")}
+
+
 def codes(live):
     return {finding.code: finding for finding in live.status().findings}
 
@@ -49,15 +57,28 @@ def codes(live):
 def test_a_stateful_sets_first_pod_with_a_claim_that_waits_for_it(live):
     lend(live)
     assert claim(live)["status"]["phase"] == "Pending"
-    live.apply(CLUSTER.replace("\nconstraints:", WEB + "constraints:"))
+    live.apply(CLUSTER.replace("\nconstraints:", WEB + "constraints:") + NEARBY)
     live.wait(lambda: live.resource("web").nodes)
     (node,) = live.resource("web").nodes
+    other = {"n1": "n2", "n2": "n1"}[node]  # the only other one in zone a
     pod = live.request("get", f"{_CORE}/pods/web-{node}")
     assert (pod["spec"]["hostname"], pod["spec"]["subdomain"]) == ("web-0", "peers")
     found = claim(live)
     assert found["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] == node
     assert found["status"]["phase"] == "Bound"
     live.wait(lambda: "hamgr.io/in-use" in claim(live)["metadata"]["finalizers"])
+    name = found["spec"]["volumeName"]
+    volume = live.request("get", f"/api/v1/persistentvolumes/{name}")
+    (term,) = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    assert term == {"matchExpressions": [{"key": ZONE, "operator": "In", "values": [ZONES[0]]}]}
+
+    live.wait(lambda: live.resource("web").note == f"parked on {other}")
+    live.sandbox.crash(node)
+    live.wait(lambda: live.resource("web").nodes == (other,) and live.resource("web").role == "Started")
+    live.sandbox.start(node)
+    why = f"PersistentVolume {name} is for nodes with {ZONE}=a"
+    assert f"prevents webdisk from running on n3 ({why})" in live.hamgr("status").stdout
+    node = other
 
     volume = {"name": "v", "persistentVolumeClaim": {"claimName": "www-web-0"}}
     container = {"name": "c", "image": "hamgr/kvapp", "command": ["sleep", "1000"]}
@@ -76,3 +97,4 @@ def test_a_stateful_sets_first_pod_with_a_claim_that_waits_for_it(live):
     live.apply()
     live.wait(lambda: claim(live) is None)
     live.await_whole()
+    assert bound_to(live) == {"n1", "n2"}

@@ -89,15 +89,26 @@ NEEDY = """
             - name: main
               image: hamgr/kvapp
               env: [{name: PASSWORD, valueFrom: {secretKeyRef: {name: not-there, key: password}}}]
+              resources: {requests: {cpu: 100m}}
 """
+THERE = "  - location: {resource: needy, node: n3, score: 20}\n"
 
 
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "not-there"}, "data": {"password": "eA=="}}
 
 
-def test_a_missing_secret_is_waited_for_and_leaves_others_alone(live):
+def occupy(live, node):
+    """Somebody's pod takes all of a node's processors."""
+    cores = live.request("get", f"/api/v1/nodes/{node}")["status"]["allocatable"]["cpu"]
+    container = {"name": "c", "image": "x", "command": ["sleep", "1000"], "resources": {"requests": {"cpu": cores}}}
+    spec = {"nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 1}
+    live.request("post", "/api/v1/namespaces/default/pods", {"metadata": {"name": "greedy"}, "spec": spec})
+
+
+def test_a_missing_secret_is_waited_for_then_a_full_node_is_passed_over_and_others_are_left_alone(live):
     identity, fences = live.identity(), len(live.fences())
-    live.apply(CLUSTER.replace("\nconstraints:", NEEDY + "constraints:"))
+    occupy(live, "n3")
+    live.apply(CLUSTER.replace("\nconstraints:", NEEDY + "constraints:") + THERE)
     try:
         live.wait(lambda: any(warning.startswith("needy waits: ") for warning in live.status().warnings))
         shown = live.hamgr("status")
@@ -105,10 +116,17 @@ def test_a_missing_secret_is_waited_for_and_leaves_others_alone(live):
         assert stays(lambda: "needy" not in {count.resource for count in live.status().failcounts})
         assert "needy" not in {failed.resource for failed in live.status().failed}
         live.request("post", "/api/v1/namespaces/default/secrets", SECRET)
-        live.wait(lambda: live.resource("needy").role == "Started")
-        live.wait(lambda: not any("needy" in warning for warning in live.status().warnings))
+        live.wait(lambda: live.resource("needy").nodes not in ((), ("n3",)))
+        live.wait(lambda: live.resource("needy").role == "Started" and live.status().transition is None)
+        live.wait(lambda: not any(warning.startswith("needy waits") for warning in live.status().warnings))
+        assert live.resource("needy").nodes[0] != "n3"
+        (failed,) = [entry for entry in live.status().failed if entry.resource == "needy"]
+        assert (failed.node, failed.task) == ("n3", "start")
+        assert "pod needy-n3 was rejected by its kubelet (OutOfcpu): Node didn't have enough resource" in failed.reason
+        assert "needy may not run on n3 any more: needy start failed on n3 (pod needy-n3 was" in live.said()[1]
     finally:
         live.apply()
+        live.request("delete", "/api/v1/namespaces/default/pods/greedy")
     live.wait(lambda: "needy" not in {resource.id for resource in live.status().resources})
     assert live.identity() == identity
     assert len(live.fences()) == fences
@@ -153,6 +171,29 @@ def test_what_is_drained_by_force_is_not_started_again_on_the_cordoned_node(live
         for node in (host, there):
             assert kubectl(live, "uncordon", node).returncode == 0
     live.hamgr("cleanup")
+    live.await_whole()
+    assert len(live.fences()) == fences
+
+
+def test_what_kubernetes_evicts_is_recovered_at_the_standby(live):
+    host, fences = live.host(), len(live.fences())
+    there = live.resource("kv").note.removeprefix("parked on ")
+    taint = {"key": "maintenance", "effect": "NoExecute"}
+    with live.writing("evicted") as writer:
+        live.request("patch", f"/api/v1/nodes/{host}", {"spec": {"taints": [taint]}})
+        try:
+            live.wait(lambda: live.moved_from(host) and live.status().transition is None)
+            assert live.host() == there
+            live.await_more(writer)
+            (failed,) = [entry for entry in live.status().failed if entry.resource == "kv"]
+            assert (failed.node, failed.task) == (host, "monitor")
+            told = f"pod kv-{host} is being deleted (Taint manager: deleting due to NoExecute taint)"
+            assert failed.reason == told
+            live.wait(lambda: f"node {host} has the taint maintenance:NoExecute" in live.said()[1])
+            live.wait(lambda: live.resource("kv").note not in ("", f"being parked on {host}", f"parked on {host}"))
+        finally:
+            live.request("patch", f"/api/v1/nodes/{host}", {"spec": {"taints": None}})
+    assert live.hamgr("cleanup").returncode == 0
     live.await_whole()
     assert len(live.fences()) == fences
 

@@ -25,7 +25,8 @@ from hamgr.scheduler.state import entities
 WAITS = "waits"
 CORDONED = "cordoned"
 TAINTED = "tainted"
-_SOFT = (CORDONED, TAINTED)
+ABSENT = "absent"
+_SOFT = (CORDONED, TAINTED, ABSENT)
 _UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 _KEEPS_OFF = ("NoSchedule", "NoExecute")
 _NOT_ASKED = (
@@ -77,7 +78,7 @@ def located(cib: Cib, rules: Iterable[NodeRule]) -> Cib:
 
 def is_ours(constraint_id: str) -> bool:
     """Whether a constraint is one that `located` has made."""
-    return constraint_id.startswith((f"{WAITS}-", f"{CORDONED}-", f"{TAINTED}-")) and "-on-" in constraint_id
+    return constraint_id.startswith((f"{WAITS}-", *(f"{code}-" for code in _SOFT))) and "-on-" in constraint_id
 
 
 def node_rules(
@@ -85,13 +86,14 @@ def node_rules(
 ) -> tuple[NodeRule, ...]:
     """A rule for each resource and each node that Kubernetes' own scheduler would not use for its pods.
 
-    nodes: the Node objects by name. tolerations: those of a primitive's pod template, by the primitive's id.
+    nodes: the Node objects by name; a configured node without one is unknown to Kubernetes, as long as others are
+    known. tolerations: those of a primitive's pod template, by the primitive's id.
     """
     found = []
-    for name, node in nodes.items():
+    for name in dict.fromkeys([*nodes, *(node.name for node in cib.nodes if nodes and node.type == "member")]):
         for top in cib.resources:
             for leaf in _leaves(top):
-                if leaf.id in tolerations and (kept := _keeps_off(node, tolerations[leaf.id])):
+                if leaf.id in tolerations and (kept := _keeps_off(name, nodes.get(name), tolerations[leaf.id])):
                     found.append(NodeRule(kept[0], top.id, name, kept[1]))
                     break
     return tuple(sorted(found, key=lambda rule: rule.id))
@@ -145,9 +147,11 @@ def _is_left_out(rsc: entities.Resource) -> bool:
     return all(unassigned) if rsc.is_clone() else any(unassigned)
 
 
-def _keeps_off(node: Mapping[str, Any], tolerations: Sequence[Any]) -> tuple[str, str] | None:
+def _keeps_off(name: str, node: Mapping[str, Any] | None, tolerations: Sequence[Any]) -> tuple[str, str] | None:
     """Why Kubernetes' scheduler would put no pod with these tolerations on a node: code and phrase; None: it would."""
-    spec, name = node.get("spec") or {}, node["metadata"]["name"]
+    if node is None:
+        return ABSENT, f"node {name} has no Node object in Kubernetes"
+    spec = node.get("spec") or {}
     unschedulable = {"key": _UNSCHEDULABLE, "effect": "NoSchedule"}
     if spec.get("unschedulable") and not _tolerated(unschedulable, tolerations):
         return CORDONED, f"node {name} is cordoned"

@@ -275,6 +275,18 @@ def test_the_nodes_own_word_is_proof(world: ScriptedCluster, context: Context) -
     assert in_use(world.kube.get(NODE.path("n1"))) == ("kubernetes.io/csi/other^disk",)
 
 
+def test_a_node_that_was_deleted_in_kubernetes_lets_go_of_the_disk_by_its_own_word_alone(
+    world: ScriptedCluster, context: Context
+) -> None:
+    volume = held_after_force_delete(world)
+    world.kube.delete(NODE.path("n1"), uid=uid_of(world.kube.get(NODE.path("n1"))), grace=None)
+    with pytest.raises(ActionTimeout, match="node n1 is unknown to Kubernetes, so nobody can say"):
+        AGENT.perform("stop", context("disk", "n1", timeout_s=0.5, claim="data"))
+    assert where(world.kube, volume) == [("n1", True)]
+    assert AGENT.perform("stop", context("disk", "n1", claim="data", unmounted=lambda *_: True)).rc is Ocf.OK
+    assert where(world.kube, volume) == []
+
+
 def test_the_kubelets_report_is_proof(world: ScriptedCluster, context: Context) -> None:
     volume = held_after_force_delete(world)
     world.script.silent.clear()

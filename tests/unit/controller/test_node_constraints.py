@@ -52,11 +52,23 @@ def named(**nodes: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def rules(**nodes: dict[str, Any]) -> tuple[NodeRule, ...]:
     cib = cluster_file(FILE).to_live_cib()
-    return node_rules(cib, named(**nodes), tolerations_of(cib))
+    others = {name: {"spec": {}} for name in NODES}
+    return node_rules(cib, named(**(others | nodes)), tolerations_of(cib))
 
 
 def test_a_cordoned_node_is_one_rule_for_the_whole_group() -> None:
     assert rules(n1=CORDONED, n2={"spec": {}}) == (RULE,)
+
+
+def test_a_node_that_kubernetes_does_not_know_is_not_started_on() -> None:
+    """Nothing is ever attached to it, and Kubernetes removes its pods after 40 s."""
+    cib = cluster_file(FILE).to_live_cib()
+    found = node_rules(cib, named(n1={"spec": {}}, n3={"spec": {}}), tolerations_of(cib))
+    assert found == (NodeRule("absent", "database", "n2", "node n2 has no Node object in Kubernetes"),)
+    made = [entry for entry in located(cib, found).constraints if isinstance(entry, Location)]
+    assert [(entry.rsc, entry.node) for entry in made] == [("database", "n2")]
+    assert is_ours(made[0].id)
+    assert node_rules(cib, {}, tolerations_of(cib)) == (), "who sees no node at all knows nothing"
 
 
 @pytest.mark.parametrize("effect", ["NoSchedule", "NoExecute"])
@@ -87,7 +99,8 @@ def test_other_taints_do_not(node: dict[str, Any]) -> None:
 )
 def test_tolerations_match_as_in_kubernetes(toleration: dict[str, str], kept: bool) -> None:
     cib = cluster_file(FILE).to_live_cib()
-    found = node_rules(cib, named(n1=tainted("gpu", value="a100")), {"db": (toleration,)})
+    nodes = named(n1=tainted("gpu", value="a100"), n2={"spec": {}}, n3={"spec": {}})
+    found = node_rules(cib, nodes, {"db": (toleration,)})
     assert bool(found) is kept
 
 
@@ -120,7 +133,7 @@ def test_what_runs_well_stays_and_what_has_failed_goes() -> None:
     world = World(FILE)
     world.settle()
     (node,) = world.where("db")
-    cordons = named(**{node: CORDONED})
+    cordons = named(**({name: {"spec": {}} for name in NODES} | {node: CORDONED}))
     world.leader.observations.node_object = cordons.get  # type: ignore[method-assign]
     world.settle()
     assert world.where("db") == [node]
@@ -129,7 +142,7 @@ def test_what_runs_well_stays_and_what_has_failed_goes() -> None:
     world.report(monitor, 7)
     world.settle()
     assert world.where("db") != [node]
-    cordons.clear()
+    cordons[node]["spec"] = {}
     world.settle()
     assert world.leader.cluster_state.rules == ()
 

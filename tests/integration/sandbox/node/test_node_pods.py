@@ -246,7 +246,8 @@ def test_a_foreign_change_of_the_status_is_put_right(node: Cluster) -> None:
 
 
 def test_the_lease_is_renewed_and_the_driver_registered(cluster: Cluster) -> None:
-    cluster.start_agent("n1", "--lease-renew", "200ms")
+    zone = "topology.kubernetes.io/zone"
+    cluster.start_agent("n1", "--lease-renew", "200ms", "--max-pods", "7", "--node-labels", f"{zone}=a")
     path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1"
 
     def renewed() -> str:
@@ -256,7 +257,12 @@ def test_the_lease_is_renewed_and_the_driver_registered(cluster: Cluster) -> Non
     eventually(lambda: renewed() != first, "a renewed lease")
     drivers = cluster.api("GET", "/apis/storage.k8s.io/v1/csinodes/n1")
     assert drivers is not None
-    assert [each["name"] for each in drivers["spec"]["drivers"]] == ["disk.sandbox.hamgr.io"]
+    found = [(each["name"], each["topologyKeys"]) for each in drivers["spec"]["drivers"]]
+    assert found == [("disk.sandbox.hamgr.io", [zone])]
+    node = cluster.api("GET", "/api/v1/nodes/n1")
+    assert node is not None
+    assert node["metadata"]["labels"][zone] == "a"
+    assert node["status"]["allocatable"]["pods"] == "7"
 
 
 def test_the_runtime_takes_its_containers_with_it(node: Cluster) -> None:

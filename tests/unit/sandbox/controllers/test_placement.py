@@ -9,6 +9,7 @@ from hamgr_sandbox.attacher import Fault, fault_for, read_faults, set_faults
 from hamgr_sandbox.balancer import AddressesUsedUp, backends_of, choose_address, parse_addresses
 from hamgr_sandbox.controllers import endpoints, objects, volumes
 from hamgr_sandbox.controllers.placement import Refusal, Snapshot, choose, waits_for_consumer
+from hamgr_sandbox.provisioner import is_zonal, new_volume
 
 Item = dict[str, Any]
 
@@ -187,6 +188,22 @@ def test_a_claim_that_waits_for_its_first_consumer_takes_nothing_before_a_node_i
     waiting["metadata"]["annotations"] = {volumes.SELECTED_NODE: "n1"}
     assert volumes.decide(waiting, [], classes) == volumes.Provision(LATER)
     assert volumes.decide(waiting, [offered], classes) == volumes.Bind(offered)
+
+
+def test_a_zonal_disk_is_for_the_nodes_of_its_zone() -> None:
+    wanted = claim(storageClassName="zonal", volumeName="pvc-7") | {"status": {"phase": "Bound"}}
+    wanted["metadata"]["uid"] = "7"
+    zonal = {"metadata": {"name": "zonal"}, "parameters": {"zonal": "true"}}
+    made = new_volume(wanted, zonal, "a")
+    assert is_zonal(zonal)
+    assert "nodeAffinity" not in new_volume(wanted, zonal)
+    nodes = [node("n1", labels={objects.ZONE: "b"}), node("n2", labels={objects.ZONE: "a"}), node("n3")]
+    using = pod("p", volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}])
+    there = {"claims": {("default", "data"): wanted}, "volumes": {("", "pvc-7"): made}}
+    assert place(using, nodes, **there) == "n2"
+    assert place(using, nodes[:1], **there) == Refusal(
+        "0/1 nodes are available: 1 node(s) didn't match PersistentVolume's node affinity."
+    )
 
 
 def test_nobody_provisions_for_a_class_that_says_so() -> None:
