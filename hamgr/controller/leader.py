@@ -20,7 +20,16 @@ from hamgr.cib.model import Cib, Node, NodeState
 from hamgr.clusterfile.load import ClusterFile
 from hamgr.controller.fencing.fences import Ended, Fences
 from hamgr.controller.fencing.results import FenceResults
-from hamgr.controller.fencing.targets import PodTarget, claims, companions, homes, node_target, patterns, planned_claims
+from hamgr.controller.fencing.targets import (
+    PodTarget,
+    claims,
+    companions,
+    homes,
+    node_target,
+    patterns,
+    planned_claims,
+    started_in,
+)
 from hamgr.controller.nodes.membership import BECAME, TEXTS, MembershipState
 from hamgr.controller.nodes.monitor import NodeMonitor
 from hamgr.controller.nodes.observations import NodeObservations
@@ -33,6 +42,7 @@ from hamgr.controller.standby.preference import StandbyPreference
 from hamgr.controller.state.cluster_state import ClusterState
 from hamgr.controller.state.event_recorder import EventRecorder
 from hamgr.controller.state.history_repair import HistoryRepair
+from hamgr.controller.state.homes import Homes
 from hamgr.controller.transition.decisions import describe
 from hamgr.controller.transition.disk_order import extra_edges, holder
 from hamgr.controller.transition.last_start import completed, found, is_findable
@@ -48,7 +58,7 @@ from hamgr.executor.registry import Registry
 from hamgr.fencer.reasons import Reason
 from hamgr.fencer.records import Confirmation, FenceRecord, Outcome, Target
 from hamgr.fencer.topology import Level, LevelConfig
-from hamgr.kube.objects import namespace_of
+from hamgr.kube.objects import home_of, namespace_of
 from hamgr.scheduler import schedule
 from hamgr.scheduler.state.settings import ClusterOptions
 from hamgr.scheduler.transition import GraphAction, Transition
@@ -133,7 +143,7 @@ class Leader:
         self.cluster: ClusterFile | None = None
         self.configuration: Cib | None = None
         self.configured = Configured.of(Cib())
-        self._homes: frozenset[tuple[str, str]] = frozenset()  # of all configurations of this term
+        self._configured_homes: Homes = frozenset()
         self.fences.note_change(now())
 
     # --- inputs ------------------------------------------------------------------------------------------------------
@@ -146,7 +156,8 @@ class Leader:
         self.cluster = cluster
         self.configuration = cluster.to_live_cib()
         self.configured = Configured.of(self.configuration)
-        self._homes |= homes(self.configuration)
+        self._configured_homes = homes(self.configuration)
+        self.cluster_state.set_homes(self.cluster_state.homes | self._configured_homes | self.homes)
         if first:  # what was in flight is looked for by the configuration
             self._complete_starts()
             self._history_repair.forget_what_the_last_leader_ran()
@@ -214,10 +225,11 @@ class Leader:
         """Hold all pods of ours against the records; what should not run is ended, or adopted."""
         if self.configuration is None:
             return
-        spaces = self.namespaces
-        ours = [pod for pod in pods if namespace_of(pod) in spaces]
+        labelled, spaces = list(pods), self.namespaces
+        ours = [pod for pod in labelled if namespace_of(pod) in spaces]
         if why := self.auditor.look(ours, self.configured, cluster, self._transition_run):
             self.touch(why)
+        self._forget_homes(labelled)
 
     def operation_ended(self, result: OpResult) -> None:
         """Record an action's result and go on with the graph, or leave it."""
@@ -354,25 +366,27 @@ class Leader:
         return pods_to_start(following)
 
     @property
-    def configured_homes(self) -> frozenset[tuple[str, str]]:
-        """(namespace, resource) of the instances of the configurations of this term."""
-        return self._homes
-
-    @property
-    def homes(self) -> frozenset[tuple[str, str]]:
-        """(namespace, resource) of all instances that may be ours: those of the configuration, those that were started
-        with other parameters, and what is on record and not configured any more in each of these namespaces. Other pods
-        may carry our labels: they are others'.
+    def homes(self) -> Homes:
+        """(namespace, resource) of all instances that may be ours: those of this and of earlier configurations, those
+        that were started with other parameters, and what is on record and not configured any more in each of these
+        namespaces. Other pods may carry our labels: they are others'.
         """
+        known = self.cluster_state.homes
         entries = [entry for state in self.cib().node_states for entry in state.resources]
-        started = {
-            (entry.started.params.get("namespace") or "default", entry.id.partition(":")[0])
-            for entry in entries
-            if entry.started is not None
-        }
-        spaces = {namespace for namespace, _ in self._homes | started}
-        orphans = {entry.id.partition(":")[0] for entry in entries} - {resource for _, resource in self._homes}
-        return self._homes | started | {(namespace, orphan) for namespace in spaces for orphan in orphans}
+        started = started_in(entries)
+        spaces = {namespace for namespace, _ in known | started}
+        orphans = {entry.id.partition(":")[0] for entry in entries} - {resource for _, resource in known}
+        return known | started | {(namespace, orphan) for namespace in spaces for orphan in orphans}
+
+    def _forget_homes(self, pods: Iterable[Mapping[str, Any]]) -> None:
+        """Once nothing is under way: forget the places of earlier configurations where no pod is left, and nothing that
+        may run was started. pods: all that carry the cluster's label."""
+        earlier = self.cluster_state.homes - self._configured_homes
+        if not earlier or not self.idle or self.fences.running:
+            return
+        entries = [entry for state in self.cib().node_states for entry in state.resources if history.is_active(entry)]
+        used = {home_of(pod) for pod in pods} | started_in(entries)
+        self.cluster_state.set_homes(self.cluster_state.homes - (earlier - used))
 
     @property
     def namespaces(self) -> frozenset[str]:

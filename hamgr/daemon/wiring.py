@@ -19,6 +19,7 @@ from hamgr.daemon.mounts import MountQuestions, MountReporter
 from hamgr.daemon.notify import Notifier
 from hamgr.daemon.selffence.bound import Bound, bound_of, guard_options, may_live
 from hamgr.daemon.selffence.client import SelfFence, Sights, stand_down
+from hamgr.daemon.selffence.instances import Instances
 from hamgr.daemon.settings import (
     Settings,
     SettingsError,
@@ -40,7 +41,7 @@ from hamgr.kube.gate import Gate
 from hamgr.kube.gateway import Kube
 from hamgr.kube.kubelets import Kubelets
 from hamgr.kube.nodes import LeaseAges
-from hamgr.kube.objects import LABEL_RESOURCE, POD, PV, labels_of, uid_of
+from hamgr.kube.objects import LABEL_CLUSTER, LABEL_RESOURCE, POD, PV, Obj
 from hamgr.kube.pods import node_of
 from hamgr.kube.volumes import volume_of
 from hamgr.store.errors import StoreError
@@ -163,9 +164,8 @@ def _fence_ourselves(
         raise SettingsError("self-fencing needs Kubernetes: nobody else knows which processes are its instances")
     node, cache, kube = settings.node, sight.cache, sight.kube
 
-    def pods() -> set[str]:
-        ours = (pod for pod in cache.list(POD) if LABEL_RESOURCE in labels_of(pod) and node_of(pod) == node)
-        return {uid_of(pod) for pod in ours}
+    def here() -> list[Obj]:
+        return [pod for pod in cache.list(POD, labels={LABEL_CLUSTER: settings.cluster}) if node_of(pod) == node]
 
     def living(condemned: set[str]) -> set[str]:
         fences = records_of(store.read(FENCES))  # before the pods: a fence that ends in between has deleted its own
@@ -176,7 +176,8 @@ def _fence_ourselves(
         return cache.synced and cache.staleness_s(POD) < seconds(settings.times.api_stale)
 
     options = guard_options(settings, base, boot_id)
-    sights = Sights(pods, fresh, living)
+    instances = Instances(here, settings.cluster, store)
+    sights = Sights(instances.uids, fresh, living, instances.judge, instances.others)
     fence = SelfFence(bound, options, seconds(settings.times.member_ttl), member, store, sights)
     undo.append(fence.stop)
     fence.start()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 
 from hamgr.cib import history
-from hamgr.cib.model import Cib, Group, Primitive
+from hamgr.cib.model import Cib, Group, Primitive, ResourceHistory
 from hamgr.controller.nodes.observations import NodeObservations
 from hamgr.controller.nodes.removal import running_on
 from hamgr.controller.transition.disk_order import disks_of
@@ -144,6 +144,15 @@ def homes(cib: Cib) -> frozenset[tuple[str, str]]:
     made = ((primitive.id, values_of(primitive)) for primitive in primitives(cib))
     return frozenset(
         (values.get("namespace") or "default", resource) for resource, values in made if values.keys() & _MAKE_PODS
+    )
+
+
+def started_in(entries: Iterable[ResourceHistory]) -> frozenset[tuple[str, str]]:
+    """(namespace, resource) of what was started, by what is on record of it."""
+    return frozenset(
+        (entry.started.params.get("namespace") or "default", _base(entry.id))
+        for entry in entries
+        if entry.started is not None
     )
 
 

@@ -125,7 +125,7 @@ class Parking:
     def _pods(self, resource: str, cache: Cache) -> list[Obj]:
         """The pods of a resource where it is configured to have some; elsewhere anybody may use the labels."""
         labelled = cache.list(POD, labels={LABEL_CLUSTER: self._cluster, LABEL_RESOURCE: resource})
-        return [pod for pod in labelled if home_of(pod) in self._leader.configured_homes]
+        return [pod for pod in labelled if home_of(pod) in self._leader.cluster_state.homes]
 
     def unwarmed(self) -> dict[str, str]:
         """The resources of which no pod is parked and warm where one should be, and where that is."""

@@ -21,6 +21,8 @@ from hamgr.controller.placement.bars import Bars, with_bars
 from hamgr.controller.placement.node_constraints import NodeRule, located
 from hamgr.controller.requests.overrides import Overrides
 from hamgr.controller.standby import preference_rule
+from hamgr.controller.state import homes
+from hamgr.controller.state.homes import HOMES, Homes
 from hamgr.store.errors import StoreUnavailable
 from hamgr.store.leadership import Leadership
 from hamgr.store.values import Json, Snapshot
@@ -85,6 +87,7 @@ class ClusterState:
         self.unusable: dict[str, str] = {}  # keys that could not be read, and why
         self._rules: tuple[NodeRule, ...] = ()
         self._bars: Bars = {}
+        self._homes: Homes = frozenset()
         self._call_id = 0
         self._transition = 0
 
@@ -102,6 +105,8 @@ class ClusterState:
                     self._rules = tuple(NodeRule.from_json(entry) for entry in value)
                 elif key == BARS:
                     self._bars = {str(rsc): dict(nodes) for rsc, nodes in value.items()}
+                elif key == HOMES:
+                    self._homes = homes.from_json(value)
                 elif key.startswith(NODES):
                     self._load_node(key.removeprefix(NODES), value)
                 elif key.startswith(HISTORY):
@@ -167,6 +172,11 @@ class ClusterState:
     def bars(self) -> Bars:
         """The nodes that resources cannot be on, by the objects of Kubernetes."""
         return self._bars
+
+    @property
+    def homes(self) -> Homes:
+        """Where pods of ours can be, by this configuration and by earlier ones."""
+        return self._homes
 
     @property
     def overrides(self) -> Overrides:
@@ -256,6 +266,12 @@ class ClusterState:
         """Take over which nodes resources cannot be on."""
         self._bars = bars
         self._journal.put(BARS, {resource: dict(nodes) for resource, nodes in bars.items()})
+
+    def set_homes(self, known: Homes) -> None:
+        """Take over where pods of ours can be; to be written before any is made there."""
+        if known != self._homes:
+            self._homes = known
+            self._journal.put(HOMES, homes.to_json(known))
 
     def forget_node(self, node: str) -> None:
         """Drop what is recorded of a node, and what operators have said about it."""

@@ -242,7 +242,7 @@ class Reporter:
         return ""
 
     def _is_parked(self, pod: Obj) -> bool:
-        return is_parked(pod) and home_of(pod) in self._leader.configured_homes
+        return is_parked(pod) and home_of(pod) in self._leader.cluster_state.homes
 
     def _note(self, rsc: Resource) -> str:
         if self._cache is None or rsc.children:

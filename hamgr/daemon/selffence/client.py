@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -144,7 +144,9 @@ class GuardLine:
 class Sights:
     """What self-fencing sees of the cluster.
 
-    pods: UIDs of the pods of hamgr's on this node, from the cache. fresh: whether that cache is up to date.
+    pods: UIDs of the pods of hamgr's on this node, from the cache; what nobody has judged yet is among them. fresh:
+    whether that cache is up to date. judge: find out anew which pods only carry our label; others: their UIDs. It
+    raises StoreError, and what was found before stands.
     may_live: those of some pods that may run here again after this node has fenced itself. Raises StoreError and
     KubeError.
     """
@@ -152,6 +154,8 @@ class Sights:
     pods: Callable[[], set[str]]
     fresh: Callable[[], bool]
     may_live: Callable[[set[str]], set[str]]
+    judge: Callable[[], None] = lambda: None
+    others: Callable[[], set[str]] = set
 
 
 class PodList:
@@ -167,9 +171,12 @@ class PodList:
         """Pods that an earlier hamgrd of this boot knew."""
         self._gone.update(dict.fromkeys(uids - self._there, self._clock()))
 
-    def update(self, there: set[str]) -> list[str]:
-        """All that must be on the guard's list, now that these are in the API."""
+    def update(self, there: set[str], others: Collection[str] = ()) -> list[str]:
+        """All that must be on the guard's list, now that these are in the API. others: pods that are none of ours."""
         now = self._clock()
+        self._there -= set(others)
+        for uid in others:
+            self._gone.pop(uid, None)
         for uid in self._there - there:
             self._gone[uid] = now
         for uid in there:
@@ -207,6 +214,7 @@ class SelfFence:
 
     def start(self) -> None:
         """Arm the guard, then promise. Raises SettingsError, StoreError."""
+        self._sights.judge()
         self._feed(self._line.open())
         self._promise()
         for name, work in (("self-fencing", self._keep_feeding), ("self-fencing promise", self._keep_promise)):
@@ -233,7 +241,7 @@ class SelfFence:
         """Say until when instances may live. Raises GuardLost."""
         if known is not None:
             self._pods.remember(set(known["pods"]))
-        pods = self._pods.update(self._sights.pods())
+        pods = self._pods.update(self._sights.pods(), self._sights.others())
         pardon = [uid for uid in self._condemned if uid not in pods]  # gone long ago, without a process
         while not self._pardons.empty():
             pardon.append(self._pardons.get())
@@ -270,6 +278,7 @@ class SelfFence:
 
     def _keep_promise(self) -> None:
         while not self._stop.wait(PROMISE_S):
+            self._judge()
             try:
                 guarded = time.monotonic() - self._fed < ANSWER_S + 2 * FEED_S
                 if not (guarded and self._sights.fresh()):
@@ -283,6 +292,14 @@ class SelfFence:
                 log.info("self_fencing_promise_delayed", error=str(error))
             except Exception:
                 log.exception("self_fencing_promise_delayed")
+
+    def _judge(self) -> None:
+        try:
+            self._sights.judge()
+        except StoreError as error:
+            log.info("pods_not_judged", error=str(error))
+        except Exception:
+            log.exception("pods_not_judged")
 
     def _is_member(self) -> bool:
         return boottime() < self._member.renewed_until() - self._ttl_s + self._bound.act_s

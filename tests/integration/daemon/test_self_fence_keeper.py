@@ -1,5 +1,6 @@
 """hamgrd's side of self-fencing on a real etcd: what is promised, when it is taken back, who is pardoned."""
 
+import json
 import os
 import signal
 import socket
@@ -33,11 +34,16 @@ class World:
 
     def __init__(self, store, directory, bound=BOUND):
         self.store = store
-        self.there, self.is_fresh, self.may_live = set(), True, set()
+        self.there, self.is_fresh, self.may_live, self.others = set(), True, set(), set()
         self.options = GuardOptions("n1", str(directory), WAYS, boot_id="boot-1")
         self.member = Member(store, MemberInfo("n1", "boot-1", ttl_s=TTL_S))
         self.member.join()
-        sights = Sights(lambda: set(self.there), lambda: self.is_fresh, lambda condemned: condemned & self.may_live)
+        sights = Sights(
+            lambda: self.there - self.others,
+            lambda: self.is_fresh,
+            lambda condemned: condemned & self.may_live,
+            others=lambda: set(self.others),
+        )
         self.fence = SelfFence(bound, self.options, TTL_S, self.member, store, sights)
         self.fence.start()
 
@@ -47,6 +53,10 @@ class World:
 
     def shown(self):
         return members_of(self.store.read("members/"))["n1"].self_fence
+
+    def guarded(self):
+        """The pods that its guard would kill."""
+        return json.loads(self.options.state.read_text())["pods"]
 
     def guard(self):
         """The guard's process number; None when there is none."""
@@ -115,10 +125,13 @@ def test_a_node_that_cannot_see_its_pods_takes_its_promise_back(world):
 
 def test_without_etcd_instances_are_killed_and_a_pardon_needs_more_than_a_new_lease(world, etcd_server, container):
     one = world()
-    kept, deleted = str(uuid.uuid4()), str(uuid.uuid4())
-    processes = [container(kept), container(deleted)]
-    one.there = {kept, deleted}
-    wait_until(lambda: len(processes_of({kept, deleted}, WAYS)) == 2)
+    kept, deleted, tenants = str(uuid.uuid4()), str(uuid.uuid4()), str(uuid.uuid4())
+    processes, tenant = [container(kept), container(deleted)], container(tenants)
+    one.there = {kept, deleted, tenants}
+    wait_until(lambda: len(processes_of(one.there, WAYS)) == 3)
+    wait_until(lambda: tenants in one.guarded())
+    one.others = {tenants}
+    wait_until(lambda: tenants not in one.guarded())
     time_of_death = []
     etcd_server.freeze()
     try:
@@ -128,6 +141,7 @@ def test_without_etcd_instances_are_killed_and_a_pardon_needs_more_than_a_new_le
             time_of_death.append(time.monotonic() - cut)
     finally:
         etcd_server.thaw()
+    assert tenant.poll() is None, "it only carries our label"
     wait_until(lambda: one.member.renewed_until() > boottime() + 1)
     assert container(kept).wait(timeout=20) == -signal.SIGKILL, "a member again, but not pardoned yet"
     one.there, one.may_live = {kept}, {kept}

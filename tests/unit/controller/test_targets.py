@@ -205,6 +205,42 @@ def test_ours_are_the_pods_of_configured_resources_in_their_namespaces_and_of_or
     assert ("tenant", "db") not in known
 
 
+SPACED = "cluster: test\nnodes: [n1, n2]\nresources: [{id: app, agent: pod, params: {image: i, namespace: %s}}]\n"
+
+
+def parked_in(namespace: str) -> dict[str, Any]:
+    labels = {"hamgr.io/cluster": "test", "hamgr.io/resource": "app"}
+    meta = {"namespace": namespace, "name": "app-n2", "uid": "u", "labels": labels}
+    return {"metadata": meta, "spec": {"nodeName": "n2"}, "status": {"phase": "Pending"}}
+
+
+def test_the_namespaces_of_earlier_configurations_are_known_to_the_next_leader() -> None:
+    """Nothing that was started tells of a pod that is parked there."""
+    world = World(SPACED % "old")
+    world.apply(SPACED % "new")
+    world.settle()
+    world.lead()
+    assert {("old", "app"), ("new", "app")} <= set(world.leader.target("n1").homes or ())
+    assert "old" in world.leader.namespaces
+
+
+def test_an_earlier_namespace_is_forgotten_once_no_pod_is_left_there() -> None:
+    world = World(SPACED % "old")
+    world.settle()
+    world.apply(SPACED % "new")
+    world.leader.audit([parked_in("old")], "test")
+    assert "old" in world.leader.namespaces
+    world.settle()
+    world.leader.audit([parked_in("old")], "test")
+    assert "old" in world.leader.namespaces
+    world.settle()
+    world.leader.audit([], "test")
+    world.leader.audit([], "test")
+    world.settle()
+    assert ["new", "app"] in world.etcd.values["state/homes"]
+    assert ["old", "app"] not in world.etcd.values["state/homes"]
+
+
 # --- a pod by its name ---------------------------------------------------------------------------------------------
 
 
