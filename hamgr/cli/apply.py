@@ -167,7 +167,7 @@ def notes(cluster_file: ClusterFile) -> list[str]:
     from hamgr.controller.disks.claims import doubtful_sharing
 
     shared = doubtful_sharing(cluster_file.to_cib())
-    return [*bundle_notes(cluster_file), *open_secrets(cluster_file.fencing), *shared]
+    return [*bundle_notes(cluster_file), *cluster_file.unused_options, *open_secrets(cluster_file.fencing), *shared]
 
 
 def bundle_notes(cluster_file: ClusterFile) -> list[str]:

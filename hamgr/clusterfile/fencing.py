@@ -125,6 +125,16 @@ class Fencing(Section):
     fence_loop_interval: Duration = "1h"  # a node fenced three times within this time is left alone for a while
 
 
+def with_timeout(fencing: Fencing, timeout: str) -> Fencing:
+    """The same with a timeout for each level that has none."""
+
+    def filled(levels: Levels) -> Levels:
+        return tuple(one if one.timeout else one.model_copy(update={"timeout": timeout}) for one in levels)
+
+    topology = tuple(one.model_copy(update={"levels": filled(one.levels)}) for one in fencing.topology)
+    return fencing.model_copy(update={"levels": filled(fencing.levels), "topology": topology})
+
+
 def open_secrets(fencing: Fencing) -> list[str]:
     """A warning for each device with a secret in the file, which everybody can read who may read the configuration."""
     found = {

@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hamgr.cib import model
+from hamgr.cib import model, rules
+from hamgr.cib.options import Values
 from hamgr.cib.records import replace
 from hamgr.clusterfile.agents import AgentSpec
 from hamgr.clusterfile.build.build import FENCING_ID, build_cib
 from hamgr.clusterfile.complaints import validated
 from hamgr.clusterfile.dump import dump_section
-from hamgr.clusterfile.fencing import Fencing
+from hamgr.clusterfile.fencing import Fencing, with_timeout
 from hamgr.clusterfile.schema import ClusterSection
 from hamgr.clusterfile.source import ConfigError, Path, Problem, Source, read_yaml
+from hamgr.clusterfile.unused import unused_options
 from hamgr.clusterfile.values import Known
 
 __all__ = ["ClusterFile", "ConfigError", "Problem", "dump_yaml", "load_yaml"]
@@ -39,8 +41,19 @@ class ClusterFile:
 
     @property
     def fencing(self) -> Fencing:
-        """Levels, devices and topology for the fencer; `hamgr.clusterfile.fencing.levels_for` picks a node's levels."""
-        return self.section.fencing
+        """Levels, devices and topology for the fencer; `hamgr.clusterfile.fencing.levels_for` picks a node's levels.
+
+        The option fencing-timeout is filled in where a level has no timeout of its own.
+        """
+        always = [model.NvSet(tuple(one.values.items())) for one in self.section.options if one.rule is None]
+        options = Values(rules.values(always, rules.Context(now=0)))
+        fencing = self.section.fencing
+        return with_timeout(fencing, options.text("fencing-timeout")) if options.is_set("fencing-timeout") else fencing
+
+    @property
+    def unused_options(self) -> tuple[str, ...]:
+        """A sentence for each option of the file that a running cluster makes nothing of."""
+        return tuple(unused_options(self.section))
 
     def to_cib(self) -> model.Cib:
         """The configuration as the scheduler's model, hamgr's defaults filled in, without recorded state."""

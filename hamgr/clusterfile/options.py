@@ -1,7 +1,4 @@
-"""Which options, meta-attributes and values there are: Pacemaker 2.1's own names, so that a typo is found at once.
-
-Source: Pacemaker Explained 2.1 (cluster options, resource meta-attributes, operation properties).
-"""
+"""Which values options and meta-attributes take, so that a typo is found at once. `hamgr.cib.options` has the table."""
 
 from __future__ import annotations
 
@@ -10,8 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from hamgr.cib import durations, scores
+from hamgr.cib import durations, options, scores
 from hamgr.cib.booleans import FALSE, TRUE
+from hamgr.cib.options import Option
 
 _DURATION = re.compile(r"\s*\d+\s*(us|usec|ms|msec|s|sec|m|min|h|hr)?\s*\Z")
 _ISO_DURATION = re.compile(r"P(?=.)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+S)?)?\Z")
@@ -87,98 +85,39 @@ DURATION = Kind(duration_ms)
 TEXT = Kind()
 
 
-def _one_of(*choices: str) -> Kind:
-    return Kind(choices=choices)
-
-
-CLUSTER_OPTIONS: Mapping[str, Kind] = {
-    "batch-limit": INT,
-    "cluster-delay": DURATION,
-    "cluster-name": TEXT,
-    "cluster-recheck-interval": DURATION,
-    "concurrent-fencing": BOOL,
-    "dc-deadtime": DURATION,
-    "election-timeout": DURATION,
-    "enable-acl": BOOL,
-    "enable-startup-probes": BOOL,
-    "fence-reaction": _one_of("stop", "panic"),
-    "join-finalization-timeout": DURATION,
-    "join-integration-timeout": DURATION,
-    "load-threshold": TEXT,
-    "maintenance-mode": BOOL,
-    "migration-limit": INT,
-    "no-quorum-policy": _one_of("stop", "freeze", "ignore", "demote", "suicide"),
-    "node-action-limit": INT,
-    "node-health-base": SCORE,
-    "node-health-green": Kind(_color_or_score),
-    "node-health-red": Kind(_color_or_score),
-    "node-health-strategy": _one_of("none", "migrate-on-red", "only-green", "progressive", "custom"),
-    "node-health-yellow": Kind(_color_or_score),
-    "placement-strategy": _one_of("default", "utilization", "minimal", "balanced"),
-    "priority-fencing-delay": DURATION,
-    "remove-after-stop": BOOL,
-    "shutdown-escalation": DURATION,
-    "shutdown-lock": BOOL,
-    "shutdown-lock-limit": DURATION,
-    "start-failure-is-fatal": BOOL,
-    "startup-fencing": BOOL,
-    "stonith-action": _one_of("reboot", "off", "poweroff"),
-    "stonith-enabled": BOOL,
-    "stonith-max-attempts": INT,
-    "stonith-timeout": DURATION,
-    "stonith-watchdog-timeout": DURATION,
-    "stop-all-resources": BOOL,
-    "stop-orphan-actions": BOOL,
-    "stop-orphan-resources": BOOL,
-    "symmetric-cluster": BOOL,
-    "transition-delay": DURATION,
+_KINDS: Mapping[str, Kind] = {
+    options.BOOLEAN: BOOL,
+    options.COLOR: Kind(_color_or_score),
+    options.DURATION: DURATION,
+    options.INSTANCES: Kind(_instances),
+    options.INTEGER: INT,
+    options.SCORE: SCORE,
+    options.TEXT: TEXT,
 }
 
-PRIMITIVE_META: Mapping[str, Kind] = {
-    "allow-migrate": BOOL,
-    "allow-unhealthy-nodes": BOOL,
-    "container-attribute-target": _one_of("host", ""),
-    "critical": BOOL,
-    "failure-timeout": DURATION,
-    "is-managed": BOOL,
-    "maintenance": BOOL,
-    "migration-threshold": SCORE,
-    "multiple-active": _one_of("block", "stop_only", "stop_start", "stop_unexpected"),
-    "priority": SCORE,
-    "remote-addr": TEXT,
-    "remote-allow-migrate": BOOL,
-    "remote-connect-timeout": DURATION,
-    "remote-node": TEXT,
-    "remote-port": INT,
-    "requires": _one_of("nothing", "quorum", "fencing", "unfencing"),
-    "resource-stickiness": SCORE,
-    "target-role": _one_of("Started", "Stopped", "Unpromoted", "Promoted", "Slave", "Master"),
+
+def _kinds(*tables: Mapping[str, Option]) -> Mapping[str, Kind]:
+    """What values the tables' options take, by all of their names."""
+    found = options.names(*tables)
+    return {name: Kind(choices=one.choices) if one.choices else _KINDS[one.kind] for name, one in found.items()}
+
+
+CLUSTER_OPTIONS = _kinds(options.CLUSTER)
+PRIMITIVE_META = _kinds(options.PRIMITIVE)
+GROUP_META = _kinds(options.PRIMITIVE, options.GROUP)
+CLONE_META = _kinds(options.PRIMITIVE, options.GROUP, options.CLONE)
+OPERATION_META = _kinds(options.OPERATION)
+
+_UNUSED = {
+    name: option.why_not
+    for name, option in options.names(options.CLUSTER, options.META, options.OPERATION).items()
+    if option.why_not
 }
-GROUP_META: Mapping[str, Kind] = {**PRIMITIVE_META, "collocated": BOOL, "ordered": BOOL}
-CLONE_META: Mapping[str, Kind] = {
-    **GROUP_META,
-    "clone-max": Kind(_instances),
-    "clone-min": INT,
-    "clone-node-max": Kind(_instances),
-    "globally-unique": BOOL,
-    "interleave": BOOL,
-    "master-max": INT,
-    "master-node-max": INT,
-    "notify": BOOL,
-    "promotable": BOOL,
-    "promoted-max": INT,
-    "promoted-node-max": INT,
-}
-OPERATION_META: Mapping[str, Kind] = {
-    "enabled": BOOL,
-    "interval": DURATION,
-    "interval-origin": TEXT,
-    "on-fail": _one_of("ignore", "block", "demote", "stop", "restart", "fence", "standby", "restart-container"),
-    "record-pending": BOOL,
-    "role": _one_of("Started", "Stopped", "Unpromoted", "Promoted", "Slave", "Master"),
-    "start-delay": DURATION,
-    "timeout": DURATION,
-}
+
+
+def why_unused(name: str) -> str:
+    """Why a running cluster makes nothing of a valid option; empty: it does."""
+    return _UNUSED.get(name, "")
 
 
 def instead(word: str, choices: Iterable[str]) -> str:

@@ -46,6 +46,7 @@ from hamgr.controller.state.homes import Homes
 from hamgr.controller.transition.decisions import describe
 from hamgr.controller.transition.disk_order import extra_edges, holder
 from hamgr.controller.transition.last_start import completed, found, is_findable
+from hamgr.controller.transition.limits import Limits
 from hamgr.controller.transition.performer import ActionPerformer
 from hamgr.controller.transition.probing import probes_first
 from hamgr.controller.transition.run import TransitionRun, has_failed, pods_to_start
@@ -127,6 +128,7 @@ class Leader:
         self._sick: dict[str, str] = {}  # fence devices that do not work, as was told
         self._reasons: list[str] = ["a new leader"]
         self._scheduled_at = float("-inf")
+        self._recheck_s = 0.0  # what the options said when the scheduler was asked last
         self.last: Transition | None = None
         self.changes = 0  # how often something happened that the scheduler had to see
         self.standby_preference = StandbyPreference(cluster_state, self.cib, now)
@@ -512,7 +514,8 @@ class Leader:
     def _should_schedule(self) -> bool:
         if self._waiting_for_first_members() or self._is_fencing_what_is_here():
             return False
-        return bool(self._reasons) or self._clock() - self._scheduled_at >= self._settings.recheck_s
+        waited_s = self._clock() - self._scheduled_at
+        return bool(self._reasons) or (self._recheck_s > 0 and waited_s >= self._recheck_s)
 
     def _is_fencing_what_is_here(self) -> bool:
         """Whether a pod, or a node that is not down, is being fenced: what is taken from it must not be started anew
@@ -570,7 +573,10 @@ class Leader:
         self._history_repair.settle()
         try:
             self._settle_rules()
-            transition = schedule(self.cib(), datetime.fromtimestamp(self._now(), UTC))
+            cib = self.cib()
+            options = read_options(cib, int(self._now()))
+            self._recheck_s = options.duration_ms("cluster-recheck-interval") / 1000
+            transition = schedule(cib, datetime.fromtimestamp(self._now(), UTC))
         except Exception:  # the next leader would fare no better: go on watching, ask again when something is new
             log.exception("scheduler_failed")
             self._recorder.emit("scheduler_failed", "the scheduler has failed: nothing new is begun; the log says why",
@@ -591,7 +597,10 @@ class Leader:
             self._recorder.emit("decision", describe(line), resource=line.resource, node=line.node or line.dest)
         self._held.clear()
         self._end_parking()
-        self._transition_run = TransitionRun.of(number, self._ordered(walked), self._clock(), why, self._leader_id)
+        limits = Limits.of(options)
+        self._transition_run = TransitionRun.of(
+            number, self._ordered(walked), self._clock(), why, self._leader_id, limits
+        )
         self._go_on(self._transition_run)
 
     def _end_parking(self) -> None:
@@ -621,8 +630,7 @@ class Leader:
     # --- carrying out ------------------------------------------------------------------------------------------------
 
     def _go_on(self, run: TransitionRun) -> None:
-        while ready := [i for i in run.graph.ready() if not self._hold(run.actions[i])]:
-            batch = [run.actions[i] for i in ready]
+        while batch := run.admitted([run.actions[i] for i in run.graph.ready() if not self._hold(run.actions[i])]):
             for action in batch:
                 run.graph.fire(action.id)
                 self._performer.record_intent(run, action)

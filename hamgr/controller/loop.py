@@ -397,6 +397,7 @@ class Controller:
             deps.registry,
             self._on_result,
             replace(deps.executor_deps, kube=kube),
+            workers=settings.workers,
             clock=deps.clock,
             may_act=leadership.valid,
         )

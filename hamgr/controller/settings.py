@@ -15,7 +15,7 @@ class ControllerSettings:
         needs one renewal to be back).
     join_wait_s: a new cluster's first leader waits so long for configured nodes that were never seen.
     api_stale_s: a leader that cannot see the API server for so long hands over to one that may.
-    recheck_s: the scheduler is asked again after so long even when nothing has happened (rules, failure-timeouts).
+    workers: so many agents' actions may be under way at the same time.
     """
 
     node: str
@@ -23,4 +23,4 @@ class ControllerSettings:
     settle_s: float = 4.0
     join_wait_s: float = 15.0
     api_stale_s: float = 10.0
-    recheck_s: float = 60.0
+    workers: int = 32

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from hamgr.clusterfile.complaints import validated
 from hamgr.clusterfile.options import duration_ms
@@ -41,62 +41,93 @@ def _address(text: str) -> str:
     return text
 
 
-class EtcdSection(Section):
+class DaemonSection(Section):
+    """A section of hamgrd.yaml; what stands below a setting is its line in docs/reference-options.md."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class EtcdSection(DaemonSection):
     """How to reach etcd."""
 
     endpoints: Annotated[tuple[str, ...], Field(min_length=1)]
+    """etcd's client addresses."""
     ca: Path | None = None
+    """The certificate of who signs etcd's; needed for https."""
     cert: Path | None = None
+    """The client certificate, where etcd asks for one."""
     key: Path | None = None
+    """Its key."""
     user: str | None = None
+    """One of etcd's own users; needs https."""
     password_file: Path | None = None
+    """The file with that user's password."""
     attempt_timeout: Duration = "1s"
+    """How long one attempt at one member may take."""
     request_timeout: Duration = "3s"
+    """How long all attempts of one call may take."""
     silence: Duration = "1s"
+    """A watch that says nothing for so long is checked by a read."""
 
 
-class KubernetesSection(Section):
+class KubernetesSection(DaemonSection):
     """How to reach the API server; with nothing set, the pod's service account or ~/.kube/config."""
 
     enabled: bool = True
+    """Whether there is a Kubernetes cluster; without one only agents work that need none (`dummy`)."""
     kubeconfig: Path | None = None
+    """The kubeconfig file. Default: $KUBECONFIG, the pod's service account, ~/.kube/config."""
     context: str = ""
+    """Which of its contexts is used; default: the current one."""
     connect_timeout: Duration = "2s"
+    """How long connecting may take."""
     read_timeout: Duration = "5s"
+    """How long an answer may take."""
 
 
-class LogSection(Section):
+class LogSection(DaemonSection):
     """What is logged and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    # auto: console on a terminal, journal under systemd, else JSON
+    """What is logged; SIGHUP reads it again."""
     format: Literal["auto", "json", "journal", "console"] = "auto"
+    """How; auto: console on a terminal, journal under systemd, else JSON."""
 
 
-class TimesSection(Section):
-    """The controller's patience; the meaning of each is in `hamgr.controller.settings`."""
+class TimesSection(DaemonSection):
+    """The controller's patience."""
 
     member_ttl: WholeSeconds = "5s"
+    """A node whose hamgrd is silent for so long is lost."""
     lease_age: Duration = "25s"
+    """A node without hamgrd is lost when its Kubernetes Lease is so old."""
     settle: Duration = "4s"
+    """After trouble with etcd, missing members mean nothing for so long."""
     join_wait: Duration = "15s"
+    """A new cluster waits so long for nodes that were never seen."""
     api_stale: Duration = "10s"
-    recheck: Duration = "60s"
+    """A leader that cannot see the API server for so long hands over."""
 
 
 def _mode(value: object) -> object:
     return "off" if value is False else value  # YAML 1.1 reads the word off as false
 
 
-class SelfFenceSection(Section):
+class SelfFenceSection(DaemonSection):
     """How a node that is cut off stops its own instances; used unless `self-fencing` is off, `find` even then."""
 
-    kill_time: Duration = "1s"  # for killing and making sure
-    kill_suffices: bool = False  # mode kill: whether level watchdog may go by it; the kernel may write what was cached
+    kill_time: Duration = "1s"
+    """How long killing and making sure may take."""
+    kill_suffices: bool = False
+    """Mode kill: whether level watchdog may go by it; only where the kernel writes nothing after a kill."""
     find: Annotated[tuple[Literal["cgroup", "environment", "mounts"], ...], Field(min_length=1)] = ("cgroup",)
+    """How a pod's processes are found."""
     watchdog_device: Path = Path("/dev/watchdog")
+    """The machine's watchdog."""
     watchdog_timeout: WholeSeconds = "2s"
+    """The machine is reset when the device is not fed for so long."""
     state_dir: Path = Path("/var/lib/hamgr")
+    """Where the guard's socket and its list of pods are."""
 
 
 def _absolute(path: Path) -> Path:
@@ -108,36 +139,46 @@ def _absolute(path: Path) -> Path:
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
-class FenceAgentsSection(Section):
+class FenceAgentsSection(DaemonSection):
     """What this node runs to switch others off, and from where it reads what for: the cluster file only chooses."""
 
     directories: tuple[AbsolutePath, ...] = (Path("/usr/sbin"),)
+    """Programs fence_NAME in these directories may be run."""
     programs: tuple[AbsolutePath, ...] = ()
+    """Other programs that may be run."""
     parameter_files: AbsolutePath = Path("/etc/hamgr")
+    """`params-from: file:/PATH` is read below this directory alone."""
 
 
-class MetricsSection(Section):
-    """Prometheus metrics over HTTP; off unless there is an address to listen on."""
+class MetricsSection(DaemonSection):
+    """Prometheus metrics over HTTP."""
 
     listen: Annotated[str, AfterValidator(_address)] | None = None
+    """The address to listen on, as in 127.0.0.1:9433; off unless set."""
 
 
-class Settings(Section):
+class Settings(DaemonSection):
     """A whole settings file."""
 
     cluster: DnsLabel
+    """The cluster's name: all keys in etcd are below /hamgr/CLUSTER/."""
     node: DnsName = Field(default_factory=lambda: platform.node().lower())
+    """This node's name in Kubernetes; default: the host name."""
     etcd: EtcdSection
     kubernetes: KubernetesSection = Field(default_factory=KubernetesSection)
     times: TimesSection = Field(default_factory=TimesSection)
     log: LogSection = Field(default_factory=LogSection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     self_fencing: Annotated[Literal["off", "kill", "watchdog"], BeforeValidator(_mode)] = "off"
+    """Whether, and by what, this node stops its own instances when it is cut off (docs/fencing.md)."""
     self_fence: SelfFenceSection = Field(default_factory=SelfFenceSection)
     fence_agents: FenceAgentsSection = Field(default_factory=FenceAgentsSection)
     workers: Annotated[int, Field(ge=1, le=256)] = 32
+    """So many agents' actions may be under way at the same time."""
     boot_id_file: Path = BOOT_ID
+    """What tells this boot of the machine from others."""
     mountinfo_file: Path = MOUNTINFO
+    """What is mounted on this machine."""
 
 
 def load_settings(path: Path) -> Settings:

@@ -230,7 +230,7 @@ def _controller_settings(settings: Settings) -> ControllerSettings:
         settle_s=seconds(times.settle),
         join_wait_s=seconds(times.join_wait),
         api_stale_s=seconds(times.api_stale),
-        recheck_s=seconds(times.recheck),
+        workers=settings.workers,
     )
 
 

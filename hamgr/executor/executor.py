@@ -92,7 +92,7 @@ class Executor:
         on_result: Callable[[OpResult], None],
         surroundings: ExecutorDeps,
         *,
-        workers: int = 32,
+        workers: int,
         clock: Callable[[], float] = time.monotonic,
         may_act: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -133,8 +133,11 @@ class Executor:
             self._wakeup.notify_all()
 
     def schedule_recurring(self, op: Op) -> None:
-        """Begin a recurring operation: its first run is now and is always reported. One that runs already with the
-        same parameters goes on, but reports its next outcome again, because somebody asks for it."""
+        """Begin a recurring operation: its first run is now, or after its delay, and is always reported.
+
+        One that runs already with the same parameters goes on, but reports its next outcome again, because somebody
+        asks for it.
+        """
         if op.interval_ms <= 0:
             raise ValueError(f"{op.task} of {op.name} has no interval")
         with self._wakeup:
@@ -145,7 +148,7 @@ class Executor:
                 known.next_at = self._clock()
                 known.again = known.run is not None
             else:
-                self._recurring[op.identity] = _Recurring(op, self._clock())
+                self._recurring[op.identity] = _Recurring(op, self._clock() + op.start_delay_ms / 1000)
             self._wakeup.notify_all()
 
     def cancel_recurring(self, resource: str, task: str, interval_ms: int, node: str) -> bool:

@@ -26,6 +26,7 @@ class Op:
     params: Mapping[str, str] = field(default_factory=dict)
     meta: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
+    start_delay_ms: int = 0  # of a recurring operation: how long it waits before its first run
 
     @property
     def name(self) -> str:

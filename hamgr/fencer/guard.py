@@ -47,20 +47,27 @@ class GuardView:
 
 
 @dataclass(frozen=True, slots=True)
+class Staleness:
+    """How old our views of etcd and of the Kubernetes API may be, in seconds, for anything to be fenced by them."""
+
+    etcd_s: float = 3.0
+    api_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
 class GuardLimits:
-    """When to hold back. Staleness in seconds; at most `max_fences` different nodes within `interval_s`.
+    """When to hold back: at most `max_fences` different nodes within `interval_s`. The first three are the cluster
+    file's (`hamgr.clusterfile.fencing.Fencing` has their defaults).
 
     A node fenced `loop_count` times within `loop_interval_s` waits `loop_backoff_s` after its last fence, twice as long
     with each further one. A fence that failed is tried again `retry_s` after its end, twice as long after each further
     one in a row, up to `retry_max_s`.
     """
 
-    etcd_staleness_s: float = 3.0
-    api_staleness_s: float = 5.0
-    max_fences: int = 2
-    interval_s: float = 300.0
+    max_fences: int
+    interval_s: float
+    loop_interval_s: float
     loop_count: int = 3
-    loop_interval_s: float = 3600.0
     loop_backoff_s: float = 60.0
     retry_s: float = 1.0
     retry_max_s: float = 30.0
@@ -68,7 +75,7 @@ class GuardLimits:
 
 def may_fence(view: GuardView, limits: GuardLimits) -> Reason | None:
     """None: go ahead. Otherwise why not now; the question is to be asked again as time goes by."""
-    why = doubt(view.etcd_staleness_s, view.api_staleness_s, limits)
+    why = doubt(view.etcd_staleness_s, view.api_staleness_s)
     if why is not None:
         return why
     if view.bad * 2 > view.total:
@@ -80,11 +87,11 @@ def may_fence(view: GuardView, limits: GuardLimits) -> Reason | None:
     return _storm(view, limits) or _loop(view, limits) or _failing(view, limits)
 
 
-def doubt(etcd_staleness_s: float, api_staleness_s: float, limits: GuardLimits) -> Reason | None:
+def doubt(etcd_staleness_s: float, api_staleness_s: float, limits: Staleness = Staleness()) -> Reason | None:
     """Why our own view of the world is not to be trusted now; None: it is. All that holds an operator's order back."""
-    if etcd_staleness_s > limits.etcd_staleness_s:
+    if etcd_staleness_s > limits.etcd_s:
         return reason("etcd-stale", seconds=etcd_staleness_s)
-    if api_staleness_s > limits.api_staleness_s:
+    if api_staleness_s > limits.api_s:
         return reason("api-stale", seconds=api_staleness_s)
     return None
 

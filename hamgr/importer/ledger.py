@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hamgr.cib import model, scores
-from hamgr.clusterfile.options import Kind
+from hamgr.clusterfile.options import Kind, why_unused
 from hamgr.clusterfile.rules import render_rule
 
 Raw = dict[str, Any]  # a part of a cluster file, as YAML has it
@@ -27,21 +27,22 @@ class Ledger:
     def known(self, sets: Iterable[model.NvSet], table: Mapping[str, Kind], what: str, owner: str) -> list[Raw]:
         """The sets with the values that hamgr knows and can use; a note on each of the others."""
 
-        def keep(name: str, value: str) -> bool:
-            if name in _FACTS:
-                return False
-            where = f"{owner}: " if owner else ""
-            if name not in table:
-                self.notes.append(f"{where}{what} {name}: not imported; hamgr has none of that name")
-                return False
+        return plain_sets(sets, lambda name, value: self.keeps(name, value, table, what, owner))
+
+    def keeps(self, name: str, value: str, table: Mapping[str, Kind], what: str, owner: str) -> bool:
+        """Whether a value comes along; there is a note on one that does not."""
+        if name in _FACTS:
+            return False
+        if name not in table:
+            trouble = "hamgr has none of that name"
+        elif not (trouble := why_unused(name)):
             try:
                 table[name].check(value)
             except ValueError as error:
-                self.notes.append(f"{where}{what} {name}: not imported; {error}")
-                return False
-            return True
-
-        return plain_sets(sets, keep)
+                trouble = str(error)
+        if trouble:
+            self.notes.append(f"{f'{owner}: ' if owner else ''}{what} {name}: not imported; {trouble}")
+        return not trouble
 
 
 def plain_sets(sets: Iterable[model.NvSet], keep: Callable[[str, str], bool] = lambda name, value: True) -> list[Raw]:

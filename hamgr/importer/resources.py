@@ -24,6 +24,8 @@ COUNTERPARTS: Mapping[str, str] = {
     "Stateful": "dummy",
 }
 
+_IDENTITY = frozenset({"id", "name", "interval", "description"})  # of an operation: what is no property of it
+
 
 def imported_resource(ledger: Ledger, resource: model.Resource) -> Raw:
     """A resource with all that it consists of; empty where nothing of it comes along as a resource."""
@@ -63,9 +65,9 @@ def imported_operations(ledger: Ledger, primitive: model.Primitive) -> Raw:
             )
             continue
         raw: Raw = {"interval": _duration_text(op.interval_ms)} if op.interval_ms else {}
-        wanted = ("timeout", "on-fail", "role", "enabled", "start-delay", "interval-origin", "record-pending")
-        raw.update({name: _present_role(op.attributes[name]) for name in wanted if name in op.attributes})
         owner = f"resource {primitive.id}: operation {op.name}"
+        written = ((name, _present_role(value)) for name, value in op.attributes.items() if name not in _IDENTITY)
+        raw.update({n: text for n, text in written if ledger.keeps(n, text, OPERATION_META, "property", owner)})
         add(raw, "params", plain_sets(op.params))
         add(raw, "meta", ledger.known(op.meta, OPERATION_META, "property", owner))
         found.setdefault(op.name, []).append(raw)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from hamgr.cib import booleans, model
+from hamgr.cib.options import META, Values
 from hamgr.cib.scores import INFINITY
 from hamgr.clusterfile.agents import AgentSpec
 from hamgr.clusterfile.build.constraints import built_constraints
 from hamgr.clusterfile.build.resources import ResourceBuilder
-from hamgr.clusterfile.build.sets import model_sets, names_in
+from hamgr.clusterfile.build.sets import model_sets, names_in, option_sets
 from hamgr.clusterfile.fencing import FenceLevel, Fencing
-from hamgr.clusterfile.options import boolean_value
 from hamgr.clusterfile.schema import ClusterSection, NodeEntry
 
 FENCING_ID = "fencing"
@@ -25,9 +25,7 @@ FENCER = model.Agent("stonith", "hamgr")
 # Stickiness: a resource stays where it runs when a node comes back. Threshold and timeout: five failures on a node
 # within ten minutes move it elsewhere; a node is forgiven ten minutes after its last failure.
 RESOURCE_DEFAULTS: Mapping[str, str] = {
-    "resource-stickiness": "100",
-    "migration-threshold": "5",
-    "failure-timeout": "10min",
+    name: META[name].default for name in ("resource-stickiness", "migration-threshold", "failure-timeout")
 }
 
 
@@ -40,12 +38,12 @@ def build_cib(section: ClusterSection, agents: Mapping[str, AgentSpec]) -> model
         nodes=tuple(_node(entry) for entry in section.nodes),
         resources=(*_fencing_resources(section, resources, builder), *resources),
         constraints=tuple(built_constraints(section.constraints)),
-        options=model_sets(section.options, "options"),
+        options=option_sets(section.options, "options"),
         rsc_defaults=(
-            *model_sets(section.defaults.resources, "rsc-defaults"),
+            *option_sets(section.defaults.resources, "rsc-defaults"),
             model.NvSet(tuple(RESOURCE_DEFAULTS.items()), id="hamgr-rsc-defaults", score=-INFINITY),
         ),
-        op_defaults=model_sets(section.defaults.operations, "op-defaults"),
+        op_defaults=option_sets(section.defaults.operations, "op-defaults"),
         tags=dict(section.tags),
         fencing_levels=tuple(_topology(section.fencing)),
     )
@@ -66,8 +64,8 @@ def _fencing_resources(
     section: ClusterSection, resources: tuple[model.Resource, ...], builder: ResourceBuilder
 ) -> tuple[model.Primitive, ...]:
     devices = tuple(builder.device(entry) for entry in section.fencing.devices)
-    enabled = [entry.values.get("stonith-enabled") for entry in section.options]
-    switched_off = any(value is not None and not boolean_value(value) for value in enabled)
+    switches = [Values(entry.values) for entry in section.options]
+    switched_off = any(one.is_set("fencing-enabled") and not one.flag("fencing-enabled") for one in switches)
     own = any(primitive.agent.standard == "stonith" for primitive in _primitives(resources))
     implicit = () if own or switched_off else (model.Primitive(FENCING_ID, FENCER),)
     return (*implicit, *devices)

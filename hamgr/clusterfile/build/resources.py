@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hamgr.cib import booleans, model
+from hamgr.cib.options import OPERATION
 from hamgr.cib.scores import INFINITY
 from hamgr.clusterfile.agents import ActionSpec, AgentSpec, agent_of
-from hamgr.clusterfile.build.sets import model_sets, names_in
+from hamgr.clusterfile.build.sets import model_sets, names_in, option_sets
 from hamgr.clusterfile.fencing import FenceDevice
 from hamgr.clusterfile.options import duration_ms
 from hamgr.clusterfile.resources import (
@@ -57,7 +58,7 @@ class ResourceBuilder:
             agent=agent_of(entry.agent),
             ops=self._operations(entry.id, entry.operations, agent),
             params=(*model_sets(entry.params, f"{entry.id}-params"), *extra),
-            meta=model_sets(entry.meta, f"{entry.id}-meta"),
+            meta=option_sets(entry.meta, f"{entry.id}-meta"),
             utilization=model_sets(entry.utilization, f"{entry.id}-utilization"),
         )
 
@@ -71,7 +72,7 @@ class ResourceBuilder:
             agent=model.Agent("stonith", entry.agent),
             ops=self._operations(entry.id, entry.operations, None),
             params=(*model_sets(entry.params, f"{entry.id}-params"), *extra),
-            meta=model_sets(entry.meta, f"{entry.id}-meta"),
+            meta=option_sets(entry.meta, f"{entry.id}-meta"),
         )
 
     def _group(self, entry: GroupEntry) -> model.Group:
@@ -79,7 +80,7 @@ class ResourceBuilder:
             id=entry.group,
             members=tuple(self._primitive(member) for member in entry.members),
             params=model_sets(entry.params, f"{entry.group}-params"),
-            meta=model_sets(entry.meta, f"{entry.group}-meta"),
+            meta=option_sets(entry.meta, f"{entry.group}-meta"),
         )
 
     def _clone(self, entry: CloneEntry) -> model.Clone:
@@ -90,7 +91,7 @@ class ResourceBuilder:
             id=entry.clone,
             member=member,
             params=model_sets(entry.params, f"{entry.clone}-params"),
-            meta=(*model_sets(entry.meta, f"{entry.clone}-meta"), *own),
+            meta=(*option_sets(entry.meta, f"{entry.clone}-meta"), *own),
         )
 
     def _bundle(self, entry: BundleEntry) -> model.Bundle:
@@ -114,7 +115,7 @@ class ResourceBuilder:
                 for index, storage in enumerate(entry.storage)
             ),
             primitive=self._primitive(entry.primitive) if entry.primitive else None,
-            meta=model_sets(entry.meta, f"{entry.bundle}-meta"),
+            meta=option_sets(entry.meta, f"{entry.bundle}-meta"),
         )
 
     def _operations(self, owner: str, operations: Operations, agent: AgentSpec | None) -> tuple[model.Op, ...]:
@@ -142,7 +143,7 @@ class ResourceBuilder:
             interval_ms=interval_ms,
             id=identity,
             attributes=attributes,
-            meta=model_sets(entry.meta, f"{identity}-meta"),
+            meta=option_sets(entry.meta, f"{identity}-meta"),
             params=model_sets(entry.params, f"{identity}-params"),
         )
 
@@ -157,17 +158,9 @@ def _usual_interval_ms(name: str, advised: list[ActionSpec] | tuple[ActionSpec, 
 
 
 def _operation_attributes(entry: Operation) -> dict[str, str]:
-    written: Mapping[str, str | bool | None] = {
-        "timeout": entry.timeout,
-        "on-fail": entry.on_fail,
-        "role": entry.role,
-        "enabled": entry.enabled,
-        "start-delay": entry.start_delay,
-        "interval-origin": entry.interval_origin,
-        "record-pending": entry.record_pending,
-    }
-    return {
-        name: booleans.text(value) if isinstance(value, bool) else value
-        for name, value in written.items()
-        if value is not None
-    }
+    found = {}
+    for name, option in OPERATION.items():
+        value = getattr(entry, name.replace("-", "_"))
+        if value is not None and name != "interval" and not option.why_not:
+            found[name] = booleans.text(value) if isinstance(value, bool) else str(value)
+    return found

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hamgr.cib import model
-from hamgr.clusterfile.options import score_value
+from hamgr.cib.records import replace
+from hamgr.clusterfile.options import score_value, why_unused
 from hamgr.clusterfile.rules import parse_rule
 from hamgr.clusterfile.values import ValueSet
+
+
+def option_sets(entries: Iterable[ValueSet], owner: str) -> tuple[model.NvSet, ...]:
+    """As `model_sets`, for options: without those that a running cluster makes nothing of."""
+    return tuple(
+        replace(one, pairs=tuple((name, value) for name, value in one.pairs if not why_unused(name)))
+        for one in model_sets(entries, owner)
+    )
 
 
 def model_sets(entries: Iterable[ValueSet], owner: str) -> tuple[model.NvSet, ...]:

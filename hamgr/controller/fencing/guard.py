@@ -22,7 +22,7 @@ def staleness_s(store: Store, cache: Cache | None) -> tuple[float, float]:
 
 def self_doubt(store: Store, cache: Cache | None) -> Reason | None:
     """Why even an operator's fence should not begin now; None: it may."""
-    return doubt(*staleness_s(store, cache), GuardLimits())
+    return doubt(*staleness_s(store, cache))
 
 
 def guard(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hamgr.cib import history
+from hamgr.cib.durations import parse_ms
 from hamgr.cib.history import Result
 from hamgr.cib.model import Agent, Cib
 from hamgr.controller.fencing.fences import Fences
@@ -131,6 +132,7 @@ class ActionPerformer:
             params=action.params,
             meta={**action.meta, "history_id": _entry(action), **_release(run, action)},
             key=key,
+            start_delay_ms=parse_ms(action.meta.get("start-delay")) if action.interval_ms else 0,
         )
         if record is not None:
             self._recurring[op.identity] = record

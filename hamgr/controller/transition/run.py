@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from hamgr.cib import history
 from hamgr.cib.digest import restart_digest
 from hamgr.cib.history import Result
 from hamgr.controller.transition.graph import TransitionGraph
+from hamgr.controller.transition.limits import Limits
 from hamgr.executor.operations import OpResult
 from hamgr.scheduler.transition import GraphAction, Transition
 
@@ -26,13 +27,17 @@ class TransitionRun:
     began: float
     why: str
     leader_id: str
+    limits: Limits
     actions: dict[int, GraphAction] = field(default_factory=dict)
     keys: dict[str, int] = field(default_factory=dict)  # transition key: action
 
     @classmethod
-    def of(cls, number: int, transition: Transition, began: float, why: str, leader_id: str) -> TransitionRun:
+    def of(
+        cls, number: int, transition: Transition, began: float, why: str, leader_id: str, limits: Limits
+    ) -> TransitionRun:
         """Begin to walk a transition."""
-        run = cls(number, transition, TransitionGraph(transition.actions, transition.edges), began, why, leader_id)
+        graph = TransitionGraph(transition.actions, transition.edges)
+        run = cls(number, transition, graph, began, why, leader_id, limits)
         for action in transition.actions:
             run.actions[action.id] = action
             run.keys[run.key_of(action)] = action.id
@@ -45,6 +50,10 @@ class TransitionRun:
         if self.graph.abort_reason is None:
             return self.graph.finished
         return all(self.actions[i].interval_ms for i in self.graph.in_flight)
+
+    def admitted(self, ready: Sequence[GraphAction]) -> list[GraphAction]:
+        """Which of these may begin, by the configured limits."""
+        return self.limits.admit(ready, [self.actions[i] for i in self.graph.in_flight])
 
     def pods_to_start(self) -> tuple[str, ...]:
         """The names that the pods have, or would have, of all that it starts."""

@@ -24,7 +24,7 @@ def _worth(work: WorkingSet) -> dict[str, int]:
         colors["yellow"] = -scores.INFINITY
     elif strategy in ("progressive", "custom"):
         for color in colors:
-            colors[color] = scores.parse(work.options.values.get(f"node-health-{color}", scores.text(colors[color])))
+            colors[color] = work.options.score(f"node-health-{color}")
     return colors
 
 
@@ -34,7 +34,7 @@ def apply(work: WorkingSet) -> None:
     if not colors:
         return
     strategy = work.options.health_strategy
-    base = scores.parse(work.options.values.get("node-health-base")) if strategy == "progressive" else 0
+    base = work.options.score("node-health-base") if strategy == "progressive" else 0
     for node in work.nodes:
         health = base
         for name, value in node.attributes.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hamgr.cib.booleans import is_true
+from hamgr.cib.options import Values
 from hamgr.cib.scores import INFINITY
 from hamgr.scheduler.state.constants import Needs
 
@@ -13,31 +15,60 @@ if TYPE_CHECKING:
     from hamgr.cib import model
 
 
-class ClusterOptions:
-    """Cluster options, with Pacemaker's defaults."""
+class ClusterOptions(Values):
+    """Cluster options by the table in `hamgr.cib.options`; what the stages ask for often is an attribute."""
 
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self.values = values
-        self.fencing = True
-        self.startup_fencing = True
-        self.symmetric = True
-        self.quorum_policy = "stop"
-        self.stop_orphans = True
-        self.stop_orphan_actions = True
-        self.stop_all = False
-        self.maintenance = False
-        self.concurrent_fencing = False
-        self.remove_after_stop = False
-        self.startup_probes = True
-        self.placement = "default"
-        self.stonith_action = "reboot"
-        self.have_watchdog = False
-        self.priority_fencing_delay_ms = 0
-        self.shutdown_lock = False
-        self.shutdown_lock_limit_s = 0
-        self.enable_unfencing = False
-        self.start_failure_is_fatal = True
-        self.health_strategy = "none"
+    __slots__ = (
+        "concurrent_fencing",
+        "enable_unfencing",
+        "fencing",
+        "have_watchdog",
+        "health_strategy",
+        "maintenance",
+        "placement",
+        "priority_fencing_delay_ms",
+        "quorum_policy",
+        "remove_after_stop",
+        "shutdown_lock",
+        "shutdown_lock_limit_s",
+        "start_failure_is_fatal",
+        "startup_fencing",
+        "startup_probes",
+        "stonith_action",
+        "stop_all",
+        "stop_orphan_actions",
+        "stop_orphans",
+        "symmetric",
+    )
+
+    def __init__(self, values: Mapping[str, str], *, may_panic: bool = True, enable_unfencing: bool = False) -> None:
+        """may_panic: whether nodes that have lost quorum have had any, so that they may be fenced for it."""
+        super().__init__(values)
+        self.fencing = self.flag("fencing-enabled")
+        self.startup_fencing = self.flag("startup-fencing")
+        self.symmetric = self.flag("symmetric-cluster")
+        self.stop_orphans = self.flag("stop-removed-resources")
+        self.stop_orphan_actions = self.flag("cancel-removed-actions")
+        self.stop_all = self.flag("stop-all-resources")
+        self.maintenance = self.flag("maintenance-mode")
+        self.concurrent_fencing = self.flag("concurrent-fencing")
+        self.remove_after_stop = self.flag("remove-after-stop")
+        self.startup_probes = self.flag("enable-startup-probes")
+        self.start_failure_is_fatal = self.flag("start-failure-is-fatal")
+        self.placement = self.text("placement-strategy")
+        action = self.text("fencing-action")
+        self.stonith_action = "off" if action == "poweroff" else action
+        self.priority_fencing_delay_ms = self.duration_ms("priority-fencing-delay")
+        self.shutdown_lock = self.flag("shutdown-lock")
+        self.shutdown_lock_limit_s = self.duration_ms("shutdown-lock-limit") // 1000
+        self.health_strategy = self.text("node-health-strategy")
+        policy = self.text("no-quorum-policy")
+        policy = "suicide" if policy == "fence" else policy
+        self.quorum_policy = policy if policy in ("ignore", "freeze", "demote", "suicide") else "stop"
+        if policy == "suicide" and not (self.fencing and may_panic):
+            self.quorum_policy = "stop"
+        self.have_watchdog = is_true(values.get("have-watchdog"))  # a fact that Pacemaker's fencer writes
+        self.enable_unfencing = enable_unfencing
 
 
 class ResourceSettings:

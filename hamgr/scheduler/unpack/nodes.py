@@ -37,7 +37,7 @@ def create_node(work: WorkingSet, name: str, node_id: str, remote: bool) -> Node
     node.is_dc = bool(work.cib.dc_uuid) and work.cib.dc_uuid == node_id
     node.attributes["#is_dc"] = "true" if node.is_dc else "false"
     node.attributes["#kind"] = "remote" if remote else "cluster"
-    cluster_name = work.options.values.get("cluster-name")
+    cluster_name = work.options.text("cluster-name")
     if cluster_name:
         node.attributes["#cluster-name"] = cluster_name
     if work.nodes and name_key(name) < name_key(work.nodes[-1].name):
@@ -70,7 +70,7 @@ def unpack_states(work: WorkingSet) -> None:
         if not work.quorum and node.online and work.options.quorum_policy == "suicide":
             fencing.fence_node(work, node, "cluster does not have quorum", priority_delay=False)
     for node in work.nodes:
-        site = node.attributes.get("site-name") or work.options.values.get("cluster-name")
+        site = node.attributes.get("site-name") or work.options.text("cluster-name")
         if site:
             node.attributes.setdefault("#site-name", site)
 

@@ -6,8 +6,7 @@ operations tell about them in `histories`.
 
 from __future__ import annotations
 
-from hamgr.cib import durations, model, rules
-from hamgr.cib.booleans import is_true
+from hamgr.cib import model, rules
 from hamgr.scheduler.actions import failures
 from hamgr.scheduler.inputs import attributes
 from hamgr.scheduler.state.constants import Variant
@@ -22,39 +21,12 @@ if TYPE_CHECKING:
 
 
 def read_options(cib: model.Cib, now: int) -> ClusterOptions:
-    """Cluster options with Pacemaker's defaults."""
-    table = rules.values(cib.options, rules.Context(now=now), first_id="cib-bootstrap-options")
-    options = ClusterOptions(table)
-
-    def flag(name: str, default: bool) -> bool:
-        return is_true(table[name]) if name in table else default
-
-    options.fencing = flag("stonith-enabled", True)
-    options.startup_fencing = flag("startup-fencing", True)
-    options.symmetric = flag("symmetric-cluster", True)
-    options.stop_orphans = flag("stop-orphan-resources", True)
-    options.stop_orphan_actions = flag("stop-orphan-actions", True)
-    options.stop_all = flag("stop-all-resources", False)
-    options.maintenance = flag("maintenance-mode", False)
-    options.concurrent_fencing = flag("concurrent-fencing", False)
-    options.remove_after_stop = flag("remove-after-stop", False)
-    options.startup_probes = flag("enable-startup-probes", True)
-    options.have_watchdog = flag("have-watchdog", False)
-    options.start_failure_is_fatal = flag("start-failure-is-fatal", True)
-    options.placement = table.get("placement-strategy", "default")
-    options.stonith_action = {"poweroff": "off"}.get(
-        table.get("stonith-action", ""), table.get("stonith-action", "reboot")
+    """The cluster options in force."""
+    return ClusterOptions(
+        rules.values(cib.options, rules.Context(now=now), first_id="cib-bootstrap-options"),
+        may_panic=cib.have_quorum or cib.no_quorum_panic,
+        enable_unfencing=any(_provides_unfencing(r) for r in cib.resources),
     )
-    options.priority_fencing_delay_ms = durations.parse_ms(table.get("priority-fencing-delay"))
-    options.shutdown_lock = flag("shutdown-lock", False)
-    options.shutdown_lock_limit_s = durations.parse_ms(table.get("shutdown-lock-limit")) // 1000
-    options.health_strategy = table.get("node-health-strategy", "none")
-    policy = table.get("no-quorum-policy", "stop")
-    options.quorum_policy = policy if policy in ("ignore", "freeze", "demote", "suicide") else "stop"
-    if policy == "suicide" and not (options.fencing and (cib.have_quorum or cib.no_quorum_panic)):
-        options.quorum_policy = "stop"
-    options.enable_unfencing = any(_provides_unfencing(r) for r in cib.resources)
-    return options
 
 
 def _provides_unfencing(resource: model.Resource) -> bool:

@@ -45,7 +45,7 @@ _SELF_FENCING = {
 
 def options(*, self_fencing: bool) -> Options:
     """Everything that takes minutes in earnest takes seconds here, so that a schedule of some seconds reaches it."""
-    times = {"member-ttl": "3s", "settle": "2s", "join-wait": "5s", "api-stale": "4s", "recheck": "5s"}
+    times = {"member-ttl": "3s", "settle": "2s", "join-wait": "5s", "api-stale": "4s"}
     return Options(
         nodes=3,
         attach_latency_s=0.05,
@@ -90,7 +90,7 @@ cluster: {cluster}
 namespace: {namespace}
 nodes: [n1, n2, n3]
 options:
-  no-quorum-policy: stop
+  cluster-recheck-interval: 5s
 fencing:
   levels: {levels}
   devices:

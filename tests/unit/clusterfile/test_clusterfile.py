@@ -201,6 +201,7 @@ def test_fencing_reaches_the_scheduler():
     "text",
     [
         HEAD + "options: {stonith-enabled: 'no'}\n",
+        HEAD + "options: {fencing-enabled: 'no'}\n",
         HEAD + "resources: [{id: Power_Switch, agent: 'stonith:fence_apc'}]\n",
     ],
 )
@@ -244,8 +245,8 @@ MISTAKES = [
     (HEAD + "resorces: []\n", "shop.yaml:3:1: resorces: there is no such key (did you mean 'resources'?)"),
     (
         HEAD + "options: {no-quorum-policy: stpo}\n",
-        "options.no-quorum-policy: 'stpo' is not allowed here (did you mean 'stop'?); allowed: demote, freeze, ignore, "
-        "stop, suicide",
+        "options.no-quorum-policy: 'stpo' is not allowed here (did you mean 'stop'?); allowed: demote, fence, freeze, "
+        "ignore, stop, suicide",
     ),
     (
         HEAD + "options: {symetric-cluster: true}\n",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
-from fixtures.leader_world import World, cluster_file
+from fixtures.leader_world import FILE, World, cluster_file
 
 from hamgr.controller.fencing.guard import guard
 from hamgr.fencer.reasons import reason
@@ -50,3 +50,20 @@ def test_a_fence_that_a_disk_would_not_survive_is_held() -> None:
     held = guard("n1", [], world.leader, FRESH, None, world.time, "claim a/b is being deleted")  # type: ignore[arg-type]
     assert str(held) == "claim a/b is being deleted"
     assert guard("n1", [], world.leader, FRESH, None, world.time, "") is None  # type: ignore[arg-type]
+
+
+def test_the_guards_limits_are_those_of_the_cluster_file() -> None:
+    """Without limits in it, too: five nodes within ten minutes, as the file's defaults say."""
+    record = new_record(Target("n1"), reason("operator", user="x"), "x", (LevelConfig(Level.VOLUME),))
+
+    def held(text: str, others: int, ago_s: float) -> str:
+        world = World(text)
+        past = [
+            replace(record, target=Target(f"m{n}"), outcome=Outcome.SUCCEEDED, started_at=world.time - ago_s)
+            for n in range(others)
+        ]
+        why = guard("n1", past, world.leader, FRESH, None, world.time)  # type: ignore[arg-type]
+        return "" if why is None else why.code
+
+    assert [held(FILE, 4, 1.0), held(FILE, 5, 599.0), held(FILE, 5, 601.0)] == ["", "storm", ""]
+    assert held(FILE + "fencing: {max-fences: 1, max-fences-interval: 1h}\n", 1, 601.0) == "storm"

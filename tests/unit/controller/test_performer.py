@@ -13,6 +13,7 @@ from hamgr.cib import history
 from hamgr.cib.history import Result
 from hamgr.cib.model import Agent
 from hamgr.controller.state.cluster_state import ClusterState, WriteQueue
+from hamgr.controller.transition.limits import Limits
 from hamgr.controller.transition.performer import ActionPerformer
 from hamgr.controller.transition.run import TransitionRun
 from hamgr.executor.ocf import ExecStatus, Ocf
@@ -48,7 +49,7 @@ class DemoCluster:
         )
 
     def carry_out(self, action: GraphAction) -> TransitionRun:
-        run = TransitionRun.of(4, Transition(actions=(action,)), 0.0, "a test", "leader-7")
+        run = TransitionRun.of(4, Transition(actions=(action,)), 0.0, "a test", "leader-7", Limits())
         run.graph.fire(action.id)
         self.performer.carry_out(run, action)
         return run
@@ -72,7 +73,7 @@ def stage() -> DemoCluster:
 @pytest.mark.parametrize("task", ["start", "stop", "promote", "demote", "migrate_to", "reload-agent"])
 def test_what_changes_an_instance_is_on_record_before_it_begins(stage: DemoCluster, task: str) -> None:
     action = replace(START, task=task)
-    run = TransitionRun.of(4, Transition(actions=(action,)), 0.0, "a test", "leader-7")
+    run = TransitionRun.of(4, Transition(actions=(action,)), 0.0, "a test", "leader-7", Limits())
     stage.performer.record_intent(run, action)
     assert [status for _, status, _ in stage.operations["db"]] == [history.PENDING]
 
@@ -90,7 +91,7 @@ def test_what_changes_an_instance_is_on_record_before_it_begins(stage: DemoClust
     ids=lambda action: f"{action.kind} {action.task} {action.interval_ms}",
 )
 def test_what_changes_nothing_is_not(stage: DemoCluster, action: GraphAction) -> None:
-    run = TransitionRun.of(4, Transition(actions=(action,)), 0.0, "a test", "leader-7")
+    run = TransitionRun.of(4, Transition(actions=(action,)), 0.0, "a test", "leader-7", Limits())
     stage.performer.record_intent(run, action)
     assert stage.operations == {}
 

@@ -1,19 +1,27 @@
 """hamgrd's settings file: defaults, conversions, and a sentence for each mistake."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from hamgr.controller.settings import ControllerSettings
+from hamgr.daemon import wiring
+from hamgr.daemon.selffence.bound import bound_of, guard_options
 from hamgr.daemon.settings import (
+    DaemonSection,
     Settings,
     SettingsError,
     changed_for_restart,
+    fence_programs,
     kube_config,
     load_settings,
     read_boot_id,
     store_config,
 )
 
+PAGE = Path(__file__).parents[3] / "docs/reference-options.md"
 MINIMAL = "cluster: shop\nnode: n1\netcd: {endpoints: ['http://127.0.0.1:2379']}\n"
 
 
@@ -115,3 +123,98 @@ def test_the_commented_example_shows_the_defaults(tmp_path):
     ]
     path.write_text("\n".join(lines))
     assert load_settings(path) == plain
+
+
+# --- every setting reaches something -------------------------------------------------------------------------------
+
+OTHERS = {
+    "cluster": "other",
+    "node": "n9",
+    "etcd.endpoints": ["https://127.0.0.9:2379"],
+    "etcd.ca": "ca",
+    "etcd.cert": "cert",
+    "etcd.key": "key",
+    "etcd.user": "hamgr",
+    "etcd.password-file": "password",
+    "kubernetes.enabled": False,
+    "kubernetes.kubeconfig": "other",
+    "kubernetes.context": "other",
+    "log.level": "debug",
+    "log.format": "json",
+    "metrics.listen": "127.0.0.1:9433",
+    "self-fencing": "watchdog",
+    "self-fence.kill-suffices": True,
+    "self-fence.find": ["mounts"],
+    "self-fence.watchdog-device": "/dev/other",
+    "self-fence.state-dir": "/other",
+    "fence-agents.directories": ["/other"],
+    "fence-agents.programs": ["/other/switch"],
+    "fence-agents.parameter-files": "/other",
+    "workers": 3,
+    "boot-id-file": "/other",
+    "mountinfo-file": "/other",
+}
+# What the parts are made with besides, in `hamgr.daemon.wiring` and `main`.
+READ_DIRECTLY = ("kubernetes.enabled", "log.level", "log.format", "metrics.listen", "boot-id-file", "mountinfo-file")
+
+
+def leaves(section: type[DaemonSection], prefix: str = "") -> list[str]:
+    found = []
+    for name, field in section.model_fields.items():
+        kind, key = field.annotation, f"{prefix}{field.alias or name}"
+        is_section = isinstance(kind, type) and issubclass(kind, DaemonSection)
+        found += leaves(kind, f"{key}.") if is_section else [key]
+    return found
+
+
+def built(tmp_path: Path, changed: dict[str, object]) -> list[object]:
+    """What the daemon's parts are made with."""
+    whole: dict = {
+        "cluster": "shop",
+        "node": "n1",
+        "etcd": {
+            "endpoints": ["https://127.0.0.1:2379"],
+            "user": "u",
+            **dict.fromkeys(("ca", "cert", "key", "password-file"), "first"),
+        },
+        "times": {"member-ttl": "30s"},
+        "self-fencing": "kill",
+    }
+    for key, value in changed.items():
+        *sections, name = key.split(".")
+        section = whole
+        for each in sections:
+            section = section.setdefault(each, {})
+        section[name] = value
+    for name in ("first", "ca", "cert", "key", "password"):
+        (tmp_path / name).write_text(f"-----BEGIN {name}-----\n")
+    settings = load(tmp_path, yaml.safe_dump(whole))
+    return [
+        store_config(settings, tmp_path),
+        kube_config(settings, tmp_path),
+        wiring._controller_settings(settings),
+        bound_of(settings),
+        guard_options(settings, tmp_path, "boot"),
+        fence_programs(settings),
+    ]
+
+
+@pytest.mark.parametrize("key", leaves(Settings))
+def test_every_setting_reaches_something(tmp_path: Path, key: str) -> None:
+    if key in READ_DIRECTLY:
+        attribute = "settings." + key.replace("-", "_")
+        sources = (Path(wiring.__file__).parent / name for name in ("wiring.py", "main.py"))
+        assert any(re.search(rf"\b{re.escape(attribute)}\b", source.read_text()) for source in sources)
+        return
+    extra = {"self-fencing": "watchdog"} if key.startswith("self-fence.watchdog") else {}
+    before = built(tmp_path, extra)
+    assert built(tmp_path, {**extra, key: OTHERS.get(key, "7s")}) != before
+
+
+def test_the_controllers_defaults_are_the_daemons() -> None:
+    settings = Settings.model_validate({"cluster": "c", "node": "n", "etcd": {"endpoints": ["http://e"]}})
+    assert wiring._controller_settings(settings) == ControllerSettings("n")
+
+
+def test_every_setting_is_explained() -> None:
+    assert [key for key in leaves(Settings) if f"| `{key}` | " not in PAGE.read_text()] == []

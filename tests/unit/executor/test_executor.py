@@ -364,7 +364,7 @@ def test_a_callback_that_fails_costs_its_own_result_alone() -> None:
             raise ZeroDivisionError
         good.set()
 
-    executor = Executor(Registry({"scripted": agent}), take, ExecutorDeps())
+    executor = Executor(Registry({"scripted": agent}), take, ExecutorDeps(), workers=8)
     executor.run(op("start", "bad"))
     executor.run(op("start", "good"))
     assert good.wait(20)
@@ -421,3 +421,28 @@ def test_an_odd_round_does_not_end_the_executor(bench: Bench, monkeypatch: pytes
     bench.executor.run(op("start"))
     assert bench.results.get(timeout=30).rc is Ocf.OK
     assert next(failures, None) is None
+
+
+def test_a_recurring_operation_waits_for_its_delay_before_its_first_run() -> None:
+    time = Clock(100.0)
+    agent, results = Scripted(), queue.Queue[OpResult]()
+    executor = Executor(Registry({"scripted": agent}), results.put, ExecutorDeps(), workers=8, clock=time.now)
+    try:
+        executor.schedule_recurring(op("monitor", "late", interval_ms=10_000, start_delay_ms=5_000))
+        executor.schedule_recurring(op("monitor", "now", interval_ms=10_000))
+        assert results.get(timeout=20).op.resource == "now"
+        time.value += 5.0
+        executor.poke("now")  # whoever sets the clock has to wake it
+        assert results.get(timeout=20).op.resource == "late"
+    finally:
+        executor.close(5)
+
+
+class Clock:
+    """Monotonic seconds that a test sets."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def now(self) -> float:
+        return self.value

@@ -56,7 +56,7 @@ class Late(DummyAgent):
 def test_an_action_that_was_called_off_passes_no_gate_though_we_still_lead() -> None:
     agent, gates = Late(), Gates()
     kube: Any = gates
-    executor = Executor(Registry({"dummy": agent}), lambda _: None, ExecutorDeps(kube=kube))
+    executor = Executor(Registry({"dummy": agent}), lambda _: None, ExecutorDeps(kube=kube), workers=8)
     try:
         executor.run(Op("db", "dummy", "start", "n1", timeout_ms=60_000))
         assert agent.begun.wait(10)

@@ -36,7 +36,7 @@ def test_a_deposed_leaders_actions_are_told_to_end_and_no_others_begin() -> None
         results.append(result)
         ended.set()
 
-    executor = Executor(Registry({"dummy": agent}), on_result, ExecutorDeps(), may_act=leading.is_set)
+    executor = Executor(Registry({"dummy": agent}), on_result, ExecutorDeps(), workers=8, may_act=leading.is_set)
     try:
         executor.run(Op("db", "dummy", "start", "n1", timeout_ms=60_000))
         assert agent.begun.wait(10)

@@ -7,7 +7,7 @@ import pytest
 from hamgr.fencer.guard import GuardLimits, GuardView, PastFence, doubt, may_fence
 
 FINE = GuardView("n1", etcd_staleness_s=0.1, api_staleness_s=0.1, total=3, bad=1)
-LIMITS = GuardLimits()
+LIMITS = GuardLimits(max_fences=2, interval_s=300.0, loop_interval_s=3600.0)
 
 
 def test_one_bad_node_of_three_is_fenced() -> None:
@@ -39,9 +39,9 @@ def test_more_than_half_bad_is_our_own_fault(total: int, bad: int, allowed: bool
 
 
 def test_doubt_about_ourselves_is_all_that_holds_an_operators_order_back() -> None:
-    assert doubt(3.0, 5.0, LIMITS) is None
+    assert doubt(3.0, 5.0) is None
     for stale, code in (((3.1, 0.0), "etcd-stale"), ((0.0, 5.1), "api-stale")):
-        why = doubt(*stale, LIMITS)
+        why = doubt(*stale)
         assert why is not None
         assert why.code == code
 

@@ -180,7 +180,7 @@ def test_one_bad_value_does_not_cost_the_rest(tmp_path: Path) -> None:
     # An attribute whose rule cannot be read goes with the rule: it must not hold always.
     assert "east" not in str(cib.nodes)
     for said in (
-        "db: operations monitor timeout: not imported; 'bad' is not a duration",
+        "resource db: operation monitor: property timeout: not imported; 'bad' is not a duration",
         "o: kind: not imported; 'foo' is not allowed here",
         "n1: attributes: not imported; this rule cannot be read: 'no day' is not a date",
     ):
