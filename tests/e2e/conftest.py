@@ -10,6 +10,14 @@ from fixtures.etcd import require_etcd
 from fixtures.live_cluster import LiveCluster
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the one sandbox stay in one process of pytest-xdist; the others run beside it."""
+    for item in items:
+        if "live" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("sandbox"))
+
+
 @pytest.fixture(scope="package")
 def _sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCluster]:
     if os.geteuid() != 0:

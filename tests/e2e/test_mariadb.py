@@ -54,4 +54,3 @@ def test_mariadb_survives_a_crashed_and_a_partitioned_host(stage):
     # All rows are the client's, numbered once each: nobody else has written.
     ((rows, numbers),) = stage.query(f"SELECT COUNT(*), COUNT(DISTINCT number) FROM {Writer.TABLE}")
     assert rows == numbers
-    stage.wait(stage.quiet, 100, "the cluster to be whole again")
