@@ -22,7 +22,7 @@ setup-tests:
 
 test: setup-tests lint ## everything .ci/run checks: lint, types, layers, tests
 	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/e2e --ignore=tests/faults $(PYTEST_ARGS)
-	$(BIN)/pytest -n 2 --dist loadgroup tests/e2e tests/faults $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile tests/e2e tests/faults $(PYTEST_ARGS)
 
 test-newest: ## the same with the newest Python packages that pyproject.toml allows, in an environment of their own
 	@$(MAKE) test VENV=build/newest NEWEST=1

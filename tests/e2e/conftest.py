@@ -1,4 +1,4 @@
-"""One sandbox for all end-to-end tests, gone before others begin; each finds the cluster whole and leaves it so."""
+"""One sandbox for the end-to-end tests of a process, gone before others begin; each finds it whole and leaves it so."""
 
 from __future__ import annotations
 
@@ -8,14 +8,6 @@ from collections.abc import Iterator
 import pytest
 from fixtures.etcd import require_etcd
 from fixtures.live_cluster import LiveCluster
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the one sandbox stay in one process of pytest-xdist; the others run beside it."""
-    for item in items:
-        if "live" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("sandbox"))
 
 
 @pytest.fixture(scope="package")
