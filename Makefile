@@ -43,9 +43,10 @@ lint: setup ## ruff, mypy, import-linter
 unit: setup ## the fast tests alone
 	$(BIN)/pytest tests/unit tests/scheduler $(PYTEST_ARGS)
 
-docs: setup ## the pages that are made from the code: docs/agents.md, docs/reference-options.md
+docs: setup ## what is made from the code: docs/agents.md, docs/reference-options.md, tables of exit codes and requests
 	$(BIN)/python tools/agent_docs.py
 	$(BIN)/python tools/option_docs.py
+	$(BIN)/python tools/api_docs.py
 
 campaign-faults: setup ## N random fault schedules on the sandbox with audits after each: about 8 s a schedule (N=20; SEED=123 plays one again)
 	@$(BIN)/python -m hamgr_sandbox.campaign $(if $(SEED),--seed $(SEED),--count $(or $(N),20) --first $(or $(FIRST),1)) $(CAMPAIGN_ARGS)

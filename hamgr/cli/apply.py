@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hamgr.cib.status import StatusDoc
+from hamgr.api.exits import Exit
+from hamgr.api.status import StatusDoc
 from hamgr.cli.connection import fence_programs, open_store
-from hamgr.cli.exits import CommandError, Exit
+from hamgr.cli.exits import CommandError
 from hamgr.cli.group import target
 from hamgr.clusterfile.load import ClusterFile, ConfigError, load_yaml
 from hamgr.executor.registry import Registry, UnknownAgent

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hamgr.cli.exits import CommandError, Exit
+from hamgr.api.exits import Exit
+from hamgr.cli.exits import CommandError
 
 if TYPE_CHECKING:
     from hamgr.fencer.programs import Programs

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from hamgr.cib.events import Event
+from hamgr.api.events import Event
+from hamgr.api.exits import Exit
 from hamgr.cli.connection import open_store
-from hamgr.cli.exits import Exit
 from hamgr.cli.group import target
 from hamgr.cli.name_check import require_node, require_resource
 from hamgr.cli.render.status import render_time

@@ -1,22 +1,8 @@
-"""Exit codes of the commands (Pacemaker's CRM_EX_ names) and the error that carries one to the end of the program."""
+"""The error that ends a command."""
 
 from __future__ import annotations
 
-
-class Exit:
-    """Numbers that a command ends with; docs/reference-cli.md has the table for people."""
-
-    OK = 0
-    ERROR = 1
-    USAGE = 64
-    NO_INPUT = 66
-    NO_HOST = 68
-    UNAVAILABLE = 69
-    NO_PERMISSION = 77
-    CONFIG = 78
-    NO_OBJECT = 105
-    TIMEOUT = 124
-    INTERRUPTED = 130
+from hamgr.api.exits import Exit
 
 
 class CommandError(Exception):

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from hamgr.cib.status import FenceStatus, complete
+from hamgr.api.exits import Exit
+from hamgr.api.status import FenceStatus, complete
 from hamgr.cli.connection import open_store
-from hamgr.cli.exits import CommandError, Exit
+from hamgr.cli.exits import CommandError
 from hamgr.cli.group import target
 from hamgr.cli.leader_client import ask
 from hamgr.cli.name_check import require_node

@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 
 from hamgr import __version__
+from hamgr.api.exits import Exit
 from hamgr.cli.connection import ENV_CONFIG, Target, resolve
-from hamgr.cli.exits import CommandError, Exit
+from hamgr.cli.exits import CommandError
 from hamgr.cli.main import SIMULATE_SUMMARY, VERBS
 
 _NO_SANDBOX = (

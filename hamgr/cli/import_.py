@@ -9,10 +9,11 @@ from xml.etree import ElementTree
 import click
 import yaml
 
+from hamgr.api.exits import Exit
 from hamgr.cib.model import Cib
 from hamgr.cib.xml.document import load_xml
 from hamgr.cib.xml.values import CibError
-from hamgr.cli.exits import CommandError, Exit
+from hamgr.cli.exits import CommandError
 from hamgr.clusterfile.load import ClusterFile, ConfigError, dump_yaml, load_yaml
 from hamgr.importer.convert import Translation
 from hamgr.importer.salvage import without

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from hamgr.api.exits import Exit
 from hamgr.cli.connection import Target, open_store
-from hamgr.cli.exits import CommandError, Exit
+from hamgr.cli.exits import CommandError
 from hamgr.store.errors import StoreError
 from hamgr.store.requests import RequestHandle, Requests
 from hamgr.store.store import Store

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hamgr.cib.status import ResourceStatus, StatusDoc
-from hamgr.cli.exits import CommandError, Exit
+from hamgr.api.exits import Exit
+from hamgr.api.status import ResourceStatus, StatusDoc
+from hamgr.cli.exits import CommandError
 from hamgr.store.store import Store
 
 

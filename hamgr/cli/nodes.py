@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hamgr.cli.exits import Exit
+from hamgr.api.exits import Exit
 from hamgr.cli.group import target
 from hamgr.cli.leader_client import ask
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from hamgr.cli.exits import CommandError, Exit
+from hamgr.api.exits import Exit
+from hamgr.cli.exits import CommandError
 from hamgr.cli.group import target
 from hamgr.cli.leader_client import ask
 from hamgr.clusterfile.options import duration_ms

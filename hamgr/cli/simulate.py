@@ -13,9 +13,10 @@ import time
 if __name__ == "__main__":
     gc.disable()  # as in hamgr.cli.main: before the imports, which would otherwise set it off several times
 
+from hamgr.api.exits import Exit
 from hamgr.cib.model import Cib
 from hamgr.cli import simulate_input, simulate_options
-from hamgr.cli.exits import CommandError, Exit
+from hamgr.cli.exits import CommandError
 from hamgr.cli.simulate_options import Options
 from hamgr.scheduler import Transition, schedule, simulator
 from hamgr.scheduler.engine import effective_time, run

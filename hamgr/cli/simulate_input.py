@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from hamgr.api.exits import Exit
 from hamgr.cib.model import Cib
 from hamgr.cib.records import replace
 from hamgr.cib.xml.document import load_xml
 from hamgr.cib.xml.values import CibError
-from hamgr.cli.exits import CommandError, Exit
+from hamgr.cli.exits import CommandError
 from hamgr.scheduler import simulator
 
 TYPE_CHECKING = False  # as typing has it; neither that nor pathlib is cheap enough to import for nothing

@@ -5,7 +5,8 @@ Of its own because each answer is a process, and argparse alone would take a thi
 
 from __future__ import annotations
 
-from hamgr.cli.exits import CommandError, Exit
+from hamgr.api.exits import Exit
+from hamgr.cli.exits import CommandError
 
 TYPE_CHECKING = False  # as typing has it, which takes 2 ms to import
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from typing import NoReturn
 import structlog
 
 from hamgr import __version__
+from hamgr.api.exits import Exit
 from hamgr.daemon import logs
 from hamgr.daemon.notify import Notifier
 from hamgr.daemon.selffence.bound import bound_of
@@ -21,14 +22,6 @@ from hamgr.daemon.settings import DEFAULT_PATH, Settings, SettingsError, changed
 from hamgr.executor.registry import UnknownAgent
 from hamgr.kube.errors import BadConfiguration, Forbidden, KubeError, Unauthorized
 from hamgr.store.errors import StoreError
-
-OK = 0
-ERROR = 1
-USAGE = 64
-NO_INPUT = 66
-UNAVAILABLE = 69
-NO_PERMISSION = 77
-CONFIG = 78
 
 log = structlog.get_logger(__name__)
 
@@ -41,14 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         bound_of(settings)
         if options.check:
             print(f"{options.config}: valid (cluster {settings.cluster}, node {settings.node})")
-            return OK
+            return Exit.OK
         logs.set_up(settings.log.level, settings.log.format, settings.node)
         return _run(options.config, settings)
     except KeyboardInterrupt:
-        return OK
+        return Exit.OK
     except Exception as error:
         sentence, code = explain(error, options.config)
-        if code == ERROR:
+        if code == Exit.ERROR:
             log.exception("not_started")
         logs.complain(sentence)
         return code
@@ -60,7 +53,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse, with the documented exit code for a wrong command line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.format_usage()}hamgrd: {message}\n")
+        self.exit(Exit.USAGE, f"{self.format_usage()}hamgrd: {message}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,20 +80,20 @@ def _parser() -> argparse.ArgumentParser:
 def explain(error: Exception, config: Path) -> tuple[str, int]:
     """What kept us from starting, as a sentence, and the exit code for it."""
     if isinstance(error, SettingsError | UnknownAgent):
-        return str(error), CONFIG
+        return str(error), Exit.CONFIG
     if isinstance(error, StoreError):
         return str(error), error.exit_code
     if isinstance(error, BadConfiguration) or (isinstance(error, KubeError) and error.reason == "TLS"):
-        return " ".join(error.message.split()), CONFIG  # what a YAML reader says takes several lines
+        return " ".join(error.message.split()), Exit.CONFIG  # what a YAML reader says takes several lines
     if isinstance(error, Unauthorized | Forbidden):
-        return error.message, NO_PERMISSION
+        return error.message, Exit.NO_PERMISSION
     if isinstance(error, KubeError):
-        return error.message, UNAVAILABLE
+        return error.message, Exit.UNAVAILABLE
     if isinstance(error, OSError) and error.filename == str(config):
-        return f"the settings file {config} cannot be read: {error.strerror}", NO_INPUT
+        return f"the settings file {config} cannot be read: {error.strerror}", Exit.NO_INPUT
     if isinstance(error, OSError):
-        return f"{error.filename or 'the system'}: {error.strerror or error}", ERROR
-    return f"this should not have happened ({type(error).__name__}: {error})", ERROR
+        return f"{error.filename or 'the system'}: {error.strerror or error}", Exit.ERROR
+    return f"this should not have happened ({type(error).__name__}: {error})", Exit.ERROR
 
 
 def _run(path: Path, settings: Settings) -> int:
@@ -122,7 +115,7 @@ def _run(path: Path, settings: Settings) -> int:
         log.info("stopping")
         daemon.close()
     log.info("stopped")
-    return OK
+    return Exit.OK
 
 
 class _Reload:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from hamgr.cib.status import ResourceStatus, StatusDoc, verdict
+from hamgr.api.status import ResourceStatus, StatusDoc, verdict
 from hamgr.store.errors import StoreError
 from hamgr.store.store import Store
 

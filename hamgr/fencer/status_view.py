@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from hamgr.cib.status import FenceStatus, FenceStep
+from hamgr.api.status import FenceStatus, FenceStep
 from hamgr.fencer.reasons import render
 from hamgr.fencer.records import STEPPED_OVER, FenceRecord, Outcome, Phase, StepTime
 from hamgr.fencer.topology import Level

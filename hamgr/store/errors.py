@@ -5,29 +5,31 @@
 
 from __future__ import annotations
 
+from hamgr.api.exits import Exit
+
 
 class StoreError(Exception):
     """Base of everything that this package raises on purpose."""
 
-    exit_code = 1
+    exit_code = Exit.ERROR
 
 
 class StoreUnavailable(StoreError):
     """No member of etcd gave an answer in time. Whether a write took effect is unknown; repeating it is safe."""
 
-    exit_code = 69
+    exit_code = Exit.UNAVAILABLE
 
 
 class StoreAuthError(StoreError):
     """etcd answered, and turned us away: user, password or role."""
 
-    exit_code = 77
+    exit_code = Exit.NO_PERMISSION
 
 
 class StoreConfigError(StoreError):
     """The settings cannot work, whatever etcd does: wrong file, wrong certificate, contradicting options."""
 
-    exit_code = 78
+    exit_code = Exit.CONFIG
 
 
 class CompareFailed(StoreError):
@@ -41,7 +43,7 @@ class Deposed(StoreError):
 class DuplicateMember(StoreError):
     """Another live hamgrd holds this node's name."""
 
-    exit_code = 78
+    exit_code = Exit.CONFIG
 
 
 class LeaseLost(StoreError):
@@ -51,4 +53,4 @@ class LeaseLost(StoreError):
 class RequestTimeout(StoreError):
     """The leader gave no answer to a request within the time allowed."""
 
-    exit_code = 124
+    exit_code = Exit.TIMEOUT

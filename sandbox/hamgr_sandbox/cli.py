@@ -15,8 +15,9 @@ from typing import Any
 
 import click
 
+from hamgr.api.exits import Exit
 from hamgr.cli.param_types import Seconds
-from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.errors import SandboxError
 from hamgr_sandbox.layout import Options, default_directory
 from hamgr_sandbox.network import Direction, NetworkError, Peer
 from hamgr_sandbox.processes import StillAlive
@@ -60,7 +61,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def _fail(text: str, code: Exit) -> None:
+def _fail(text: str, code: int) -> None:
     click.echo(f"hamgr sandbox: {text}", err=True)
     sys.exit(code)
 

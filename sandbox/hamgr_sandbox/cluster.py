@@ -20,11 +20,12 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from hamgr.api.exits import Exit
 from hamgr_sandbox import access, addresses, observe, plane, powerswitch, processes, proxy, seed
 from hamgr_sandbox.apiserver import certificates
 from hamgr_sandbox.client import ApiError, load_kubeconfig
 from hamgr_sandbox.disks import DiskStore
-from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.errors import SandboxError
 from hamgr_sandbox.etcd import EtcdMember, find_etcd, free_port, plan_members
 from hamgr_sandbox.faults import StorageFaults
 from hamgr_sandbox.host import Host
@@ -454,7 +455,7 @@ class Sandbox:
                 continue
         what = f"container {container!r} of pod" if container else "pod"
         text = f"no running {what} {namespace}/{pod} on any node that answers"
-        raise SandboxError(text, Exit.NO_SUCH_OBJECT)
+        raise SandboxError(text, Exit.NO_OBJECT)
 
     def kill_program(self, name: str, *, stay_down: bool = False) -> None:
         """SIGKILL a control plane program (`etcd`: all members). etcd and the API server stay down until `start`."""
@@ -467,7 +468,7 @@ class Sandbox:
         found = [each for each in names if each == name or (name == "etcd" and each.startswith("etcd"))]
         if not found:
             known = ", ".join([*self.node_names, *names])
-            raise SandboxError(f"there is no {name!r}; the sandbox has {known}", Exit.NO_SUCH_NODE)
+            raise SandboxError(f"there is no {name!r}; the sandbox has {known}", Exit.NO_HOST)
         return found
 
     @property
@@ -488,7 +489,7 @@ class Sandbox:
         for path in found:
             if path.exists():
                 return path
-        raise SandboxError(f"there is no log of {who!r} in {self.layout.root}", Exit.NO_SUCH_OBJECT)
+        raise SandboxError(f"there is no log of {who!r} in {self.layout.root}", Exit.NO_OBJECT)
 
     def status(self) -> Status:
         """Look at everything; takes at most a second or two when nothing answers."""

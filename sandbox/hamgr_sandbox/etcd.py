@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr.api.exits import Exit
+from hamgr_sandbox.errors import SandboxError
 
 _FIRST_CLIENT_PORT = 2379
 _PORTS_APART = 10

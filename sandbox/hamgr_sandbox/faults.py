@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from hamgr.api.exits import Exit
 from hamgr_sandbox import observe
 from hamgr_sandbox.attacher import Fault, read_faults, set_faults
 from hamgr_sandbox.client import ApiError
 from hamgr_sandbox.disks import DiskError, DiskStore
-from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.errors import SandboxError
 from hamgr_sandbox.layout import Layout
 
 
@@ -52,7 +53,7 @@ class StorageFaults:
             return str(volume["spec"]["csi"]["volumeHandle"])
         except (ApiError, KeyError) as error:
             text = f"{disk!r} is neither a disk nor a bound claim of the default namespace ({error})"
-            raise SandboxError(text, Exit.NO_SUCH_OBJECT) from error
+            raise SandboxError(text, Exit.NO_OBJECT) from error
 
     def _add(self, operation: str, disk: str | None, change: Callable[[Fault], Fault]) -> None:
         key = f"{operation}:{self.handle(disk)}" if disk else operation

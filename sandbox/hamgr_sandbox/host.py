@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from hamgr.api.exits import Exit
 from hamgr_sandbox import plane, processes
 from hamgr_sandbox.disks import DiskStore
-from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.errors import SandboxError
 from hamgr_sandbox.init import Spec
 from hamgr_sandbox.layout import Layout, Record
 from hamgr_sandbox.machine import Machine

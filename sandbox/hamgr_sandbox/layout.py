@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hamgr.api.exits import Exit
 from hamgr_sandbox.addresses import AddressPlan
-from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.errors import SandboxError
 
 CLUSTER_NAME = "sandbox"
 """The cluster's name in etcd keys and labels."""
@@ -149,7 +150,7 @@ class Record:
         """Which node this is, from 1. Raises SandboxError."""
         if name not in self.node_names:
             known = ", ".join(self.node_names)
-            raise SandboxError(f"there is no node {name!r}; the sandbox has {known}", Exit.NO_SUCH_NODE)
+            raise SandboxError(f"there is no node {name!r}; the sandbox has {known}", Exit.NO_HOST)
         return self.node_names.index(name) + 1
 
     def save(self, path: Path) -> None:

@@ -7,8 +7,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from hamgr.api.exits import Exit
 from hamgr_sandbox import processes
-from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.errors import SandboxError
 from hamgr_sandbox.init import Spec
 from hamgr_sandbox.processes import ProcessId
 
@@ -106,7 +107,7 @@ class Machine:
         """Process number of one service. Raises SandboxError when it does not run."""
         pid = self.services().get(name)
         if pid is None:
-            raise SandboxError(f"{name} does not run on {self.name}", Exit.NO_SUCH_OBJECT)
+            raise SandboxError(f"{name} does not run on {self.name}", Exit.NO_OBJECT)
         return pid
 
     def kill_service(self, name: str, *, stay_down: bool = False) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, tzinfo
 from typing import NamedTuple
 
-from hamgr.cib.status import (
+from hamgr.api.status import (
     CRITICAL,
     VERDICTS,
     FailedAction,

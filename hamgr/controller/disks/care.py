@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 import structlog
 
+from hamgr.api.status import Finding
 from hamgr.cib.booleans import is_true
 from hamgr.cib.model import Cib, Clone, Group, NvSet, Resource
-from hamgr.cib.status import Finding
 from hamgr.controller.disks import findings
 from hamgr.controller.disks.findings import Claim
 from hamgr.controller.disks.workloads import Source, Workloads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from hamgr.cib.status import CRITICAL, Finding
+from hamgr.api.status import CRITICAL, Finding
 from hamgr.controller.disks.workloads import Source
 from hamgr.kube.objects import LABEL_CLUSTER, Obj, is_terminating, labels_of, name_of, namespace_of
 from hamgr.kube.pods import has_ended, node_of

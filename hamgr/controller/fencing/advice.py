@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hamgr.cib.status import FenceStatus, NodeStatus, ResourceStatus
+from hamgr.api.status import FenceStatus, NodeStatus, ResourceStatus
 
 
 def about_unclean_node(node: NodeStatus, resources: Sequence[ResourceStatus], fences: Sequence[FenceStatus]) -> str:

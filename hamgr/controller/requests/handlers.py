@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from hamgr.api.exits import Exit
 from hamgr.cib import history
 from hamgr.cib.model import Primitive
 from hamgr.controller.fencing.targets import PodTarget, find_pod
@@ -30,20 +31,12 @@ from hamgr.store.requests import Request
 
 log = structlog.get_logger(__name__)
 
-ERROR = 1
-NO_SUCH_NODE = 68
-UNAVAILABLE = 69
-NO_PERMISSION = 77
-NO_SUCH_OBJECT = 105
-USAGE = 64
-CONFIG = 78
-
 
 def exit_code_of(error: KubeError) -> int:
     """What a command ends with when the API server has not done what was asked of it (docs/reference-cli.md)."""
     if isinstance(error, Unavailable):
-        return UNAVAILABLE
-    return NO_PERMISSION if isinstance(error, Unauthorized | Forbidden) else ERROR
+        return Exit.UNAVAILABLE
+    return Exit.NO_PERMISSION if isinstance(error, Unauthorized | Forbidden) else Exit.ERROR
 
 
 class Refusal(Exception):
@@ -96,9 +89,11 @@ class RequestHandlers:
             "managed": self._managed,
         }
         if request.kind not in kinds:
-            raise Refusal(f"the leader does not know the request {request.kind!r}: is it of another version?", USAGE)
+            raise Refusal(
+                f"the leader does not know the request {request.kind!r}: is it of another version?", Exit.USAGE
+            )
         if self._leader.configuration is None:
-            raise Refusal("no cluster file was applied yet: begin with `hamgr apply -f FILE`", CONFIG)
+            raise Refusal("no cluster file was applied yet: begin with `hamgr apply -f FILE`", Exit.CONFIG)
         body = request.body if isinstance(request.body, Mapping) else {}
         log.info("request", kind=request.kind, body=dict(body), by=request.by)
         return kinds[request.kind](request, body)
@@ -121,7 +116,7 @@ class RequestHandlers:
             return reason("operator", user=user)
         if not anyway:
             text = f"nothing was fenced: {doubt}. Try again in a moment; `--anyway` fences all the same"
-            raise Refusal(text, UNAVAILABLE)
+            raise Refusal(text, Exit.UNAVAILABLE)
         return reason("operator-anyway", user=user, doubt=str(doubt))
 
     def _fence_plan(self, _request: Request, body: Mapping[str, Any]) -> Answer:
@@ -165,7 +160,7 @@ class RequestHandlers:
         fences, name = self._leader.fences, _text(body, "device")
         if name not in fences.config.devices:
             known = f"devices are {_list(fences.config.devices)}" if fences.config.devices else "none is configured"
-            raise Refusal(f"there is no fence device {name!r}: {known}", NO_SUCH_OBJECT)
+            raise Refusal(f"there is no fence device {name!r}: {known}", Exit.NO_OBJECT)
         nodes = [node for node in self._nodes() if _uses(fences.config.levels_for(node), name)]
         return Inquiry(lambda: fences.device_test(name, nodes))
 
@@ -173,7 +168,7 @@ class RequestHandlers:
         node, kube = self._node(body), self._kube
         last = self._leader.fences.last_of(node)
         if kube is None or last is None:
-            raise Refusal(f"node {node} was not fenced, as far as the history goes", NO_SUCH_OBJECT)
+            raise Refusal(f"node {node} was not fenced, as far as the history goes", Exit.NO_OBJECT)
         self._leader.fences.forgive(last)
         self._leader.touch(f"{_request.by} let {node} take part again")
         return Inquiry(lambda: {"removed": [f"taint {OUT_OF_SERVICE}"] if unfence_by_order(kube, node) else []})
@@ -187,7 +182,7 @@ class RequestHandlers:
             raise Refusal(
                 f"there is neither a node nor a pod of hamgr's called {name!r}: nodes are {_list(self._nodes())}; "
                 "pods are called RESOURCE-NODE, see `hamgr status`",
-                NO_SUCH_OBJECT,
+                Exit.NO_OBJECT,
             )
         return pod
 
@@ -197,7 +192,7 @@ class RequestHandlers:
         try:
             return self._leader.fences.levels(name, level)
         except ValueError:
-            raise Refusal(f"there is no fencing level {level!r}; there are {_list(Level)}", USAGE) from None
+            raise Refusal(f"there is no fencing level {level!r}; there are {_list(Level)}", Exit.USAGE) from None
 
     def _confirm(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
         """Take an operator's word that a node is off; not while the node itself says otherwise."""
@@ -205,7 +200,7 @@ class RequestHandlers:
         if alive := self._sign_of_life(node):
             if not body.get("anyway"):
                 text = f"nothing was confirmed: {alive}. Is it the node that you have looked at? If it is, wait half a "
-                raise Refusal(f"{text}minute for that to be over, or add `--anyway`", UNAVAILABLE)
+                raise Refusal(f"{text}minute for that to be over, or add `--anyway`", Exit.UNAVAILABLE)
             why = reason("operator-anyway", user=request.by, doubt=alive)
         word = Confirmation(request.by, _text(body, "reason"), self._now())
         return {"fence": self._leader.confirm(node, why, word).id}
@@ -281,14 +276,14 @@ class RequestHandlers:
     def _target_role(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
         role = body.get("role")
         if role not in (None, "Stopped", "Started", "Unpromoted", "Promoted"):
-            raise Refusal(f"{role!r} is no role; roles are Stopped, Started, Unpromoted and Promoted", USAGE)
+            raise Refusal(f"{role!r} is no role; roles are Stopped, Started, Unpromoted and Promoted", Exit.USAGE)
         resource = self._resource(body)
         if role is not None and any(r.agent.standard == "stonith" for r in self._primitives_of(resource)):
             raise Refusal(
                 f"{resource} does not run anywhere, it stands for what fences nodes, and they would be fenced whatever "
                 "its role: to be without a device take it out of its level in the cluster file, to hold fencing back "
                 "for a while use `hamgr maintenance on`, to be without fencing set stonith-enabled: false there",
-                ERROR,
+                Exit.ERROR,
             )
         self._override(request, self._leader.cluster_state.overrides.resource_meta(resource, "target-role", role))
         return {}
@@ -312,7 +307,7 @@ class RequestHandlers:
     def _node(self, body: Mapping[str, Any]) -> str:
         node = _text(body, "node")
         if node not in self._nodes():
-            raise Refusal(f"there is no node {node!r} in the cluster: nodes are {_list(self._nodes())}", NO_SUCH_NODE)
+            raise Refusal(f"there is no node {node!r} in the cluster: nodes are {_list(self._nodes())}", Exit.NO_HOST)
         return node
 
     def _staying_node(self, body: Mapping[str, Any]) -> str:
@@ -320,7 +315,7 @@ class RequestHandlers:
         node = self._node(body)
         if node in self._leader.leaving:
             text = f"node {node} is not in the cluster file any more: it is only kept until nothing runs there"
-            raise Refusal(text, NO_SUCH_NODE)
+            raise Refusal(text, Exit.NO_HOST)
         return node
 
     def _resource(self, body: Mapping[str, Any]) -> str:
@@ -330,7 +325,7 @@ class RequestHandlers:
         for top in self._leader.configuration.resources:
             if name in {resource.id for resource in tree(top)}:
                 return name
-        raise Refusal(f"there is no resource {name!r}: resources are {_list(self._ids())}", NO_SUCH_OBJECT)
+        raise Refusal(f"there is no resource {name!r}: resources are {_list(self._ids())}", Exit.NO_OBJECT)
 
     def _primitives_of(self, name: str) -> list[Primitive]:
         self._resource({"resource": name})
@@ -347,7 +342,7 @@ class RequestHandlers:
         if lifetime is None:
             return _text(body, "role"), None
         if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not lifetime > 0:
-            raise Refusal(f"the lifetime {lifetime!r} is no number of seconds above 0", USAGE)
+            raise Refusal(f"the lifetime {lifetime!r} is no number of seconds above 0", Exit.USAGE)
         return _text(body, "role"), self._now() + lifetime
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from hamgr.cib.events import Event
+from hamgr.api.events import Event
 from hamgr.controller.state.cluster_state import WriteQueue
 from hamgr.executor.operations import OpResult
 from hamgr.fencer.records import FenceRecord, Outcome

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from hamgr.cib.scores import INFINITY
-from hamgr.cib.status import (
+from hamgr.api.status import (
     CRITICAL,
     Ban,
     FailedAction,
@@ -22,6 +21,7 @@ from hamgr.cib.status import (
     StatusDoc,
     failing,
 )
+from hamgr.cib.scores import INFINITY
 from hamgr.controller.fencing.advice import about_unclean_node
 from hamgr.scheduler.output import sentences
 from hamgr.scheduler.output.explain import Account, Candidate

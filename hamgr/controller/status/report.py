@@ -10,10 +10,7 @@ from typing import Any
 import structlog
 
 from hamgr import __version__
-from hamgr.cib import history
-from hamgr.cib.model import Cib, Location, OpRecord
-from hamgr.cib.scores import INFINITY
-from hamgr.cib.status import (
+from hamgr.api.status import (
     CRITICAL,
     WARNING,
     Ban,
@@ -26,6 +23,9 @@ from hamgr.cib.status import (
     TransitionStatus,
     as_dict,
 )
+from hamgr.cib import history
+from hamgr.cib.model import Cib, Location, OpRecord
+from hamgr.cib.scores import INFINITY
 from hamgr.controller.leader import Leader
 from hamgr.controller.nodes.membership import MembershipState
 from hamgr.controller.placement.bars import Bars, bar_id

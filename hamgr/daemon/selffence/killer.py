@@ -24,12 +24,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hamgr.api.exits import Exit
 from hamgr.clock import boottime
 from hamgr.daemon.journal import is_journal, mark
 from hamgr.daemon.selffence.device import DeviceUnusable, WatchdogDevice
 from hamgr.daemon.selffence.find import kill, processes_of
 
-UNUSABLE = 78
 _LOOK_S = 0.25  # how often it looks at the clock
 _AGAIN_S = 0.05  # how often it kills while the time is over
 _CALM_AGAIN_S = 0.25  # ... when nothing had to be killed for long
@@ -289,7 +289,7 @@ def main() -> int:
         guard = Guard(options)
     except (OSError, DeviceUnusable) as error:
         print(f"{error}", flush=True)
-        return UNUSABLE
+        return Exit.CONFIG
     _become_hard_to_stop()
     print("READY", flush=True)
     guard.run()

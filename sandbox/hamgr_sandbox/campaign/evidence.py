@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hamgr.cib.events import Event
+from hamgr.api.events import Event
 from hamgr.cib.history import history_from_json
 from hamgr.fencer.records import FenceRecord, Outcome
 from hamgr.store.leadership import LEADER, WRITES

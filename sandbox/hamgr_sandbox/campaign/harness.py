@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hamgr.cib.status import ResourceStatus, StatusDoc
+from hamgr.api.status import ResourceStatus, StatusDoc
 from hamgr.clusterfile.load import load_yaml
 from hamgr.executor.registry import Registry
 from hamgr.fencer.records import Outcome

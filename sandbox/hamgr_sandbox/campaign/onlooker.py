@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from hamgr.cib.status import StatusDoc, verdict
+from hamgr.api.status import StatusDoc, verdict
 from hamgr_sandbox.campaign.client import KvClient
 from hamgr_sandbox.campaign.harness import Harness, leaves
 

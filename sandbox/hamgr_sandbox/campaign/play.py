@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from hamgr.cib.status import StatusDoc
+from hamgr.api.status import StatusDoc
 from hamgr.store.errors import StoreError
 from hamgr_sandbox import kvapp
 from hamgr_sandbox.campaign.checkers import STUCK, Evidence, Finding, Sight, judge

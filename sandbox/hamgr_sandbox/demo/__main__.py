@@ -12,13 +12,14 @@ from pathlib import Path
 import pymysql
 from rich.console import Console
 
+from hamgr.api.exits import Exit
 from hamgr_sandbox.client import ApiError
 from hamgr_sandbox.demo.cluster import DemoCluster, NotInTime
 from hamgr_sandbox.demo.display import Display, left_out, table, verdict
 from hamgr_sandbox.demo.faults import ACTS, Act
 from hamgr_sandbox.demo.result import Result
 from hamgr_sandbox.demo.scenario import play, prepare
-from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.errors import SandboxError
 from hamgr_sandbox.network import NetworkError
 
 RESULTS = Path("build/demo.json")

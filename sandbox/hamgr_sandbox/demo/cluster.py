@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import pymysql
 import yaml
 
-from hamgr.cib.events import Event
-from hamgr.cib.status import ResourceStatus, StatusDoc
+from hamgr.api.events import Event
+from hamgr.api.status import ResourceStatus, StatusDoc
 from hamgr.store.config import StoreConfig
 from hamgr.store.errors import StoreError
 from hamgr.store.eventlog import read_events

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hamgr.cib.events import Event
+from hamgr.api.events import Event
 from hamgr_sandbox.demo.faults import Act
 from hamgr_sandbox.demo.result import Result
 

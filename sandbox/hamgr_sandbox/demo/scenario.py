@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from hamgr.cib.events import Event
+from hamgr.api.events import Event
 from hamgr_sandbox.demo.cluster import DemoCluster
 from hamgr_sandbox.demo.display import Display
 from hamgr_sandbox.demo.faults import Act

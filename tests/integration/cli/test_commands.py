@@ -10,8 +10,8 @@ import pytest
 from fixtures.etcd import EtcdServer
 from fixtures.waiting import wait_until
 
-from hamgr.cib.events import Event
-from hamgr.cib.status import NodeStatus, ResourceStatus, StatusDoc
+from hamgr.api.events import Event
+from hamgr.api.status import NodeStatus, ResourceStatus, StatusDoc
 from hamgr.cli.leader_client import ask_through
 from hamgr.cli.main import main
 from hamgr.fencer.history import EtcdRecords

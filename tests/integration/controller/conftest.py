@@ -16,8 +16,8 @@ from fixtures.etcd import EtcdServer
 from fixtures.waiting import wait_until
 from hamgr_agents.dummy import DummyAgent
 
-from hamgr.cib.events import Event
-from hamgr.cib.status import ResourceStatus, StatusDoc
+from hamgr.api.events import Event
+from hamgr.api.status import ResourceStatus, StatusDoc
 from hamgr.controller.loop import Controller, ControllerDeps
 from hamgr.controller.settings import ControllerSettings
 from hamgr.executor.agent import ActionContext, ActionResult

@@ -10,7 +10,7 @@ import pytest
 from fixtures.etcd import EtcdServer
 from fixtures.waiting import wait_until
 
-from hamgr.cib.status import StatusDoc
+from hamgr.api.status import StatusDoc
 from hamgr.controller.loop import Controller, ControllerDeps
 from hamgr.controller.settings import ControllerSettings
 from hamgr.executor.executor import ExecutorDeps

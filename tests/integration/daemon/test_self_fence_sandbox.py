@@ -11,7 +11,7 @@ from hamgr_sandbox import observe
 from hamgr_sandbox.layout import Options
 from hamgr_sandbox.network import Peer
 
-from hamgr.cib.status import StatusDoc
+from hamgr.api.status import StatusDoc
 from hamgr.cli.main import main
 from hamgr.daemon.selffence.find import processes_of
 from hamgr.fencer.history import FENCES, records_of

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 from hamgr_sandbox.cli import _tell, sandbox
 from hamgr_sandbox.cluster import Sandbox
-from hamgr_sandbox.errors import Exit
+
+from hamgr.api.exits import Exit
 
 
 def run(directory: Path, *arguments: str) -> Result:
@@ -107,9 +108,9 @@ def test_a_session_with_a_sandbox(tmp_path: Path) -> None:
         assert run(directory, "crash", "n1").exit_code == 0
         shown = json.loads(run(directory, "status", "--output", "json").output)
         assert [node["state"] for node in shown["nodes"]] == ["crashed"]
-        assert run(directory, "crash", "nirvana").exit_code == Exit.NO_SUCH_NODE
-        assert run(directory, "kill", "nobody").exit_code == Exit.NO_SUCH_OBJECT
-        assert run(directory, "logs", "nobody").exit_code == Exit.NO_SUCH_OBJECT
+        assert run(directory, "crash", "nirvana").exit_code == Exit.NO_HOST
+        assert run(directory, "kill", "nobody").exit_code == Exit.NO_OBJECT
+        assert run(directory, "logs", "nobody").exit_code == Exit.NO_OBJECT
         assert run(directory, "start", "n1").exit_code == 0
         assert run(directory, "kill", "kubelet@n1", "--stay-down").exit_code == 0
         assert "kubelet is down" in run(directory, "status").output

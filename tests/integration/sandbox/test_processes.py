@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from hamgr_sandbox import processes
-from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.errors import SandboxError
 from hamgr_sandbox.init import Service, Spec
 from hamgr_sandbox.machine import Machine
 from hamgr_sandbox.processes import ProcessId
+
+from hamgr.api.exits import Exit
 
 TREE = "sleep 1000 & (sleep 1000 & wait) & wait"
 

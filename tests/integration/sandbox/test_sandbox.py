@@ -16,10 +16,12 @@ from fixtures.waiting import eventually
 from hamgr_sandbox import blockdev, observe, processes
 from hamgr_sandbox.addresses import sandbox_id
 from hamgr_sandbox.cluster import Sandbox
-from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.errors import SandboxError
 from hamgr_sandbox.layout import Options
 from hamgr_sandbox.machine import Machine
 from hamgr_sandbox.network import Direction, Peer
+
+from hamgr.api.exits import Exit
 
 pytestmark = [pytest.mark.root, pytest.mark.etcd]
 
@@ -114,7 +116,7 @@ def test_up_reports_what_is_there(sandbox: Sandbox) -> None:
         Sandbox(sandbox.layout.root).up()
     with pytest.raises(SandboxError, match="no node 'n7'; the sandbox has n1, n2") as caught:
         sandbox.crash("n7")
-    assert caught.value.code == Exit.NO_SUCH_NODE
+    assert caught.value.code == Exit.NO_HOST
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_a_killed_container_is_restarted_by_its_node(sandbox: Sandbox) -> None:
     assert sandbox.log_file("writer").is_file()
     with pytest.raises(SandboxError, match="no running container 'other' of pod default/writer") as caught:
         sandbox.kill_container("writer", "other")
-    assert caught.value.code == Exit.NO_SUCH_OBJECT
+    assert caught.value.code == Exit.NO_OBJECT
 
 
 def test_a_crash_ends_everything_at_once_and_keeps_the_disk(sandbox: Sandbox) -> None:

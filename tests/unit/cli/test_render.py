@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hamgr.cib.status import (
+from hamgr.api.status import (
     CRITICAL,
     Ban,
     FailCount,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hamgr.cib.status import FenceStatus, NodeStatus, ResourceStatus
+from hamgr.api.status import FenceStatus, NodeStatus, ResourceStatus
 from hamgr.controller.fencing.advice import about_unclean_node
 
 LOST = NodeStatus("n2", unclean=True)

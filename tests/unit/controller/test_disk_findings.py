@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from fixtures.leader_world import REGISTRY
 
+from hamgr.api.status import CRITICAL, WARNING
 from hamgr.cib.model import Cib
-from hamgr.cib.status import CRITICAL, WARNING
 from hamgr.clusterfile.load import load_yaml
 from hamgr.controller.disks.care import finalizer_orders, kept_claims, unmanaged
 from hamgr.controller.disks.findings import (

@@ -14,7 +14,7 @@ from fixtures.leader_world import World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hamgr.cib.events import Event
+from hamgr.api.events import Event
 from hamgr.cib.typed import checked
 from hamgr.fencer.history import records_of
 from hamgr.store.membership import Promise, members_of

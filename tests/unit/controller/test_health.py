@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hamgr.cib.status import CRITICAL, WARNING, FenceStatus, Finding, NodeStatus, ResourceStatus, StatusDoc, by_severity
+from hamgr.api.status import CRITICAL, WARNING, FenceStatus, Finding, NodeStatus, ResourceStatus, StatusDoc, by_severity
 from hamgr.controller.status.health import Insight, Lasting, Patience, assess
 from hamgr.scheduler.output.explain import Account
 from hamgr.scheduler.transition import Reason, SummaryLine

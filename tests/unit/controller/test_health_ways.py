@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fixtures.leader_world import FILE, World
 
-from hamgr.cib.status import CRITICAL, WARNING, Finding, StatusDoc, verdict
+from hamgr.api.status import CRITICAL, WARNING, Finding, StatusDoc, verdict
 from hamgr.controller.requests.overrides import Overrides
 from hamgr.controller.status.outlook import at_once
 from hamgr.controller.status.report import Reporter

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fixtures.leader_world import World
 
-from hamgr.cib.status import NodeStatus, StatusDoc
+from hamgr.api.status import NodeStatus, StatusDoc
 from hamgr.controller.nodes.membership import MembershipState
 from hamgr.controller.status.report import Reporter
 from hamgr.fencer.reasons import Reason, reason

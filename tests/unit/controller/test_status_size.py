@@ -1,6 +1,6 @@
 """The status document always fits into etcd."""
 
-from hamgr.cib.status import StatusDoc
+from hamgr.api.status import StatusDoc
 from hamgr.controller.status.report import bounded
 from hamgr.store.values import encode
 

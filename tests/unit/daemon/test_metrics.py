@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from hamgr.cib.status import CRITICAL, FenceStatus, Finding, NodeStatus, ResourceStatus, StatusDoc
+from hamgr.api.status import CRITICAL, FenceStatus, Finding, NodeStatus, ResourceStatus, StatusDoc
 from hamgr.cli.render.status import render_oneline
 from hamgr.daemon.metrics import cluster_metrics
 

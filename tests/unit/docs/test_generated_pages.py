@@ -9,7 +9,7 @@ import pytest
 TOOLS = Path(__file__).parents[3] / "tools"
 
 
-@pytest.mark.parametrize("tool", ["agent_docs.py", "option_docs.py"])
+@pytest.mark.parametrize("tool", ["agent_docs.py", "api_docs.py", "option_docs.py"])
 def test_the_page_is_current(tool: str) -> None:
     command = [sys.executable, str(TOOLS / tool), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from hamgr.api.exits import Exit
 from hamgr.cib import model
 from hamgr.cib.xml.document import load_xml
-from hamgr.cli.exits import CommandError, Exit
+from hamgr.cli.exits import CommandError
 from hamgr.cli.group import run
 from hamgr.cli.import_ import translate
 from hamgr.clusterfile.load import dump_yaml, load_yaml

@@ -4,8 +4,10 @@ import socket
 from pathlib import Path
 
 import pytest
-from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.errors import SandboxError
 from hamgr_sandbox.etcd import EtcdMember, find_etcd, free_port, member_command, parse_version, version_warning
+
+from hamgr.api.exits import Exit
 
 
 @pytest.mark.parametrize(

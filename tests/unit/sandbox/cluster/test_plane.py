@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 from hamgr_sandbox import plane, proxy
-from hamgr_sandbox.errors import Exit, SandboxError
+from hamgr_sandbox.errors import SandboxError
 from hamgr_sandbox.layout import Layout, Options, Record
 from hamgr_sandbox.network import Direction, Peer
 
+from hamgr.api.exits import Exit
 from hamgr.daemon.settings import load_settings
 
 LAYOUT = Layout(Path("/sandbox"))
@@ -30,7 +31,7 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "code"), [(None, Exit.UNAVAILABLE), ("{}", Exit.CONFIG), ("not json", Exit.CONFIG)])
-def test_a_record_that_is_missing_or_spoilt_is_one_sentence(tmp_path: Path, text: str | None, code: Exit) -> None:
+def test_a_record_that_is_missing_or_spoilt_is_one_sentence(tmp_path: Path, text: str | None, code: int) -> None:
     if text is not None:
         (tmp_path / "sandbox.json").write_text(text)
     with pytest.raises(SandboxError) as caught:

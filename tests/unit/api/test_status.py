@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hamgr.cib.status import (
+from hamgr.api.status import (
     FailedAction,
     FenceStatus,
     FenceStep,
