@@ -231,6 +231,7 @@ class StatusDoc:
     tickets: tuple[TicketStatus, ...] = _many(TicketStatus)
     transition: TransitionStatus | None = field(default=None, metadata={"item": TransitionStatus})
     findings: tuple[Finding, ...] = _many(Finding)  # critical ones first
+    notices: tuple[Finding, ...] = _many(Finding)  # worth knowing, and no trouble: they change no verdict
     warnings: tuple[str, ...] = ()  # the findings' sentences, for readers who know no findings
 
     @property

@@ -32,7 +32,7 @@ from hamgr.controller.events import (
 from hamgr.controller.fencing.cleanup import FenceCleanup
 from hamgr.controller.fencing.fences import FencerPort, Fences
 from hamgr.controller.fencing.guard import guard, self_doubt
-from hamgr.controller.fencing.targets import claims
+from hamgr.controller.fencing.targets import all_claims
 from hamgr.controller.leader import Leader
 from hamgr.controller.nodes.observations import NodeObservations
 from hamgr.controller.nodes.rejoin import Rejoin
@@ -413,11 +413,12 @@ class Controller:
         care = DiskCare(leader, executor, deps.cache, workloads, recorder, deps.executor_deps.cluster, settings.node,
                         clock=deps.clock, now=deps.now)  # fmt: skip
         reporter.about_disks = care.findings
+        reporter.notices = care.notices
         leader.standby_preference.standby_of = parking.standby_of
         endings = Endings(kube, leadership.valid)
         leader.auditor.end_pod = endings.end
         reporter.unwarmed = parking.unwarmed
-        handlers = RequestHandlers(leader, kube, deps.cache, deps.now)
+        handlers = RequestHandlers(leader, kube, deps.cache, deps.now, care.doomed)
         self._session = session = LeaderSession(
             leader,
             executor,
@@ -444,7 +445,7 @@ class Controller:
             recorder.emit("key_unusable", text[:1000], level="error", key=key[:200])
             reporter.unusable.append(text[:1000])
         self._configure(session, snapshots[CONFIG])
-        disks = () if leader.configuration is None else claims(leader.configuration)
+        disks = () if leader.configuration is None else all_claims(leader.cib())
         stamping.begin(disks, 0 if leadership.token is None else leadership.token.revision)
         for request in requests.take(snapshots[REQUESTS]):
             self._carry_out(session, request)

@@ -57,6 +57,7 @@ def render_status(doc: StatusDoc, *, led: bool = True, full: bool = False, zone:
         ("Tickets:", (f"{ticket.id}\t{'granted' if ticket.granted else 'revoked'}" for ticket in doc.tickets)),
         ("Self-Fencing:", _self_fencing(doc.nodes)),
         ("Warnings:", (_finding(entry) for entry in doc.found)),
+        ("Notices:", (entry.text for entry in doc.notices)),
     ]
     blocks = [(title, [_laid_out(line) for line in lines]) for title, lines in sections]
     return "\n\n".join("\n".join([title, *lines]) for title, lines in blocks if lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import structlog
 
@@ -12,11 +12,11 @@ from hamgr.cib.model import Cib, Clone, Group, NvSet, Resource
 from hamgr.controller.disks import findings
 from hamgr.controller.disks.findings import Claim
 from hamgr.controller.disks.workloads import Source, Workloads
-from hamgr.controller.fencing.targets import values_of
 from hamgr.controller.leader import PARK, Leader
 from hamgr.controller.nodes.removal import running_on
 from hamgr.controller.placement.bars import claims_used, find_bars, source_of
 from hamgr.controller.state.event_recorder import EventRecorder
+from hamgr.controller.transition.disk_order import disks_of
 from hamgr.controller.tree import primitives
 from hamgr.executor.executor import Executor
 from hamgr.executor.operations import Op
@@ -75,21 +75,34 @@ def _meta(sets: Iterable[NvSet]) -> dict[str, str]:
     return {name: value for nvset in reversed(tuple(sets)) for name, value in nvset.pairs}
 
 
-def kept_claims(cib: Cib) -> dict[Claim, str]:
-    """The claims that are to be kept from being deleted: those of managed `volume` resources, each with its id."""
+def kept_claims(cib: Cib, workloads: Mapping[Source, Obj]) -> frozenset[Claim]:
+    """The claims that are to be kept from being deleted: all that managed resources hold or mount, by a `volume`
+    resource, a template in the file, or one that a workload lends."""
     free = unmanaged(cib)
-    held: dict[Claim, str] = {}
-    for primitive in primitives(cib):
-        values = values_of(primitive)
-        if primitive.agent.type == "volume" and values.get("claim") and primitive.id not in free:
-            held[values.get("namespace") or "default", values["claim"]] = primitive.id
-    return held
+    managed = (primitive for primitive in primitives(cib) if primitive.id not in free)
+    return frozenset(claim for primitive in managed for claim in claims_used(primitive, workloads))
+
+
+def freed_claims(cib: Cib, workloads: Mapping[Source, Obj]) -> frozenset[Claim]:
+    """Those of resources that somebody has taken out of hamgr's hands, and of no managed one: they are let go at once,
+    though pods use them."""
+    free = unmanaged(cib)
+    found = (claim for p in primitives(cib) if p.id in free for claim in claims_used(p, workloads))
+    return frozenset(found) - kept_claims(cib, workloads)
 
 
 def finalizer_orders(
-    claims: Iterable[Obj], kept: Collection[Claim], used: Collection[Claim], cluster: str
+    claims: Iterable[Obj],
+    kept: Collection[Claim],
+    used: Collection[Claim],
+    cluster: str,
+    freed: Collection[Claim] = (),
+    *,
+    all_known: bool = True,
 ) -> Iterator[tuple[str, Claim]]:
-    """What to do about finalizers: ("protect" or "release", claim). used: the claims that pods of this cluster use.
+    """What to do about finalizers: ("protect" or "release", claim). used: the claims that pods of this cluster use;
+    freed: those that are let go all the same. all_known: False: some workload was not read yet, so that what is kept is
+    not the whole; nothing is let go then.
 
     One that is being deleted takes no new finalizer. One of a resource that is gone keeps it until its pods are.
     """
@@ -98,7 +111,9 @@ def finalizer_orders(
         has = FINALIZER in (claim["metadata"].get("finalizers") or [])
         if key in kept and not has and not is_terminating(claim):
             yield "protect", key
-        elif key not in kept and has and annotations_of(claim).get(ANNOTATION_KEPT_BY) == cluster and key not in used:
+        elif key in kept or not has or annotations_of(claim).get(ANNOTATION_KEPT_BY) != cluster:
+            continue
+        elif key in freed or (all_known and key not in used):
             yield "release", key
 
 
@@ -128,7 +143,7 @@ class DiskCare:
         self._clock = clock
         self._now = now
         self._looked_at = float("-inf")
-        self._warned: set[Claim] = set()
+        self._told: set[str] = set()
 
     def advance(self) -> None:
         """Every few seconds: see to finalizers, and to the nodes that resources cannot be on."""
@@ -140,14 +155,10 @@ class DiskCare:
         self._workloads.look(self._lenders(cib).values())
         self._look_at_bars(cib, cache)
         self._look_at_finalizers(cib, cache)
-        for claim, pv in findings.deleted_with_claim(self._disks(cib, cache)):
-            if claim not in self._warned:
-                self._warned.add(claim)
-                text = (
-                    f"PersistentVolume {pv} has reclaim policy Delete: the data of claim {'/'.join(claim)} go with the "
-                    f"claim. Better: {findings.RETAIN.format(pv=pv)}"
-                )
-                self._recorder.emit("reclaim-policy-delete", text, level="warning")
+        for finding in self.notices():
+            if finding.text not in self._told:
+                self._told.add(finding.text)
+                self._recorder.emit(finding.code, finding.text, level="warning")
 
     def findings(self) -> Iterator[Finding]:
         """For the status."""
@@ -161,14 +172,28 @@ class DiskCare:
         yield from findings.busy_workloads(self._lenders(cib), self._workloads.known())
         yield from findings.doubled_disks(disks, cache.list(PV))
 
-    def doomed(self, node: str) -> str:
-        """Why the disk of something that is on record on a node would not survive its fence; empty: all would."""
+    def notices(self) -> Iterator[Finding]:
+        """For the status: what is worth knowing, and no trouble."""
+        cache = self._cache
+        if cache is not None and self._leader.configuration is not None:
+            yield from findings.reclaim_policies(self._disks(self._leader.cib(), cache))
+
+    def doomed(self, node: str, only: Collection[str] | None = None) -> str:
+        """Why the disk of something that is on record on a node (of some resources, if given) would not survive its
+        fence; empty: all would. Both the definition's claims count and those of the start on record."""
         cache = self._cache
         if cache is None or self._leader.configuration is None:
             return ""
         cib = self._leader.cib()
         active = {name.partition(":")[0] for name in running_on(cib, node, int(self._now()))}
-        for claim, (pvc, pv) in self._disks(cib, cache, active).items():
+        chosen = active if only is None else active & set(only)
+        started = (
+            claim
+            for entry in self._leader.cluster_state.state(node).resources
+            if entry.started is not None and entry.id.partition(":")[0] in chosen
+            for claim in disks_of(entry.started.params)
+        )
+        for claim, (pvc, pv) in self._disks(cib, cache, chosen, started).items():
             if why := findings.doomed_disk(claim, pvc, pv):
                 return why
         return ""
@@ -178,9 +203,12 @@ class DiskCare:
         return {resource: source for resource, source in found.items() if source is not None}
 
     def _disks(
-        self, cib: Cib, cache: Cache, only: Collection[str] | None = None
+        self, cib: Cib, cache: Cache, only: Collection[str] | None = None, more: Iterable[Claim] = ()
     ) -> dict[Claim, tuple[Obj | None, Obj | None]]:
-        """The claims of all resources (of some, if given), each with its object and its PersistentVolume's."""
+        """The claims of all resources (of some, if given), each with its object and its PersistentVolume's.
+
+        more: others besides.
+        """
         known = self._workloads.known()
         used = [
             claim
@@ -189,7 +217,7 @@ class DiskCare:
             for claim in claims_used(primitive, known)
         ]
         found: dict[Claim, tuple[Obj | None, Obj | None]] = {}
-        for namespace, name in used:
+        for namespace, name in (*used, *more):
             pvc = cache.get(PVC, name, namespace)
             volume = str(((pvc or {}).get("spec") or {}).get("volumeName") or "")
             found[namespace, name] = (pvc, cache.get(PV, volume) if volume else None)
@@ -206,14 +234,18 @@ class DiskCare:
             self._leader.touch("what nodes can have has changed (labels, node affinity of templates or volumes)")
 
     def _look_at_finalizers(self, cib: Cib, cache: Cache) -> None:
-        kept = kept_claims(cib)
+        known = self._workloads.known()
+        kept, freed = kept_claims(cib, known), freed_claims(cib, known)
+        all_known = self._workloads.have_read(self._lenders(cib).values())
         used = {
             (namespace_of(pod), claim)
             for pod in cache.list(POD)
             if labels_of(pod).get(LABEL_CLUSTER) == self._cluster and not has_ended(pod)
             for claim in claims_of(pod)
         }
-        for task, (namespace, name) in finalizer_orders(cache.list(PVC), kept, used, self._cluster):
+        for task, (namespace, name) in finalizer_orders(
+            cache.list(PVC), kept, used, self._cluster, freed, all_known=all_known
+        ):
             log.info("claim_finalizer", task=task, claim=f"{namespace}/{name}")
             params = {"namespace": namespace, "claim": name}
             lane = f"{namespace}/{name}"

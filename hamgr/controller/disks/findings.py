@@ -87,11 +87,15 @@ def doubled_disks(claims: Mapping[Claim, tuple[Obj | None, Obj | None]], pvs: It
                 yield Finding("disk-doubled", text)
 
 
-def deleted_with_claim(claims: Mapping[Claim, tuple[Obj | None, Obj | None]]) -> Iterator[tuple[Claim, str]]:
-    """Claims whose data go with them, and their PersistentVolumes."""
+def reclaim_policies(claims: Mapping[Claim, tuple[Obj | None, Obj | None]]) -> Iterator[Finding]:
+    """PersistentVolumes whose data go with their claim."""
     for claim, (_, pv) in claims.items():
         if pv is not None and (pv.get("spec") or {}).get("persistentVolumeReclaimPolicy") == "Delete":
-            yield claim, name_of(pv)
+            text = (
+                f"PersistentVolume {name_of(pv)} has reclaim policy Delete: the data of claim {'/'.join(claim)} go "
+                f"with the claim. Better: {RETAIN.format(pv=name_of(pv))}"
+            )
+            yield Finding("reclaim-policy-delete", text)
 
 
 def _volume(pv: Obj) -> Volume | None:

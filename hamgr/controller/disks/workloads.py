@@ -30,6 +30,7 @@ class Workloads:
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[Source, Obj] = {}
+        self._read_once: set[Source] = set()
         self._next_at = float("-inf")
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="workloads")
 
@@ -48,6 +49,11 @@ class Workloads:
         """All that was read and existed."""
         with self._lock:
             return dict(self._known)
+
+    def have_read(self, sources: Iterable[Source]) -> bool:
+        """Whether the API server has said of each of them whether it exists, and what it is."""
+        with self._lock:
+            return set(sources) <= self._read_once
 
     def close(self) -> None:
         """End it."""
@@ -73,6 +79,7 @@ class Workloads:
             log.info("workload_not_read", workload=told, error=error.message)
             return  # what was known of it stays
         with self._lock:
+            self._read_once.add(source)
             if found is None:
                 self._known.pop(source, None)
             else:

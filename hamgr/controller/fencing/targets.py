@@ -49,6 +49,13 @@ def claims(cib: Cib, only: tuple[str, ...] | None = None) -> tuple[tuple[str, st
     return tuple(dict.fromkeys((*_started_claims(cib, only), *_defined_claims(cib, only).values())))
 
 
+def all_claims(cib: Cib) -> frozenset[tuple[str, str]]:
+    """(namespace, claim) of all that resources hold or mount by the definition, and by what is on record of starts."""
+    params: list[Mapping[str, str]] = [values_of(primitive) for primitive in primitives(cib)]
+    params += [e.started.params for state in cib.node_states for e in state.resources if e.started is not None]
+    return frozenset(disk for values in params for disk in disks_of(values))
+
+
 def planned_claims(cib: Cib, only: tuple[str, ...] | None = None) -> tuple[tuple[str, str], ...]:
     """Of `claims` those that the present definition alone names, and no recorded start: see `_is_on_record`."""
     started = set(_started_claims(cib, only))

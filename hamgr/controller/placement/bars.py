@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
+
+import yaml
 
 from hamgr.cib.model import Cib, Location, Primitive
 from hamgr.cib.records import replace
@@ -42,10 +45,19 @@ def pod_spec(primitive: Primitive, workloads: Mapping[Source, Obj]) -> Mapping[s
         return _lent(workloads.get(source))
     if values.get("image") and values.get("claim"):
         return {"volumes": [{"persistentVolumeClaim": {"claimName": values["claim"]}}]}
+    return _written_spec(values.get("template", ""))
+
+
+@lru_cache(maxsize=1024)
+def _written_spec(template: str) -> Mapping[str, Any]:
+    """The pod spec of a template in text: JSON, as the cluster file's mapping becomes, or YAML."""
     try:
-        parsed = json.loads(values.get("template") or "{}")
+        parsed = json.loads(template) if template else {}
     except ValueError:
-        return {}
+        try:
+            parsed = yaml.safe_load(template)
+        except (yaml.YAMLError, RecursionError):
+            return {}
     if not isinstance(parsed, dict):
         return {}
     spec = parsed if "containers" in parsed else parsed.get("spec")
@@ -64,13 +76,24 @@ def _lent(workload: Obj | None) -> Mapping[str, Any]:
 def claims_used(primitive: Primitive, workloads: Mapping[Source, Obj]) -> tuple[tuple[str, str], ...]:
     """(namespace, claim) of all that a resource holds or mounts."""
     values = values_of(primitive)
-    namespace = values.get("namespace") or "default"
-    names = [values["claim"]] if primitive.agent.type == "volume" and values.get("claim") else []
+    held = [values["claim"]] if primitive.agent.type == "volume" and values.get("claim") else []
+    mounted = [name for name, _ in _mounted(primitive, workloads)]
+    return tuple(dict.fromkeys((values.get("namespace") or "default", name) for name in (*held, *mounted)))
+
+
+def claims_written(primitive: Primitive, workloads: Mapping[Source, Obj]) -> tuple[tuple[str, str], ...]:
+    """(namespace, claim) of all that the pods of a resource may write to."""
+    namespace = values_of(primitive).get("namespace") or "default"
+    written = (name for name, read_only in _mounted(primitive, workloads) if not read_only)
+    return tuple(dict.fromkeys((namespace, name) for name in written))
+
+
+def _mounted(primitive: Primitive, workloads: Mapping[Source, Obj]) -> Iterator[tuple[str, bool]]:
+    """The claims in the pods of a resource, and whether they are mounted to be read alone."""
     for volume in pod_spec(primitive, workloads).get("volumes") or []:
         source = volume.get("persistentVolumeClaim") if isinstance(volume, dict) else None
         if isinstance(source, dict) and source.get("claimName"):
-            names.append(str(source["claimName"]))
-    return tuple(dict.fromkeys((namespace, name) for name in names))
+            yield str(source["claimName"]), bool(source.get("readOnly"))
 
 
 def find_bars(

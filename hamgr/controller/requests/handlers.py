@@ -6,7 +6,7 @@ or refused with a sentence and an exit code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -63,11 +63,20 @@ Answer = dict[str, Any] | Inquiry
 class RequestHandlers:
     """Carries out requests in a term. Used by the control thread alone."""
 
-    def __init__(self, leader: Leader, kube: Kube | None, cache: Cache | None, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        leader: Leader,
+        kube: Kube | None,
+        cache: Cache | None,
+        now: Callable[[], float],
+        doomed: Callable[[str, Collection[str] | None], str] = lambda _node, _only: "",
+    ) -> None:
+        """doomed: why a disk would not survive the fence of a node, of some resources there; as in `DiskCare`."""
         self._leader = leader
         self._kube = kube
         self._cache = cache
         self._now = now
+        self._doomed = doomed
 
     def carry_out(self, request: Request) -> Answer:
         """Do what was asked and give the answer's body. Raises Refusal."""
@@ -104,20 +113,24 @@ class RequestHandlers:
         name = _text(body, "target")
         pod = self._pod(name)
         levels = self._levels(name if pod is None else pod.node, _text(body, "level"))
-        why = self._order(request.by, anyway=bool(body.get("anyway")))
+        where, only = (name, None) if pod is None else (pod.node, self._leader.companions(pod.resource))
+        doomed = self._doomed(where, only)
+        why = self._order(request.by, doomed, anyway=bool(body.get("anyway")))
         if pod is None:
             return {"fence": self._leader.fence_node(name, why, request.by, levels).id}
         return {"fence": self._leader.fence_pod(pod, why, request.by, levels).id}
 
-    def _order(self, user: str, *, anyway: bool) -> Reason:
-        """Why a fence begins that somebody asked for; an order against our own doubts is recorded as one."""
+    def _order(self, user: str, doomed: str, *, anyway: bool) -> Reason:
+        """Why a fence begins that somebody asked for; an order against our own doubts, or against a disk that would go
+        with its last pod, is recorded as one."""
         doubt = self._leader.fences.doubt()
-        if doubt is None:
+        told = "; ".join(str(why) for why in (doubt, doomed) if why)
+        if not told:
             return reason("operator", user=user)
-        if not anyway:
-            text = f"nothing was fenced: {doubt}. Try again in a moment; `--anyway` fences all the same"
-            raise Refusal(text, Exit.UNAVAILABLE)
-        return reason("operator-anyway", user=user, doubt=str(doubt))
+        if anyway:
+            return reason("operator-anyway", user=user, doubt=told)
+        then = "`--anyway` fences all the same" if doomed else "Try again in a moment; `--anyway` fences all the same"
+        raise Refusal(f"nothing was fenced: {told}. {then}", Exit.UNAVAILABLE)
 
     def _fence_plan(self, _request: Request, body: Mapping[str, Any]) -> Answer:
         """What `fence` would do; asked of Kubernetes, so it is answered later."""
@@ -202,6 +215,11 @@ class RequestHandlers:
                 text = f"nothing was confirmed: {alive}. Is it the node that you have looked at? If it is, wait half a "
                 raise Refusal(f"{text}minute for that to be over, or add `--anyway`", Exit.UNAVAILABLE)
             why = reason("operator-anyway", user=request.by, doubt=alive)
+        elif doomed := self._doomed(node, None):
+            if not body.get("anyway"):
+                text = f"nothing was confirmed: {doomed}. `--anyway` has the pods there removed all the same"
+                raise Refusal(text, Exit.UNAVAILABLE)
+            why = reason("operator-anyway", user=request.by, doubt=doomed)
         word = Confirmation(request.by, _text(body, "reason"), self._now())
         return {"fence": self._leader.confirm(node, why, word).id}
 

@@ -58,7 +58,7 @@ _MAX_TEXT = 2000  # characters of one text
 _MAX_BYTES = 1_000_000  # etcd takes 1.5 MB in one request
 _FENCES_SHOWN = 20
 _BRINGS = ("start", "promote", "migrate_to", "migrate_from")  # tasks after which something serves
-_DOUBTS = ("etcd-stale", "api-stale")  # what holds back an order, too
+_DOUBTS = ("etcd-stale", "api-stale", "disk-doomed")  # what holds back an order, too
 _NOT_HEARD_OF = "nothing was heard of it since: bring it back when it suits you"
 
 
@@ -85,6 +85,7 @@ class Reporter:
         self._patience = Patience()
         self.unwarmed: Callable[[], Mapping[str, str]] = dict  # as `Parking.unwarmed` has it
         self.about_disks: Callable[[], Iterable[Finding]] = tuple  # as `DiskCare.findings` has it
+        self.notices: Callable[[], Iterable[Finding]] = tuple  # as `DiskCare.notices` has it
         self._published: StatusDoc | None = None
         self._at = self._published_at = float("-inf")
         self._news = True
@@ -343,11 +344,11 @@ class Reporter:
 def bounded(value: Any, max_bytes: int = _MAX_BYTES) -> Any:
     """The document as etcd takes it: long texts are cut; if that is not enough, long lists, history first."""
     value = _cut(value)
-    for field in ("fencing", "failed", "failcounts", "bans", "findings", "warnings", "resources", "nodes"):
+    for field in ("fencing", "failed", "failcounts", "bans", "notices", "findings", "warnings", "resources", "nodes"):
         if len(encode(value)) <= max_bytes:
             return value
         if field in value:
-            kept = value[field][: 5 if field in ("fencing", "failed", "findings", "warnings") else 0]
+            kept = value[field][: 5 if field in ("fencing", "failed", "findings", "notices", "warnings") else 0]
             note = (
                 f"the status is too large for etcd: of {len(value[field])} entries under {field} {len(kept)} are shown"
             )

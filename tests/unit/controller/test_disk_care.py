@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fixtures.leader_world import World
+from fixtures.leader_world import World, cluster_file
 
 from hamgr.controller.disks.care import DiskCare
 from hamgr.controller.disks.workloads import Workloads
@@ -74,6 +74,8 @@ def test_the_claim_gets_the_finalizer_and_its_reclaim_policy_is_told_once() -> N
     told = [text for code, text in world.told if code == "reclaim-policy-delete"]
     assert len(told) == 1
     assert "PersistentVolume pv-1 has reclaim policy Delete" in told[0]
+    assert [notice.code for notice in care.notices()] == ["reclaim-policy-delete"]
+    assert list(care.findings()) == [], "it is no warning"
 
 
 def test_only_the_fence_of_the_node_where_it_is_on_record_is_held() -> None:
@@ -83,6 +85,10 @@ def test_only_the_fence_of_the_node_where_it_is_on_record_is_held() -> None:
     objects.claim["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert care.doomed("n1").startswith("claim default/data is being deleted")
     assert care.doomed("n2") == ""
+    assert care.doomed("n1", ("web",)) == ""
+    assert care.doomed("n1", ("db",)).startswith("claim default/data is being deleted")
+    world.leader.configure(cluster_file(FILE.replace("data", "other")))
+    assert care.doomed("n1").startswith("claim default/data is being deleted"), "it was started with this one"
     del objects.claim["metadata"]["deletionTimestamp"]
     objects.volume["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert care.doomed("n1").startswith("PersistentVolume pv-1 of claim default/data is being deleted")

@@ -11,14 +11,14 @@ from fixtures.leader_world import REGISTRY
 from hamgr.api.status import CRITICAL, WARNING
 from hamgr.cib.model import Cib
 from hamgr.clusterfile.load import load_yaml
-from hamgr.controller.disks.care import finalizer_orders, kept_claims, unmanaged
+from hamgr.controller.disks.care import finalizer_orders, freed_claims, kept_claims, unmanaged
 from hamgr.controller.disks.findings import (
     busy_workloads,
-    deleted_with_claim,
     doomed_disk,
     doomed_disks,
     doubled_disks,
     foreign_users,
+    reclaim_policies,
 )
 
 DATA = ("default", "data")
@@ -83,8 +83,9 @@ def test_one_disk_under_two_persistent_volumes_is_told() -> None:
 
 
 def test_the_reclaim_policy_that_deletes_is_named() -> None:
-    assert list(deleted_with_claim({DATA: (pvc(), pv())})) == [(DATA, "pv-1")]
-    assert list(deleted_with_claim({DATA: (pvc(), pv(policy="Retain"))})) == []
+    (found,) = reclaim_policies({DATA: (pvc(), pv())})
+    assert found.text.startswith("PersistentVolume pv-1 has reclaim policy Delete: the data of claim default/data go")
+    assert list(reclaim_policies({DATA: (pvc(), pv(policy="Retain"))})) == []
 
 
 def cib(resources: str) -> Cib:
@@ -95,11 +96,39 @@ def cib(resources: str) -> Cib:
 
 def test_only_claims_of_managed_volumes_are_kept() -> None:
     disk = "{id: disk, agent: volume, params: {claim: data}%s}"
-    assert kept_claims(cib("- " + disk % "")) == {DATA: "disk"}
-    assert kept_claims(cib("- " + disk % ", meta: {is-managed: false}")) == {}
+    assert kept_claims(cib("- " + disk % ""), {}) == {DATA}
+    assert kept_claims(cib("- " + disk % ", meta: {is-managed: false}"), {}) == set()
     group = "- {group: g, meta: {is-managed: false}, members: [%s]}" % (disk % "")
     assert unmanaged(cib(group)) == {"g", "disk"}
-    assert kept_claims(cib(group)) == {}
+    assert kept_claims(cib(group), {}) == set()
+    assert freed_claims(cib(group), {}) == {DATA}
+
+
+MOUNTS = "spec: {containers: [{name: c, image: i}], volumes: [{name: v, persistentVolumeClaim: {claimName: data}}]}"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        "{image: i, claim: data, mount_path: /d}",
+        f"{{template: {{{MOUNTS}}}}}",
+        f"{{template: '{{{MOUNTS}}}'}}",
+    ],
+    ids=["image", "template", "template as text"],
+)
+def test_a_claim_that_a_managed_pod_mounts_is_kept_without_a_volume_resource(params: str) -> None:
+    assert kept_claims(cib(f"- {{id: db, agent: pod, params: {params}}}"), {}) == {DATA}
+    free = cib(f"- {{id: db, agent: pod, params: {params}, meta: {{is-managed: false}}}}")
+    assert (kept_claims(free, {}), freed_claims(free, {})) == (set(), {DATA})
+
+
+def test_so_is_one_that_a_workloads_template_names() -> None:
+    lent = cib("- {id: db, agent: mariadb, params: {template_from: statefulset/db}}")
+    made = {"metadata": {"name": "data"}, "spec": {}}
+    workload = {"metadata": {"name": "db"}, "spec": {"volumeClaimTemplates": [made], "ordinals": {"start": 3}}}
+    known = {("default", "statefulset/db"): workload}
+    assert kept_claims(lent, known) == {("default", "data-db-3")}
+    assert kept_claims(lent, {}) == set()
 
 
 def test_the_finalizer_comes_with_the_resource_and_goes_after_its_pods() -> None:
@@ -109,4 +138,6 @@ def test_the_finalizer_comes_with_the_resource_and_goes_after_its_pods() -> None
     assert list(finalizer_orders([kept], [], [], "c")) == [("release", DATA)]
     assert list(finalizer_orders([kept], [], [DATA], "c")) == []
     assert list(finalizer_orders([kept], [], [], "another")) == []
+    assert list(finalizer_orders([kept], [], [DATA], "c", [DATA])) == [("release", DATA)], "though it is used"
+    assert list(finalizer_orders([kept], [], [], "c", all_known=False)) == [], "a workload may name it"
     assert list(finalizer_orders([pvc(**LEAVING)], [DATA], [], "c")) == []

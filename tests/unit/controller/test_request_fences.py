@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from fixtures.leader_world import FILE, World
 
@@ -43,6 +45,46 @@ def test_the_override_is_recorded() -> None:
     world.doubt = STALE
     ask(world, anyway=True)
     assert reasons(world) == [f"asked for by root@n2, who was told that {STALE}"]
+
+
+DOOMED = "claim default/data is being deleted: keep the data"
+
+
+def doomed(node: str, only: object) -> str:
+    return DOOMED if node == "n1" and (only is None or "db" in only) else ""  # type: ignore[operator]
+
+
+def asked(world: World, kind: str = "fence", **body: object) -> object:
+    pod = {"metadata": {"namespace": "default", "name": "db-n1", "labels": {"hamgr.io/resource": "db"}}}
+    cache = SimpleNamespace(list=lambda *_: [pod | {"spec": {"nodeName": "n1"}}])
+    world.leader.cluster_state.set_homes(frozenset({("default", "db")}))
+    handlers = RequestHandlers(world.leader, None, cache, lambda: world.time, doomed)  # type: ignore[arg-type]
+    return handlers.carry_out(Request("1", kind, {"level": "", **body}, "root@n2", 0.0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [("fence", {"target": "n1"}), ("fence", {"target": "db-n1"}), ("confirm", {"node": "n1"})]
+)
+def test_what_would_destroy_a_disk_is_refused_with_the_way_out_unless_somebody_insists(
+    kind: str, body: dict[str, object]
+) -> None:
+    world = World()
+    world.settle()
+    world.refusals["n1"] = "most-nodes-bad"  # the leader itself does not fence
+    world.lose("n1")
+    world.advance()
+    with pytest.raises(Refusal, match=r"is being deleted: keep the data.*--anyway") as refused:
+        asked(world, kind, **body)
+    assert refused.value.code == 69
+    assert reasons(world) == []
+    asked(world, kind, anyway=True, **body)
+    assert reasons(world) == [f"asked for by root@n2, who was told that {DOOMED}"]
+
+
+def test_the_fence_of_another_node_destroys_nothing() -> None:
+    world = World()
+    asked(world, target="n2")
+    assert reasons(world) == ["asked for by root@n2"]
 
 
 def confirm(world: World, **body: object) -> object:
