@@ -87,7 +87,7 @@ def fence() -> None:
 @click.option(
     "--anyway",
     is_flag=True,
-    help="Also against the leader's doubts: its view is stale, the node looks alive; recorded.",
+    help="Also against the leader's doubts: its view is stale, the node looks alive, a disk there goes; recorded.",
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--timeout", type=Seconds(1), default=TIMEOUT_S, show_default=True, help="How long to wait for its end.")
