@@ -53,6 +53,7 @@ from hamgr.kube.pods import (
     of_resource,
 )
 from hamgr.kube.volumes import (
+    SINGLE_WRITER,
     UnboundClaim,
     UnusableVolume,
     Volume,
@@ -81,7 +82,6 @@ from hamgr_agents.rivals import Rival, claims_of_disk, rivals
 
 _UNCONFIRMED = "removed without its kubelet's confirmation"
 _SOURCES = ("template", "template_from", "image")  # what a pod is made from: one of them
-_SINGLE_WRITER = {"ReadWriteOnce", "ReadWriteOncePod"}
 
 PARAMETERS = (
     Parameter("namespace", "Namespace of the pod", default="default"),
@@ -99,6 +99,12 @@ PARAMETERS = (
     Parameter("port", "TCP port that container serves, probed for readiness", type="integer"),
     Parameter("claim", "Claim that container mounts at mount_path"),
     Parameter("mount_path", "Where that container mounts the claim"),
+    Parameter(
+        "shared_claims",
+        "Claims that other resources' pods write to as well, separated by commas. Only for access mode ReadWriteMany: "
+        "of any other, whatever is said here, one pod at a time is started.",
+        reloadable=True,
+    ),
     Parameter(
         "restart_grace",
         "Time for the kubelet to restart a crashed container in place. Only after that the cluster recovers the pod.",
@@ -316,7 +322,7 @@ class PodAgent(Agent):
         attached: set[str] = set()
         for claim in claims_of(pod):
             modes = ((via.cache.get(PVC, claim, namespace) or {}).get("spec") or {}).get("accessModes") or []
-            if not _SINGLE_WRITER & set(modes):
+            if not SINGLE_WRITER & set(modes):
                 continue
             try:
                 volume = volume_behind(ctx, namespace, claim)

@@ -14,9 +14,10 @@ import click
 
 from hamgr.api.exits import Exit
 from hamgr.api.status import StatusDoc
-from hamgr.cli.connection import fence_programs, open_store
+from hamgr.cli.connection import Target, fence_programs, open_store
 from hamgr.cli.exits import CommandError
 from hamgr.cli.group import target
+from hamgr.cli.leader_client import ask
 from hamgr.clusterfile.load import ClusterFile, ConfigError, load_yaml
 from hamgr.executor.registry import Registry, UnknownAgent
 from hamgr.store.store import Store
@@ -34,13 +35,19 @@ CONFIG = "config"
     is_flag=True,
     help="Also run the fence agents of this machine for their metadata, and check the devices' parameters by it.",
 )
+@click.option(
+    "--ask-cluster",
+    is_flag=True,
+    help="Also have the leader look at the claims and workloads in Kubernetes that the file names.",
+)
 @click.option("--show", is_flag=True, help="Also list what runs with which operations, defaults filled in.")
 @click.pass_context
-def verify(ctx: click.Context, file: Path, ask_agents: bool, show: bool) -> int:
+def verify(ctx: click.Context, file: Path, ask_agents: bool, ask_cluster: bool, show: bool) -> int:
     """Check a cluster file without changing anything, and without running anything that it names."""
-    cluster_file, _ = read_cluster_file(file)
+    cluster_file, text = read_cluster_file(file)
     check_disks(cluster_file, file)
-    asked = check_agents(cluster_file, file, fence_programs(target(ctx))) if ask_agents else ()
+    asked = check_agents(cluster_file, file, fence_programs(target(ctx))) if ask_agents else []
+    asked += check_cluster(text, file, target(ctx)) if ask_cluster else []
     for note in (*asked, *notes(cluster_file)):
         click.echo(note, err=True)
     count = len(cluster_file.section.resources)
@@ -144,6 +151,17 @@ def check_disks(cluster_file: ClusterFile, file: Path) -> None:
         raise CommandError(_problems(file, wrong), Exit.CONFIG)
 
 
+def check_cluster(text: str, file: Path, where: Target) -> list[str]:
+    """Have the leader hold a file against the claims and workloads that there are.
+
+    Returns what is worth knowing, as sentences. Raises CommandError with what is wrong, RequestRefused, StoreError.
+    """
+    answer = ask(where, "check-disks", {"text": text})
+    if wrong := list(map(str, answer.get("problems") or ())):
+        raise CommandError(_problems(file, wrong), Exit.CONFIG)
+    return list(map(str, answer.get("notes") or ()))
+
+
 def check_agents(cluster_file: ClusterFile, file: Path, programs: Programs) -> list[str]:
     """Hold the fence devices' parameters against their agents' metadata, for agents that this machine runs.
 
@@ -165,10 +183,8 @@ def check_agents(cluster_file: ClusterFile, file: Path, programs: Programs) -> l
 def notes(cluster_file: ClusterFile) -> list[str]:
     """What is valid and yet to be known."""
     from hamgr.clusterfile.fencing import open_secrets
-    from hamgr.controller.disks.claims import doubtful_sharing
 
-    shared = doubtful_sharing(cluster_file.to_cib())
-    return [*bundle_notes(cluster_file), *cluster_file.unused_options, *open_secrets(cluster_file.fencing), *shared]
+    return [*bundle_notes(cluster_file), *cluster_file.unused_options, *open_secrets(cluster_file.fencing)]
 
 
 def bundle_notes(cluster_file: ClusterFile) -> list[str]:

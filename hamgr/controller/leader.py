@@ -34,7 +34,7 @@ from hamgr.controller.nodes.membership import BECAME, TEXTS, MembershipState
 from hamgr.controller.nodes.monitor import NodeMonitor
 from hamgr.controller.nodes.observations import NodeObservations
 from hamgr.controller.nodes.removal import running_on, why_kept
-from hamgr.controller.placement.node_constraints import node_rules, tolerations_of, while_another_can
+from hamgr.controller.placement.node_constraints import NodeRule, node_rules, tolerations_of, while_another_can
 from hamgr.controller.pods.auditor import Auditor
 from hamgr.controller.settings import ControllerSettings
 from hamgr.controller.stamping import Stamped
@@ -139,6 +139,7 @@ class Leader:
             cluster_state, recorder, fences, settings.node, shows_life=self.node_monitor.shows_life, clock=clock
         )
         self._waiting = Waiting(executor, clock)
+        self.second_users: Callable[[Cib], Iterable[NodeRule]] = lambda _cib: ()  # as `DiskCare.second_users` has it
         self._kept_off: object = None  # what Kubernetes' scheduler would not use, as it was last looked at
         self._fence_results = FenceResults(cluster_state, fences, leader_id, now)
         self._is_first = not cluster_state.transitions  # nobody has led this cluster to anything yet
@@ -563,7 +564,7 @@ class Leader:
         """Put on record where resources are not started for the time being."""
         cib = self.cib(ruled=False)
         kept_off = node_rules(cib, self._node_objects(), tolerations_of(cib))
-        rules = (*self._waiting.rules(), *kept_off)
+        rules = (*self._waiting.rules(), *self.second_users(cib), *kept_off)
         self.cluster_state.set_rules(while_another_can(cib, rules, int(self._now())))
 
     def _schedule(self) -> None:

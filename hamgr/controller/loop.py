@@ -414,6 +414,7 @@ class Controller:
                         clock=deps.clock, now=deps.now)  # fmt: skip
         reporter.about_disks = care.findings
         reporter.notices = care.notices
+        leader.second_users = care.second_users
         leader.standby_preference.standby_of = parking.standby_of
         endings = Endings(kube, leadership.valid)
         leader.auditor.end_pod = endings.end

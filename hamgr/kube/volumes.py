@@ -34,6 +34,9 @@ _OF_ONE_POD = frozenset(
     {"emptyDir", "configMap", "secret", "projected", "downwardAPI", "ephemeral", "gitRepo", "image"}
 )
 
+SINGLE_WRITER = frozenset({"ReadWriteOnce", "ReadWriteOncePod"})
+"""Access modes of a claim to which one pod at a time may write; Kubernetes keeps to that for nodes, not for pods."""
+
 # How the attach-detach controller waits for the end of a VolumeAttachment (csi_attacher.go): it looks at the name after
 # half a second, then every 1.05 times as long, at most every seven seconds, all with a tenth of jitter.
 _LOOK_S, _LOOK_GROWTH, _LONGEST_LOOK_S, _LOOK_JITTER = 0.5, 0.05, 7.0, 1.1

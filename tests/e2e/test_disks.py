@@ -80,6 +80,18 @@ def test_a_stateful_sets_first_pod_with_a_claim_that_waits_for_it(live):
     assert f"prevents webdisk from running on n3 ({why})" in live.hamgr("status").stdout
     node = other
 
+    applied = live.directory / "cluster.yaml"
+    done = live.hamgr("verify", str(applied), "--ask-cluster")
+    assert done.returncode == 0
+    assert f"PersistentVolume {name} has reclaim policy Delete" in done.stderr
+    assert [notice.code for notice in live.status().notices].count("reclaim-policy-delete") == 2
+    second = "  - {id: second, agent: pod, params: {image: hamgr/kvapp, claim: www-web-0, mount_path: /srv}}\n"
+    doubled = live.directory / "doubled.yaml"
+    doubled.write_text(applied.read_text().replace("constraints:", second + "constraints:"))
+    done = live.hamgr("verify", str(doubled), "--ask-cluster")
+    assert done.returncode == 78
+    assert "the pods of web and second all write to claim default/www-web-0 (ReadWriteOnce)" in done.stderr
+
     volume = {"name": "v", "persistentVolumeClaim": {"claimName": "www-web-0"}}
     container = {"name": "c", "image": "hamgr/kvapp", "command": ["sleep", "1000"]}
     spec = {"nodeName": node, "containers": [container], "volumes": [volume], "terminationGracePeriodSeconds": 1}

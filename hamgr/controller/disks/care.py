@@ -7,14 +7,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 import structlog
 
 from hamgr.api.status import Finding
+from hamgr.cib import history
 from hamgr.cib.booleans import is_true
 from hamgr.cib.model import Cib, Clone, Group, NvSet, Resource
 from hamgr.controller.disks import findings
-from hamgr.controller.disks.findings import Claim
+from hamgr.controller.disks.claims import Claim
+from hamgr.controller.disks.findings import Sharing
 from hamgr.controller.disks.workloads import Source, Workloads
 from hamgr.controller.leader import PARK, Leader
 from hamgr.controller.nodes.removal import running_on
 from hamgr.controller.placement.bars import claims_used, find_bars, source_of
+from hamgr.controller.placement.node_constraints import SHARED, NodeRule
 from hamgr.controller.state.event_recorder import EventRecorder
 from hamgr.controller.transition.disk_order import disks_of
 from hamgr.controller.tree import primitives
@@ -144,6 +147,7 @@ class DiskCare:
         self._now = now
         self._looked_at = float("-inf")
         self._told: set[str] = set()
+        self._seen_shared: list[Sharing] = []
 
     def advance(self) -> None:
         """Every few seconds: see to finalizers, and to the nodes that resources cannot be on."""
@@ -155,6 +159,10 @@ class DiskCare:
         self._workloads.look(self._lenders(cib).values())
         self._look_at_bars(cib, cache)
         self._look_at_finalizers(cib, cache)
+        shared = self._shared(cib)
+        if shared != self._seen_shared:
+            self._seen_shared = shared
+            self._leader.touch("who else would write to a disk has changed")
         for finding in self.notices():
             if finding.text not in self._told:
                 self._told.add(finding.text)
@@ -171,6 +179,19 @@ class DiskCare:
         yield from findings.foreign_users(cache.list(POD), disks, self._cluster)
         yield from findings.busy_workloads(self._lenders(cib), self._workloads.known())
         yield from findings.doubled_disks(disks, cache.list(PV))
+        yield from findings.shared_disk_findings(self._shared(cib))
+
+    def second_users(self, cib: Cib) -> tuple[NodeRule, ...]:
+        """That what would write to a disk beside another resource is started nowhere."""
+        return tuple(NodeRule(SHARED, name, "", shared.why) for shared in self._shared(cib) for name in shared.others)
+
+    def _shared(self, cib: Cib) -> list[Sharing]:
+        if self._cache is None:
+            return []
+        claims = {(namespace_of(claim), name_of(claim)): claim for claim in self._cache.list(PVC)}
+        entries = (entry for state in cib.node_states for entry in state.resources if history.is_active(entry))
+        active = {entry.id.partition(":")[0] for entry in entries}
+        return list(findings.shared_disks(cib, self._workloads.known(), claims, active))
 
     def notices(self) -> Iterator[Finding]:
         """For the status: what is worth knowing, and no trouble."""

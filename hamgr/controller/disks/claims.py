@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from hamgr.cib.model import Cib, Primitive
 from hamgr.clusterfile.agents import AgentSpec, name_of
-from hamgr.controller.fencing.targets import claims, values_of, volumes_in
+from hamgr.controller.disks.workloads import Source
+from hamgr.controller.fencing.targets import claims, values_of
+from hamgr.controller.placement.bars import claims_written
 from hamgr.controller.tree import primitives
+from hamgr.kube.objects import Obj
 
 Claim = tuple[str, str]
 """(namespace, name)"""
-
-
-def written_by(primitive: Primitive) -> tuple[Claim, ...]:
-    """The claims that the pods of a resource may write to, as far as its parameters say so."""
-    values = values_of(primitive)
-    if primitive.agent.type == "volume":
-        return ()
-    namespace = values.get("namespace") or "default"
-    names = [values["claim"]] if values.get("image") and values.get("claim") else []
-    for volume in volumes_in(values.get("template", "")):
-        source = volume.get("persistentVolumeClaim")
-        if isinstance(source, dict) and source.get("claimName") and not source.get("readOnly"):
-            names.append(str(source["claimName"]))
-    return tuple(dict.fromkeys((namespace, name) for name in names))
 
 
 def doubled_parameters(cib: Cib, agents: Mapping[str, AgentSpec]) -> Iterator[str]:
@@ -45,42 +34,53 @@ def doubled_parameters(cib: Cib, agents: Mapping[str, AgentSpec]) -> Iterator[st
         if len(ids) > 1:
             where = f" in namespace {within}" if within else ""
             yield (
-                f"resources {_listed(ids)} of agent {agent} have the same {name} '{value}'{where}, "
+                f"resources {listed(ids)} of agent {agent} have the same {name} '{value}'{where}, "
                 "which only one may have: remove all but one"
             )
 
 
-def shared_claims(cib: Cib) -> Iterator[tuple[Claim, tuple[str, ...], bool]]:
-    """Claims that several resources' pods write to, with these; and whether a `volume` resource makes them single."""
+def shared_claims(cib: Cib, workloads: Mapping[Source, Obj]) -> Iterator[tuple[Claim, tuple[str, ...]]]:
+    """Claims that the pods of several resources write to, with these in the order of the file.
+
+    Containers of one pod are one user, and who mounts a claim to read is none. Two pods of a group are two: that they
+    are on one node does not make them one writer.
+    """
     users: dict[Claim, list[str]] = defaultdict(list)
     for primitive in primitives(cib):
-        for claim in written_by(primitive):
+        for claim in claims_written(primitive, workloads):
             users[claim].append(primitive.id)
-    single = claims(cib)
     for claim, ids in users.items():
         if len(ids) > 1:
-            yield claim, tuple(ids), claim in single
+            yield claim, tuple(ids)
 
 
 def refused_sharing(cib: Cib) -> Iterator[str]:
-    """Why a configuration would have two writers of one disk."""
-    for claim, ids, single in shared_claims(cib):
-        if single:
+    """Why a configuration would have two writers of one disk, as far as the file itself says.
+
+    A claim that many nodes may write to (ReadWriteMany) is no such disk. That is not in the file, so all who write to
+    it have to say so (`shared_claims`). The claims behind `template_from` are known to the leader alone.
+    """
+    single = claims(cib)
+    declared = {primitive.id: _declared(primitive) for primitive in primitives(cib)}
+    for claim, ids in shared_claims(cib, {}):
+        told = f"the pods of {listed(ids)} all write to claim {'/'.join(claim)}"
+        if claim in single:
             yield (
-                f"the pods of {_listed(ids)} all write to claim {'/'.join(claim)}, the disk of a volume resource, "
-                "which one pod at a time may have: give each a claim of its own, or make one pod of them"
+                f"{told}, the disk of a volume resource, which one pod at a time may have: give each a claim of its "
+                "own, or make one pod of them"
+            )
+        elif silent := [name for name in ids if claim[1] not in declared[name]]:
+            yield (
+                f"{told}, and one pod at a time may write to a disk: give each a claim of its own, make one pod of "
+                f"them, mount it readOnly, or, if its access mode is ReadWriteMany, say `shared_claims: {claim[1]}` "
+                f"({listed(silent)})"
             )
 
 
-def doubtful_sharing(cib: Cib) -> Iterator[str]:
-    """What is right for claims of many writers alone, which a file does not say."""
-    for claim, ids, single in shared_claims(cib):
-        if not single:
-            yield (
-                f"the pods of {_listed(ids)} all write to claim {'/'.join(claim)}: unless it is ReadWriteMany, the "
-                "second of them will not start"
-            )
+def _declared(primitive: Primitive) -> frozenset[str]:
+    return frozenset(name.strip() for name in values_of(primitive).get("shared_claims", "").split(","))
 
 
-def _listed(ids: list[str] | tuple[str, ...]) -> str:
-    return f"{', '.join(ids[:-1])} and {ids[-1]}"
+def listed(ids: Sequence[str]) -> str:
+    """Some names as a sentence has them."""
+    return f"{', '.join(ids[:-1])} and {ids[-1]}" if len(ids) > 1 else "".join(ids)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from hamgr.api.status import CRITICAL, Finding
+from hamgr.api.status import CRITICAL, WARNING, Finding
+from hamgr.cib.model import Cib
+from hamgr.controller.disks.claims import Claim, listed, shared_claims
 from hamgr.controller.disks.workloads import Source
 from hamgr.kube.objects import LABEL_CLUSTER, Obj, is_terminating, labels_of, name_of, namespace_of
 from hamgr.kube.pods import has_ended, node_of
-from hamgr.kube.volumes import UnusableVolume, Volume, claims_of, volume_of
-
-Claim = tuple[str, str]
-"""(namespace, name)"""
+from hamgr.kube.volumes import SINGLE_WRITER, UnusableVolume, Volume, claims_of, volume_of
 
 RETAIN = """`kubectl patch pv {pv} -p '{{"spec":{{"persistentVolumeReclaimPolicy":"Retain"}}}}'`"""
 
@@ -45,6 +45,45 @@ def busy_workloads(lenders: Mapping[str, Source], workloads: Mapping[Source, Obj
                 f"its own: `kubectl -n {source[0]} scale {source[1]} --replicas=0`, and keep autoscalers off it"
             )
             yield Finding("busy-workload", text, resource=resource)
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """A disk that the pods of several resources write to. first: who may have it; others: who is not started."""
+
+    claim: Claim
+    first: str
+    others: tuple[str, ...]
+    both: bool  # more than one is on record as running
+    why: str
+
+
+def shared_disks(
+    cib: Cib, workloads: Mapping[Source, Obj], claims: Mapping[Claim, Obj], active: Collection[str]
+) -> Iterator[Sharing]:
+    """Disks of one writer that several resources would write to, by what their templates really name.
+
+    claims: the claims that exist, by name. active: the resources that are on record as running: the first of them keeps
+    the disk, else the first in the file has it.
+    """
+    for claim, ids in shared_claims(cib, workloads):
+        modes = ((claims.get(claim) or {}).get("spec") or {}).get("accessModes") or []
+        if not SINGLE_WRITER & set(modes):
+            continue
+        running = [name for name in ids if name in active]
+        first = (running or ids)[0]
+        others = tuple(name for name in ids if name != first)
+        why = f"the pods of {listed(ids)} all write to claim {'/'.join(claim)} ({', '.join(modes)}), which one may have"
+        yield Sharing(claim, first, others, len(running) > 1, why)
+
+
+def shared_disk_findings(shared: Iterable[Sharing]) -> Iterator[Finding]:
+    """A second user of a disk: a warning, since it is not started; critical where both run."""
+    for entry in shared:
+        then = "both run: stop one" if entry.both else f"{listed(entry.others)} is not started beside {entry.first}"
+        text = f"{entry.why}: {then}. Give each a claim of its own, or make one pod of them"
+        severity = CRITICAL if entry.both else WARNING
+        yield Finding("disk-shared", text, severity, entry.others[0])
 
 
 def doomed_disk(claim: Claim, pvc: Obj | None, pv: Obj | None) -> str:

@@ -16,7 +16,7 @@ from hamgr.kube.objects import DEPLOYMENT, STATEFUL_SET, Obj
 Source = tuple[str, str]
 """(namespace, `deployment/NAME` or `statefulset/NAME`)"""
 
-_KINDS = {"deployment": DEPLOYMENT, "statefulset": STATEFUL_SET}
+KINDS = {"deployment": DEPLOYMENT, "statefulset": STATEFUL_SET}
 _LOOK_EVERY_S = 10.0
 
 log = structlog.get_logger(__name__)
@@ -71,8 +71,8 @@ class Workloads:
         kind, _, name = told.partition("/")
         found: Obj | None = None
         try:
-            if kind in _KINDS and name:
-                found = kube.get(_KINDS[kind].path(name, namespace))
+            if kind in KINDS and name:
+                found = kube.get(KINDS[kind].path(name, namespace))
         except NotFound:
             pass
         except KubeError as error:

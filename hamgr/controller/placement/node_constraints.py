@@ -23,6 +23,7 @@ from hamgr.scheduler.engine import run
 from hamgr.scheduler.state import entities
 
 WAITS = "waits"
+SHARED = "shared"  # its disk is another resource's
 CORDONED = "cordoned"
 TAINTED = "tainted"
 ABSENT = "absent"
@@ -78,7 +79,7 @@ def located(cib: Cib, rules: Iterable[NodeRule]) -> Cib:
 
 def is_ours(constraint_id: str) -> bool:
     """Whether a constraint is one that `located` has made."""
-    return constraint_id.startswith((f"{WAITS}-", *(f"{code}-" for code in _SOFT))) and "-on-" in constraint_id
+    return constraint_id.startswith(tuple(f"{code}-" for code in (WAITS, SHARED, *_SOFT))) and "-on-" in constraint_id
 
 
 def node_rules(

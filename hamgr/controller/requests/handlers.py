@@ -14,10 +14,13 @@ import structlog
 from hamgr.api.exits import Exit
 from hamgr.cib import history
 from hamgr.cib.model import Primitive
+from hamgr.clusterfile.load import ConfigError, load_yaml
+from hamgr.controller.disks.inquiry import look
 from hamgr.controller.fencing.targets import PodTarget, find_pod
 from hamgr.controller.leader import Leader
 from hamgr.controller.nodes.membership import TEXTS, MembershipState
 from hamgr.controller.tree import tree
+from hamgr.executor.registry import Registry, UnknownAgent
 from hamgr.fencer.plan import Plan
 from hamgr.fencer.reasons import Reason, reason
 from hamgr.fencer.records import Confirmation
@@ -83,6 +86,7 @@ class RequestHandlers:
         kinds: dict[str, Callable[[Request, Mapping[str, Any]], Answer]] = {
             "fence": self._fence,
             "fence-plan": self._fence_plan,
+            "check-disks": self._check_disks,
             "fence-devices": self._fence_devices,
             "fence-topology": self._fence_topology,
             "fence-test": self._fence_test,
@@ -235,6 +239,19 @@ class RequestHandlers:
         if self._leader.node_monitor.still_renews(node):
             return f"the kubelet of {node} has renewed its Lease since the node is {membership}"
         return ""
+
+    # --- a file that is not applied yet ------------------------------------------------------------------------------
+
+    def _check_disks(self, _request: Request, body: Mapping[str, Any]) -> Answer:
+        """What a cluster file's templates and claims come to here; nothing is changed."""
+        kube = self._kube
+        if kube is None:
+            raise Refusal("the leader has no Kubernetes to ask", Exit.UNAVAILABLE)
+        try:
+            cib = load_yaml(_text(body, "text"), "the file", Registry().specs()).to_live_cib()
+        except (ConfigError, UnknownAgent) as error:
+            raise Refusal(f"the leader cannot use the file: {error}", Exit.CONFIG) from None
+        return Inquiry(lambda: look(kube, cib))
 
     # --- history -----------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from hamgr.cib.scores import INFINITY
 from hamgr.controller.leader import Leader
 from hamgr.controller.nodes.membership import MembershipState
 from hamgr.controller.placement.bars import Bars, bar_id
-from hamgr.controller.placement.node_constraints import WAITS, is_ours
+from hamgr.controller.placement.node_constraints import SHARED, WAITS, is_ours
 from hamgr.controller.standby.parking import is_warm
 from hamgr.controller.status.health import Insight, Patience, assess, needing_reasons
 from hamgr.controller.status.outlook import Outlook, Submit, at_once
@@ -159,6 +159,7 @@ class Reporter:
             no_quorum_policy=work.options.quorum_policy,
             failed=_failed_actions(cib),
             failcounts=_fail_counts(cib, work),
+            notices=tuple(self.notices()),
             bans=_bans(cib, leader.cluster_state.bars),
         )
         found = self._patience.settle(assess(document, self._insight(document)), self._clock())
@@ -312,6 +313,8 @@ class Reporter:
         """What is not started for the time being, or not on some node."""
         nodes: dict[str, list[str]] = {}
         for rule in self._leader.cluster_state.rules:
+            if rule.code == SHARED:
+                continue  # `about_disks` tells of it
             if rule.code == WAITS:
                 text = f"{rule.resource} waits: {rule.why}. It is started as soon as that has changed"
                 yield Finding("waits", text, resource=rule.resource)

@@ -400,3 +400,10 @@ def test_an_alarm_of_etcd_is_critical_and_says_the_way_out():
 )
 def test_times(text, shown):
     assert render_time(text, UTC) == shown
+
+
+def test_a_notice_is_shown_and_changes_no_verdict() -> None:
+    doc = StatusDoc("shop", notices=(Finding("reclaim-policy-delete", "PersistentVolume v has reclaim policy Delete"),))
+    assert "Notices:\n  * PersistentVolume v has reclaim policy Delete" in render_status(doc)
+    assert render_oneline(doc)[1] == 0
+    assert StatusDoc.from_json(doc.to_json()) == doc

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from hamgr.clusterfile.load import ClusterFile, load_yaml
-from hamgr.controller.disks.claims import doubled_parameters, doubtful_sharing, refused_sharing
+from hamgr.controller.disks.claims import doubled_parameters, refused_sharing
 from hamgr.executor.registry import Registry
 
 TEMPLATE = (
@@ -69,8 +69,29 @@ def test_a_reader_is_no_writer() -> None:
     assert list(refused_sharing(load(pods(disk, second=", readOnly: true")).to_cib())) == []
 
 
-def test_a_claim_that_may_have_many_writers_is_worth_a_word() -> None:
-    cib = load(pods()).to_cib()
-    assert list(refused_sharing(cib)) == []
-    (told,) = doubtful_sharing(cib)
-    assert told.endswith("unless it is ReadWriteMany, the second of them will not start")
+def test_two_pods_of_one_claim_are_refused_without_a_volume_resource_as_well() -> None:
+    (told,) = refused_sharing(load(pods()).to_cib())
+    assert told.startswith("the pods of a and b all write to claim default/data, and one pod at a time may write to a")
+    group = "- group: g\n  members:\n" + textwrap.indent(pods(), "    ")
+    assert len(list(refused_sharing(load(group).to_cib()))) == 1, "one node does not make them one writer"
+
+
+def test_containers_of_one_pod_are_one_user() -> None:
+    volumes = "{name: v, persistentVolumeClaim: {claimName: d}}, {name: w, persistentVolumeClaim: {claimName: d}}"
+    containers = "{name: c, image: i}, {name: d, image: i}"
+    params = f"{{template: {{spec: {{containers: [{containers}], volumes: [{volumes}]}}}}}}"
+    assert list(refused_sharing(load(f"- {{id: a, agent: pod, params: {params}}}").to_cib())) == []
+
+
+def sharing(name: str, more: str = "") -> str:
+    return f"- {{id: {name}, agent: pod, params: {{image: i, claim: data, mount_path: /d{more}}}}}"
+
+
+def test_a_claim_that_may_have_many_writers_is_one_that_all_of_them_say_they_share() -> None:
+    both = [sharing(name, ", shared_claims: 'logs, data'") for name in ("a", "b")]
+    assert list(refused_sharing(load("\n".join(both)).to_cib())) == []
+    (told,) = refused_sharing(load("\n".join([both[0], sharing("b")])).to_cib())
+    assert told.endswith("say `shared_claims: data` (b)")
+    disk = "- {id: disk, agent: volume, params: {claim: data}}"
+    (told,) = refused_sharing(load("\n".join([*both, disk])).to_cib())
+    assert "the disk of a volume resource" in told, "whatever they say"

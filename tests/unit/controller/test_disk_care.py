@@ -105,3 +105,34 @@ def test_a_zone_becomes_a_rule_by_which_the_resource_is_placed() -> None:
     world.lose("n1")
     world.settle()
     assert world.where("db") == ["n3"]
+
+
+TWO = """\
+cluster: test
+nodes: [n1, n2]
+fencing: {levels: [volume]}
+resources:
+  - {id: web, agent: dummy}
+  - {id: db, agent: pod, params: {image: "db:1", claim: data, mount_path: /data, shared_claims: data}}
+  - {id: dump, agent: pod, params: {image: "db:1", claim: data, mount_path: /data, shared_claims: data}}
+"""
+
+
+def test_a_second_user_of_a_disk_is_not_started_and_comes_up_when_the_first_is_gone() -> None:
+    world, objects = World(TWO), Objects()
+    care = care_of(world, objects)
+    objects.claim["spec"]["accessModes"] = ["ReadWriteOnce"]
+    world.leader.second_users = care.second_users
+    world.settle()
+    care.advance()
+    world.executor.in_flight.clear()
+    world.settle()
+    assert (len(world.where("db")), world.where("dump")) == (1, [])
+    told = [(found.code, found.resource) for found in care.findings() if found.code == "disk-shared"]
+    assert told == [("disk-shared", "dump")]
+    world.apply(TWO.replace("claim: data", "claim: other", 1))
+    world.time += 10
+    care.advance()
+    world.executor.in_flight.clear()
+    world.settle()
+    assert (len(world.where("db")), len(world.where("dump"))) == (1, 1)

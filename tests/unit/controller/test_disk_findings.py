@@ -19,6 +19,8 @@ from hamgr.controller.disks.findings import (
     doubled_disks,
     foreign_users,
     reclaim_policies,
+    shared_disk_findings,
+    shared_disks,
 )
 
 DATA = ("default", "data")
@@ -141,3 +143,44 @@ def test_the_finalizer_comes_with_the_resource_and_goes_after_its_pods() -> None
     assert list(finalizer_orders([kept], [], [DATA], "c", [DATA])) == [("release", DATA)], "though it is used"
     assert list(finalizer_orders([kept], [], [], "c", all_known=False)) == [], "a workload may name it"
     assert list(finalizer_orders([pvc(**LEAVING)], [DATA], [], "c")) == []
+
+
+# --- two resources of one disk ----------------------------------------------------------------------------------------
+
+LENT = cib("""
+    - {id: db, agent: mariadb, params: {template_from: statefulset/db}}
+    - {id: dump, agent: pod, params: {image: i, claim: data-db-0, mount_path: /d}}
+    - {id: web, agent: dummy}
+""")
+SET = {("default", "statefulset/db"): {"metadata": {"name": "db"}, "spec": {"volumeClaimTemplates": [pvc()]}}}
+CLAIM = ("default", "data-db-0")
+
+
+def with_modes(*modes: str) -> dict[tuple[str, str], dict[str, Any]]:
+    return {CLAIM: {"metadata": {}, "spec": {"accessModes": list(modes)}}}
+
+
+@pytest.mark.parametrize(
+    ("active", "first", "others"),
+    [([], "db", ("dump",)), (["dump"], "dump", ("db",)), (["db", "web"], "db", ("dump",))],
+)
+def test_of_two_resources_whose_templates_really_name_one_disk_one_is_not_started(
+    active: list[str], first: str, others: tuple[str, ...]
+) -> None:
+    (shared,) = shared_disks(LENT, SET, with_modes("ReadWriteOnce"), active)
+    assert (shared.claim, shared.first, shared.others, shared.both) == (CLAIM, first, others, False)
+    (found,) = shared_disk_findings([shared])
+    assert (found.severity, found.resource) == (WARNING, others[0])
+    assert f"{others[0]} is not started beside {first}" in found.text
+
+
+def test_two_that_run_are_critical() -> None:
+    (found,) = shared_disk_findings(shared_disks(LENT, SET, with_modes("ReadWriteOnce"), ["db", "dump"]))
+    assert found.severity == CRITICAL
+    assert "both run: stop one" in found.text
+
+
+def test_a_disk_of_many_writers_may_be_shared() -> None:
+    assert list(shared_disks(LENT, SET, with_modes("ReadWriteMany"), [])) == []
+    assert list(shared_disks(LENT, SET, {}, [])) == [], "a claim that does not exist"
+    assert list(shared_disks(LENT, {}, with_modes("ReadWriteOnce"), [])) == [], "the workload was not read yet"
