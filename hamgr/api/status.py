@@ -5,7 +5,8 @@ key and renders it. It is a summary for people and monitoring: nothing decides a
 RFC 3339 strings in UTC, durations are seconds unless the name says milliseconds.
 
 The reader is lenient: keys that it does not know are skipped and missing ones take their defaults, so that command
-line and leader need not be of the same version.
+line and leader need not be of the same version. A document of a newer schema, in which a key means something else, is
+refused.
 """
 
 from __future__ import annotations
@@ -259,7 +260,12 @@ class StatusDoc:
 
     @classmethod
     def from_value(cls, value: object) -> StatusDoc:
-        """Read `to_value`'s answer. Raises ValueError when it is no such document."""
+        """Read `to_value`'s answer. Raises ValueError when it is no such document, or one of a newer schema."""
+        schema = value.get("schema", SCHEMA) if isinstance(value, Mapping) else SCHEMA
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise ValueError(
+                f"it is of schema {schema}, and this hamgr knows {SCHEMA}: use the `hamgr` of the leader's version"
+            )
         return _decode(cls, value)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import getpass
 import socket
-import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from hamgr.api.exits import Exit
+from hamgr.api.requests import CheckDisks
 from hamgr.api.status import StatusDoc
-from hamgr.cli.connection import Target, fence_programs, open_store
+from hamgr.cli.cluster_file import bundle_notes, name_of, problems_in, read_cluster_file
+from hamgr.cli.connection import Target, fence_programs, open_store, target
 from hamgr.cli.exits import CommandError
-from hamgr.cli.group import target
 from hamgr.cli.leader_client import ask
-from hamgr.clusterfile.load import ClusterFile, ConfigError, load_yaml
-from hamgr.executor.registry import Registry, UnknownAgent
+from hamgr.clusterfile.load import ClusterFile
 from hamgr.store.store import Store
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ def verify(ctx: click.Context, file: Path, ask_agents: bool, ask_cluster: bool, 
     for note in (*asked, *notes(cluster_file)):
         click.echo(note, err=True)
     count = len(cluster_file.section.resources)
-    click.echo(f"{_name(file)}: valid (cluster {cluster_file.cluster}, {count} resource{'' if count == 1 else 's'})")
+    click.echo(f"{name_of(file)}: valid (cluster {cluster_file.cluster}, {count} resource{'' if count == 1 else 's'})")
     if show:
         from hamgr.cli.render.config import render_cib
 
@@ -109,36 +107,6 @@ def _removed_in_use(cluster_file: ClusterFile, status: object) -> list[str]:
     return [node.name for node in known if node.resources_running and node.name not in kept]
 
 
-def _name(file: Path) -> str:
-    """The file in messages."""
-    return "standard input" if str(file) == "-" else str(file)
-
-
-def read_cluster_file(file: Path) -> tuple[ClusterFile, str]:
-    """A valid cluster file and its text. Raises CommandError with a line a problem."""
-    try:
-        text = (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode("utf-8")
-    except OSError as error:
-        raise CommandError(f"the cluster file {file} cannot be read: {error.strerror}", Exit.NO_INPUT) from None
-    except UnicodeDecodeError:
-        raise CommandError(f"the cluster file in {_name(file)} is not UTF-8 text", Exit.CONFIG) from None
-    try:
-        cluster_file = load_yaml(text, _name(file), Registry().specs())
-    except UnknownAgent as error:
-        raise CommandError(str(error), Exit.CONFIG) from None
-    except ConfigError as error:
-        count = len(error.problems)
-        raise CommandError(
-            f"{count} problem{'' if count == 1 else 's'} in {_name(file)}:\n{error}", Exit.CONFIG
-        ) from None
-    from hamgr.controller.fencing.levels import usable_devices  # 0.1 s
-
-    troubles = usable_devices(cluster_file.fencing)[1] if cluster_file.fencing.devices else []
-    if troubles:
-        raise CommandError(_problems(file, troubles), Exit.CONFIG)
-    return cluster_file, text
-
-
 def check_disks(cluster_file: ClusterFile, file: Path) -> None:
     """Refuse a file by which two resources would use one disk. Raises CommandError.
 
@@ -148,7 +116,7 @@ def check_disks(cluster_file: ClusterFile, file: Path) -> None:
 
     cib = cluster_file.to_cib()
     if wrong := [*doubled_parameters(cib, cluster_file.agents), *refused_sharing(cib)]:
-        raise CommandError(_problems(file, wrong), Exit.CONFIG)
+        raise CommandError(problems_in(file, wrong), Exit.CONFIG)
 
 
 def check_cluster(text: str, file: Path, where: Target) -> list[str]:
@@ -156,10 +124,10 @@ def check_cluster(text: str, file: Path, where: Target) -> list[str]:
 
     Returns what is worth knowing, as sentences. Raises CommandError with what is wrong, RequestRefused, StoreError.
     """
-    answer = ask(where, "check-disks", {"text": text})
-    if wrong := list(map(str, answer.get("problems") or ())):
-        raise CommandError(_problems(file, wrong), Exit.CONFIG)
-    return list(map(str, answer.get("notes") or ()))
+    answer = ask(where, CheckDisks(text))
+    if answer.problems:
+        raise CommandError(problems_in(file, answer.problems), Exit.CONFIG)
+    return list(answer.notes)
 
 
 def check_agents(cluster_file: ClusterFile, file: Path, programs: Programs) -> list[str]:
@@ -176,7 +144,7 @@ def check_agents(cluster_file: ClusterFile, file: Path, programs: Programs) -> l
         wrong += told
         unchecked += [note] if note else []
     if wrong:
-        raise CommandError(_problems(file, wrong), Exit.CONFIG)
+        raise CommandError(problems_in(file, wrong), Exit.CONFIG)
     return unchecked
 
 
@@ -185,19 +153,6 @@ def notes(cluster_file: ClusterFile) -> list[str]:
     from hamgr.clusterfile.fencing import open_secrets
 
     return [*bundle_notes(cluster_file), *cluster_file.unused_options, *open_secrets(cluster_file.fencing)]
-
-
-def bundle_notes(cluster_file: ClusterFile) -> list[str]:
-    """What a running cluster leaves out of the file."""
-    return [
-        f"bundle {name}: a running cluster leaves it out, since hamgr starts no containers on hosts; "
-        "its counterpart is the agent pod (docs/migration.md)"
-        for name in cluster_file.bundles
-    ]
-
-
-def _problems(file: Path, told: Sequence[str]) -> str:
-    return "\n".join([f"{len(told)} problem{'' if len(told) == 1 else 's'} in {_name(file)}:", *told])
 
 
 def _require_name(cluster_file: ClusterFile, store: Store) -> None:

@@ -16,6 +16,8 @@ from hamgr.api.exits import Exit
 from hamgr.cli.exits import CommandError
 
 if TYPE_CHECKING:
+    import click
+
     from hamgr.fencer.programs import Programs
     from hamgr.store.config import StoreConfig
     from hamgr.store.store import Store
@@ -33,6 +35,13 @@ class Target:
     config: Path | None = None
     endpoints: tuple[str, ...] = ()
     cluster: str = ""
+
+
+def target(ctx: click.Context) -> Target:
+    """The cluster that this command line is about."""
+    found = ctx.find_object(Target)
+    assert found is not None
+    return found
 
 
 def resolve(option: Path | None, environment: Mapping[str, str] | None = None) -> Target:

@@ -10,8 +10,7 @@ import click
 
 from hamgr.api.events import Event
 from hamgr.api.exits import Exit
-from hamgr.cli.connection import open_store
-from hamgr.cli.group import target
+from hamgr.cli.connection import open_store, target
 from hamgr.cli.name_check import require_node, require_resource
 from hamgr.cli.render.status import render_time
 from hamgr.store.eventlog import EVENTS, read_events

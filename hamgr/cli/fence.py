@@ -6,17 +6,18 @@ import json
 import queue
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from hamgr.api.exits import Exit
+from hamgr.api.requests import Confirm, Fence, FencePlan, PlanFence, Unfence
 from hamgr.api.status import FenceStatus, complete
-from hamgr.cli.connection import open_store
+from hamgr.api.wire import to_value
+from hamgr.cli.connection import open_store, target
 from hamgr.cli.exits import CommandError
 from hamgr.cli.fencetools import devices, history, test, topology
-from hamgr.cli.group import target
 from hamgr.cli.leader_client import ask, ask_through, confirm
 from hamgr.cli.param_types import Seconds
 from hamgr.cli.render.status import render_how, render_step
@@ -111,19 +112,17 @@ def order(
     """
     _refuse_contradictions(ctx, dry_run=dry_run, confirmed=confirmed, level=level, reason=reason)
     if dry_run:
-        return _plan(ask(target(ctx), "fence-plan", {"target": what, "level": level}), output)
+        return _plan(ask(target(ctx), PlanFence(what, level)), output)
     if confirmed:
         _vouch(what, yes)
-        kind = "confirm"
-        body: dict[str, Any] = {"node": what, "reason": reason, "anyway": anyway}
+        order: Fence | Confirm = Confirm(what, reason, anyway)
     else:
         confirm(f"Fence {what}? Whatever runs there is cut off from its volumes (--dry-run shows how).", yes)
-        kind, body = "fence", {"target": what, "level": level, "anyway": anyway}
+        order = Fence(what, level, anyway)
     show = _Shower() if output == "text" else None
     store = open_store(target(ctx))
     try:
-        answer = ask_through(store, kind, body)
-        record = follow(store, str(answer.get("fence", "")), timeout, show or (lambda _status: None))
+        record = follow(store, ask_through(store, order).fence, timeout, show or (lambda _status: None))
     finally:
         store.close()
     if show is None:
@@ -138,8 +137,7 @@ def order(
 @click.pass_context
 def unfence(ctx: click.Context, node: str) -> int:
     """Let a fenced node take part again, once it has restarted."""
-    removed = ask(target(ctx), "unfence", {"node": node}).get("removed", ())
-    for entry in removed:
+    for entry in ask(target(ctx), Unfence(node)).removed:
         click.echo(f"removed {entry}")
     click.echo(f"{node} may take part again")
     return Exit.OK
@@ -205,15 +203,15 @@ def _conclude(record: FenceStatus) -> None:
         click.echo(f"hamgr: the fence of {record.target} was not carried through: {record.steps[-1].detail}", err=True)
 
 
-def _plan(answer: Mapping[str, Any], output: str) -> int:
+def _plan(plan: FencePlan, output: str) -> int:
     if output == "json":
-        click.echo(json.dumps(dict(answer), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(to_value(plan), indent=2, ensure_ascii=False))
         return Exit.OK
-    for level in answer.get("levels", ()):
-        click.echo(f"level {level['level']} on {answer.get('node', '')}:")
-        for number, step in enumerate(level["steps"], 1):
+    for level in plan.levels:
+        click.echo(f"level {level.level} on {plan.node}:")
+        for number, step in enumerate(level.steps, 1):
             click.echo(f"{number:3}. {step}")
-        click.echo(f"  cannot be used: {level['unfit']}" if level["unfit"] else f"  proves: {level['proves']}")
+        click.echo(f"  cannot be used: {level.unfit}" if level.unfit else f"  proves: {level.proves}")
     click.echo("nothing was done")
     return Exit.OK
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import tzinfo
-from typing import Any
 
 import click
 
 from hamgr.api.exits import Exit
+from hamgr.api.requests import AskDevice, FenceDeviceList, ListDevices, ListLevels, Topology, TopologyLevel
 from hamgr.api.status import FenceStatus, complete
-from hamgr.cli.connection import open_store
+from hamgr.api.wire import to_value
+from hamgr.cli.connection import open_store, target
 from hamgr.cli.exits import CommandError
-from hamgr.cli.group import target
 from hamgr.cli.leader_client import ask
 from hamgr.cli.name_check import require_node
 from hamgr.cli.render.status import render_how, render_step, render_time
@@ -56,7 +56,7 @@ def history(ctx: click.Context, what: str, number: int, output: str) -> int:
 @click.pass_context
 def devices(ctx: click.Context, output: str) -> int:
     """Show the fence devices, and what is wrong with them."""
-    answer = ask(target(ctx), "fence-devices", {})
+    answer = ask(target(ctx), ListDevices())
     _show(answer, render_devices(answer), output)
     return Exit.OK
 
@@ -66,8 +66,8 @@ def devices(ctx: click.Context, output: str) -> int:
 @click.pass_context
 def topology(ctx: click.Context, output: str) -> int:
     """Show each node's fencing levels, in order."""
-    answer = ask(target(ctx), "fence-topology", {})
-    _show(answer, render_topology(answer.get("nodes", ())), output)
+    answer = ask(target(ctx), ListLevels())
+    _show(answer, render_topology(answer), output)
     return Exit.OK
 
 
@@ -77,19 +77,17 @@ def topology(ctx: click.Context, output: str) -> int:
 @click.pass_context
 def test(ctx: click.Context, device: str, output: str) -> int:
     """Ask a device whether it works; nothing is switched."""
-    answer = ask(target(ctx), "fence-test", {"device": device}, DEVICE_TIMEOUT_S)
-    trouble = str(answer.get("trouble", ""))
+    answer = ask(target(ctx), AskDevice(device), DEVICE_TIMEOUT_S)
     if output == "json":
-        click.echo(json.dumps(dict(answer), indent=2, ensure_ascii=False))
-        return Exit.ERROR if trouble else Exit.OK
-    states: Mapping[str, str] = answer.get("states") or {}
-    click.echo(f"device {device}: {'does not work' if trouble else 'works'}")
-    for node, state in states.items():
+        click.echo(json.dumps(to_value(answer), indent=2, ensure_ascii=False))
+        return Exit.ERROR if answer.trouble else Exit.OK
+    click.echo(f"device {device}: {'does not work' if answer.trouble else 'works'}")
+    for node, state in answer.states.items():
         click.echo(f"  {node}: {state}")
-    if not states:
+    if not answer.states:
         click.echo("  no level of any node uses it")
-    if trouble:
-        raise CommandError(trouble)
+    if answer.trouble:
+        raise CommandError(answer.trouble)
     return Exit.OK
 
 
@@ -109,47 +107,47 @@ def render_fence(fence: FenceStatus, zone: tzinfo | None = None) -> Iterator[str
         yield f"  error: {fence.error}"
 
 
-def _show(answer: Mapping[str, Any], lines: Iterator[str], output: str) -> None:
+def _show(answer: FenceDeviceList | Topology, lines: Iterator[str], output: str) -> None:
     """An answer of the leader's, as it came or as lines for people."""
-    for line in (json.dumps(dict(answer), indent=2, ensure_ascii=False),) if output == "json" else lines:
+    for line in (json.dumps(to_value(answer), indent=2, ensure_ascii=False),) if output == "json" else lines:
         click.echo(line)
 
 
-def render_devices(answer: Mapping[str, Any]) -> Iterator[str]:
+def render_devices(answer: FenceDeviceList) -> Iterator[str]:
     """The devices, one block each, then what is wrong."""
-    for device in answer.get("devices", ()):
-        used = ", ".join(device["nodes"]) or "no node"
-        yield f"{device['name']} ({device['agent']}), time-out {device['timeout_s']:g} s, used for {used}"
-        if device["params"]:
-            yield f"  parameters: {', '.join(device['params'])}"
-        if device["params_from"]:
-            yield f"  more parameters from {device['params_from']}"
-        yield from (f"  {node} is called {plug} there" for node, plug in device["port_map"].items())
-    if not answer.get("devices"):
+    for device in answer.devices:
+        used = ", ".join(device.nodes) or "no node"
+        yield f"{device.name} ({device.agent}), time-out {device.timeout_s:g} s, used for {used}"
+        if device.params:
+            yield f"  parameters: {', '.join(device.params)}"
+        if device.params_from:
+            yield f"  more parameters from {device.params_from}"
+        yield from (f"  {node} is called {plug} there" for node, plug in device.port_map.items())
+    if not answer.devices:
         yield "no fence devices are configured"
-    yield from (f"trouble: {trouble}" for trouble in answer.get("troubles", ()))
+    yield from (f"trouble: {trouble}" for trouble in answer.troubles)
 
 
-def render_topology(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def render_topology(answer: Topology) -> Iterator[str]:
     """The levels, numbered, of each node."""
-    for entry in nodes:
-        yield f"{entry['node']}:"
-        for number, level in enumerate(entry["levels"], 1):
-            yield f"{number:3}. {_level(level, entry.get('promise_s'))}"
+    for entry in answer.nodes:
+        yield f"{entry.node}:"
+        for number, level in enumerate(entry.levels, 1):
+            yield f"{number:3}. {_level(level, entry.promise_s)}"
 
 
-def _level(level: Mapping[str, Any], promise_s: float | None) -> str:
-    parts = [str(level["level"])]
-    if level["devices"]:
-        parts.append(f"devices {', '.join(level['devices'])} ({level['action']})")
-    if level["level"] == "watchdog":
+def _level(level: TopologyLevel, promise_s: float | None) -> str:
+    parts = [level.level]
+    if level.devices:
+        parts.append(f"devices {', '.join(level.devices)} ({level.action})")
+    if level.level == "watchdog":
         fit = f"it stops within {promise_s:g} s" if promise_s is not None else "REFUSED: it does not fence itself"
         parts.append(fit)
-    parts.append(f"time-out {level['timeout_s']:g} s")
-    if level["attempts"] > 1:
-        parts.append(f"{level['attempts']} attempts")
-    if level["delay_s"] or level["random_delay_s"]:
-        parts.append(f"delay {level['delay_s']:g} s and up to {level['random_delay_s']:g} s more")
+    parts.append(f"time-out {level.timeout_s:g} s")
+    if level.attempts > 1:
+        parts.append(f"{level.attempts} attempts")
+    if level.delay_s or level.random_delay_s:
+        parts.append(f"delay {level.delay_s:g} s and up to {level.random_delay_s:g} s more")
     return ", ".join(parts)
 
 

@@ -12,9 +12,10 @@ import click
 
 from hamgr import __version__
 from hamgr.api.exits import Exit
-from hamgr.cli.connection import ENV_CONFIG, Target, resolve
+from hamgr.api.requests import VERBS as ORDERS
+from hamgr.cli.connection import ENV_CONFIG, resolve
 from hamgr.cli.exits import CommandError
-from hamgr.cli.main import SIMULATE_SUMMARY, VERBS
+from hamgr.cli.verbs import SIMULATE_SUMMARY, VERBS
 
 _NO_SANDBOX = (
     "the sandbox is not installed here (there is no Python package {missing}): it is part of hamgr's source tree; run "
@@ -26,30 +27,35 @@ class LazyGroup(click.Group):
     """Commands that are imported when they are asked for; the overview needs none of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*VERBS, "simulate"]
+        return [*VERBS, *ORDERS, "simulate"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in ORDERS:
+            from hamgr.cli.orders import command  # what it needs is slow to import
+
+            return command(cmd_name)
         if cmd_name not in VERBS:
             return None
         module, attribute, _ = VERBS[cmd_name]
         try:
-            command = getattr(import_module(module), attribute)
+            found = getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:
             if cmd_name != "sandbox":
                 raise
             raise CommandError(_NO_SANDBOX.format(missing=error.name), Exit.UNAVAILABLE) from None
-        assert isinstance(command, click.Command)
-        return command
+        assert isinstance(found, click.Command)
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(name, summary) for name, (_, _, summary) in VERBS.items()]
+        rows += [(name, verb.summary) for name, (_, verb) in ORDERS.items()]
         with formatter.section("Commands"):
             formatter.write_dl(sorted([*rows, ("simulate", SIMULATE_SUMMARY)]))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in VERBS:
+        if args and not args[0].startswith("-") and args[0] not in (*VERBS, *ORDERS):
             from hamgr.clusterfile.options import instead
 
             ctx.fail(f"there is no command '{args[0]}'{instead(args[0], self.list_commands(ctx))}")
@@ -72,13 +78,6 @@ def hamgr(ctx: click.Context, config: Path | None) -> None:
     77 not permitted, 78 wrong configuration, 105 no such object, 124 no answer in time.
     """
     ctx.obj = resolve(config)
-
-
-def target(ctx: click.Context) -> Target:
-    """The cluster that this command line is about."""
-    found = ctx.find_object(Target)
-    assert found is not None
-    return found
 
 
 def run(arguments: Sequence[str]) -> int:

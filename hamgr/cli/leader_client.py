@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 import click
 
 from hamgr.api.exits import Exit
+from hamgr.api.requests import A, NotUnderstood, Request
+from hamgr.api.wire import to_value
 from hamgr.cli.connection import Target, open_store
 from hamgr.cli.exits import CommandError
 from hamgr.store.errors import StoreError
@@ -18,29 +18,32 @@ from hamgr.store.store import Store
 TIMEOUT_S = 20.0
 
 
-def ask(target: Target, kind: str, body: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> Mapping[str, Any]:
-    """Submit one request (kinds and bodies: docs/architecture.md) and return the leader's answer.
+def ask(target: Target, request: Request[A], timeout_s: float = TIMEOUT_S) -> A:
+    """Submit one request and return the leader's answer.
 
     Raises RequestRefused, RequestTimeout, StoreUnavailable and the store's other errors.
     """
     store = open_store(target)
     try:
-        return ask_through(store, kind, body, timeout_s)
+        return ask_through(store, request, timeout_s)
     finally:
         store.close()
 
 
-def ask_through(store: Store, kind: str, body: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> Mapping[str, Any]:
+def ask_through(store: Store, request: Request[A], timeout_s: float = TIMEOUT_S) -> A:
     """As `ask`, with a connection that is open already. Whoever gives up by Ctrl-C is told what becomes of it."""
     requests = Requests(store)
-    ticket = requests.submit(kind, dict(body), ttl_s=round(timeout_s) + 10)
+    ticket = requests.submit(request.kind, to_value(request), ttl_s=round(timeout_s) + 10)
     try:
         if store.get("leader") is None:
             click.echo(f"nobody leads at the moment: waiting up to {timeout_s:g} s for a leader", err=True)
         answer = requests.wait(ticket, timeout_s)
     except KeyboardInterrupt:
         raise CommandError(_given_up(requests, ticket), Exit.INTERRUPTED) from None
-    return answer if isinstance(answer, Mapping) else {}
+    try:
+        return request.read_answer(answer)
+    except NotUnderstood as error:
+        raise CommandError(str(error), error.code) from None
 
 
 def _given_up(requests: Requests, ticket: RequestHandle) -> str:

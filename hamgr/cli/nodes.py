@@ -1,32 +1,13 @@
-"""`hamgr standby`, `unstandby` and `maintenance`: what a node may be used for."""
+"""`hamgr maintenance`: a node, or all of the cluster, is left alone."""
 
 from __future__ import annotations
 
 import click
 
 from hamgr.api.exits import Exit
-from hamgr.cli.group import target
+from hamgr.api.requests import Maintenance
+from hamgr.cli.connection import target
 from hamgr.cli.leader_client import ask
-
-
-@click.command()
-@click.argument("node")
-@click.pass_context
-def standby(ctx: click.Context, node: str) -> int:
-    """Move everything off a node."""
-    ask(target(ctx), "standby", {"node": node, "on": True})
-    click.echo(f"{node} is in standby; undo: hamgr unstandby {node}")
-    return Exit.OK
-
-
-@click.command()
-@click.argument("node")
-@click.pass_context
-def unstandby(ctx: click.Context, node: str) -> int:
-    """Let resources onto a node again."""
-    ask(target(ctx), "standby", {"node": node, "on": False})
-    click.echo(f"{node} takes part again")
-    return Exit.OK
 
 
 @click.command()
@@ -35,6 +16,6 @@ def unstandby(ctx: click.Context, node: str) -> int:
 @click.pass_context
 def maintenance(ctx: click.Context, state: str, node: str) -> int:
     """Leave a NODE, or all of the cluster, alone: nothing is started, stopped, monitored or fenced."""
-    ask(target(ctx), "maintenance", {"node": node, "on": state == "on"})
+    ask(target(ctx), Maintenance(on=state == "on", node=node))
     click.echo(f"maintenance of {node or 'the cluster'} is {state}")
     return Exit.OK

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import click
 
 from hamgr.api.exits import Exit
+from hamgr.api.requests import Ban, Clear, Move
+from hamgr.cli.connection import target
 from hamgr.cli.exits import CommandError
-from hamgr.cli.group import target
 from hamgr.cli.leader_client import ask
 from hamgr.clusterfile.options import duration_ms
 
@@ -25,8 +23,8 @@ _PROMOTED = click.option("--promoted", is_flag=True, help="Only the promoted rol
 @click.pass_context
 def move(ctx: click.Context, resource: str, node: str, lifetime: str | None, promoted: bool) -> int:
     """Move a resource to a node, and keep it there until `hamgr clear`."""
-    answer = ask(target(ctx), "move", _body(resource, node, lifetime, promoted))
-    click.echo(f"{resource} now prefers {node} ({_constraint(answer)}); undo: hamgr clear {resource}")
+    answer = ask(target(ctx), Move(resource, node, _role(promoted), _seconds(lifetime)))
+    click.echo(f"{resource} now prefers {node} (constraint {answer.constraint}); undo: hamgr clear {resource}")
     return Exit.OK
 
 
@@ -38,8 +36,8 @@ def move(ctx: click.Context, resource: str, node: str, lifetime: str | None, pro
 @click.pass_context
 def ban(ctx: click.Context, resource: str, node: str, lifetime: str | None, promoted: bool) -> int:
     """Keep a resource off a node until `hamgr clear`."""
-    answer = ask(target(ctx), "ban", _body(resource, node, lifetime, promoted))
-    click.echo(f"{resource} stays off {node} ({_constraint(answer)}); undo: hamgr clear {resource}")
+    answer = ask(target(ctx), Ban(resource, node, _role(promoted), _seconds(lifetime)))
+    click.echo(f"{resource} stays off {node} (constraint {answer.constraint}); undo: hamgr clear {resource}")
     click.echo("WARNING: a resource that is banned from every node runs nowhere", err=True)
     return Exit.OK
 
@@ -50,8 +48,7 @@ def ban(ctx: click.Context, resource: str, node: str, lifetime: str | None, prom
 @click.pass_context
 def clear(ctx: click.Context, resource: str, node: str) -> int:
     """Undo moves and bans of a resource, all or those that name NODE."""
-    answer = ask(target(ctx), "clear", {"resource": resource, "node": node})
-    cleared = answer.get("cleared", ())
+    cleared = ask(target(ctx), Clear(resource, node)).cleared
     for constraint in cleared:
         click.echo(f"removed {constraint}")
     if not cleared:
@@ -59,13 +56,8 @@ def clear(ctx: click.Context, resource: str, node: str) -> int:
     return Exit.OK
 
 
-def _body(resource: str, node: str, lifetime: str | None, promoted: bool) -> dict[str, Any]:
-    role = "Promoted" if promoted else ""
-    return {"resource": resource, "node": node, "role": role, "lifetime_s": _seconds(lifetime)}
-
-
-def _constraint(answer: Mapping[str, Any]) -> str:
-    return f"constraint {answer.get('constraint', '')}".rstrip()
+def _role(promoted: bool) -> str:
+    return "Promoted" if promoted else ""
 
 
 def _seconds(lifetime: str | None) -> float | None:

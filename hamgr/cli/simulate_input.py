@@ -29,7 +29,7 @@ def from_file(path: str) -> Cib:
     if path.endswith((".yaml", ".yml")):
         from pathlib import Path
 
-        from hamgr.cli.apply import read_cluster_file
+        from hamgr.cli.cluster_file import read_cluster_file
 
         return all_up(read_cluster_file(Path(path))[0].to_cib())
     try:

@@ -14,9 +14,8 @@ import click
 
 from hamgr.api.exits import Exit
 from hamgr.api.status import CRITICAL, OLD_S, VERDICTS, Finding, StatusDoc, complete, verdict
-from hamgr.cli.connection import open_store
+from hamgr.cli.connection import open_store, target
 from hamgr.cli.exits import CommandError
-from hamgr.cli.group import target
 from hamgr.cli.param_types import Seconds
 from hamgr.cli.render.status import render_oneline, render_status
 from hamgr.cli.screen import clipped, fitted

@@ -16,6 +16,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hamgr.api.exits import Exit
+from hamgr.api.requests import VERSION
 from hamgr.store.errors import CompareFailed, LeaseLost, RequestTimeout, StoreError
 from hamgr.store.leadership import Leadership
 from hamgr.store.store import Leased, Store
@@ -23,12 +25,13 @@ from hamgr.store.values import Change, Json, Snapshot
 
 REQUESTS = "requests/"
 RESPONSES = "responses/"
+_NO_VERSION = 1 << 30  # of a request that says something else than a number: no leader understands it
 
 
 class RequestRefused(StoreError):
     """The leader answered that it will not do it, and why. `exit_code` is what the leader suggests for a command."""
 
-    def __init__(self, message: str, exit_code: int = 1) -> None:
+    def __init__(self, message: str, exit_code: int = Exit.ERROR) -> None:
         super().__init__(message)
         self.exit_code = exit_code
 
@@ -44,13 +47,14 @@ class RequestHandle:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as the leader takes it. `by` is USER@HOST, `at` wall time."""
+    """A request as the leader takes it. `by` is USER@HOST, `at` wall time, `version` that of its interface."""
 
     id: str
     kind: str
     body: Json
     by: str
     at: float
+    version: int = VERSION
 
 
 class Requests:
@@ -64,7 +68,13 @@ class Requests:
         lease, _ = self._store.grant(ttl_s)
         ticket = RequestHandle(uuid.uuid4().hex[:12], kind, lease)
         key = REQUESTS + ticket.id
-        document = {"kind": kind, "body": body, "by": f"{_user()}@{socket.gethostname()}", "at": time.time()}
+        document = {
+            "kind": kind,
+            "version": VERSION,
+            "body": body,
+            "by": f"{_user()}@{socket.gethostname()}",
+            "at": time.time(),
+        }
         self._store.transact(creates={key: 0}, puts={key: Leased(document, lease)})
         return ticket
 
@@ -122,7 +132,7 @@ class Requests:
                 return message.get("body")
             if message.get("state") == "refused":
                 code = message.get("exit_code")
-                raise RequestRefused(str(message.get("message")), code if isinstance(code, int) else 1)
+                raise RequestRefused(str(message.get("message")), code if isinstance(code, int) else Exit.ERROR)
             if message.get("state") == "progress":
                 on_progress(message.get("body"))
 
@@ -181,7 +191,7 @@ class RequestQueue:
         self._respond(request_id, {"state": "done", "by": self._leadership.node, "body": body})
         self._leases.pop(request_id, None)
 
-    def refuse(self, request_id: str, message: str, exit_code: int = 1) -> None:
+    def refuse(self, request_id: str, message: str, exit_code: int = Exit.ERROR) -> None:
         """The final answer when it is no: a sentence for a person, and the exit code of a command."""
         document = {"state": "refused", "by": self._leadership.node, "message": message, "exit_code": exit_code}
         self._respond(request_id, document)
@@ -199,13 +209,14 @@ class RequestQueue:
 
 def _parse(request_id: str, value: Json) -> Request:
     document = value if isinstance(value, dict) else {}
-    at = document.get("at", 0.0)
+    at, version = document.get("at", 0.0), document.get("version", 1)  # before there were versions, it was the first
     return Request(
         request_id,
         str(document.get("kind", "")),
         document.get("body"),
         str(document.get("by", "")),
         float(at) if isinstance(at, int | float) else 0.0,
+        version if isinstance(version, int) else _NO_VERSION,
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from hamgr.api.requests import DiskFindings
 from hamgr.cib.model import Cib
 from hamgr.controller.disks.claims import Claim
 from hamgr.controller.disks.findings import (
@@ -21,8 +20,8 @@ from hamgr.kube.gateway import Kube
 from hamgr.kube.objects import PV, PVC, Obj
 
 
-def look(kube: Kube, cib: Cib) -> dict[str, Any]:
-    """`problems` (a second user of a disk) and `notes`, as sentences. Raises KubeError."""
+def look(kube: Kube, cib: Cib) -> DiskFindings:
+    """Problems (a second user of a disk) and notes. Raises KubeError."""
     notes: list[str] = []
     lenders = {p.id: source for p in primitives(cib) if (source := source_of(p)) is not None}
     workloads = {source: found for source in set(lenders.values()) if (found := _workload(kube, source, notes))}
@@ -34,7 +33,7 @@ def look(kube: Kube, cib: Cib) -> dict[str, Any]:
     claims = {claim: pvc for claim, (pvc, _) in disks.items() if pvc is not None}
     problems = shared_disk_findings(shared_disks(cib, workloads, claims, ()))
     told = (*busy_workloads(lenders, workloads), *doomed_disks(disks), *reclaim_policies(disks))
-    return {"problems": [found.text for found in problems], "notes": [*notes, *(found.text for found in told)]}
+    return DiskFindings(tuple(found.text for found in problems), (*notes, *(found.text for found in told)))
 
 
 def _workload(kube: Kube, source: Source, notes: list[str]) -> Obj | None:

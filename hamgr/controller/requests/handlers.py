@@ -11,7 +11,9 @@ from typing import Any
 
 import structlog
 
+from hamgr.api import requests as api
 from hamgr.api.exits import Exit
+from hamgr.api.wire import to_value
 from hamgr.cib import history
 from hamgr.cib.model import Primitive
 from hamgr.clusterfile.load import ConfigError, load_yaml
@@ -50,17 +52,29 @@ class Refusal(Exception):
         self.code = code
 
 
+Reply = (
+    api.Cleaned
+    | api.Cleared
+    | api.Constrained
+    | api.DeviceTest
+    | api.DiskFindings
+    | api.Done
+    | api.FenceBegun
+    | api.FenceDeviceList
+    | api.FencePlan
+    | api.Removed
+    | api.Topology
+)
+
+
 class Inquiry:
     """An answer that takes asking Kubernetes: to be called beside the control thread. Raises KubeError."""
 
-    def __init__(self, ask: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, ask: Callable[[], Reply]) -> None:
         self._ask = ask
 
     def __call__(self) -> dict[str, Any]:
-        return self._ask()
-
-
-Answer = dict[str, Any] | Inquiry
+        return to_value(self._ask())
 
 
 class RequestHandlers:
@@ -80,49 +94,49 @@ class RequestHandlers:
         self._cache = cache
         self._now = now
         self._doomed = doomed
-
-    def carry_out(self, request: Request) -> Answer:
-        """Do what was asked and give the answer's body. Raises Refusal."""
-        kinds: dict[str, Callable[[Request, Mapping[str, Any]], Answer]] = {
-            "fence": self._fence,
-            "fence-plan": self._fence_plan,
-            "check-disks": self._check_disks,
-            "fence-devices": self._fence_devices,
-            "fence-topology": self._fence_topology,
-            "fence-test": self._fence_test,
-            "unfence": self._unfence,
-            "confirm": self._confirm,
-            "cleanup": self._cleanup,
-            "move": self._move,
-            "ban": self._ban,
-            "clear": self._clear,
-            "standby": self._standby,
-            "maintenance": self._maintenance,
-            "target-role": self._target_role,
-            "managed": self._managed,
+        self._handlers: Mapping[type[api.Request[Any]], Callable[[Any, str], Reply | Inquiry]] = {
+            api.AskDevice: self._ask_device,
+            api.Ban: self._ban,
+            api.CheckDisks: self._check_disks,
+            api.Cleanup: self._cleanup,
+            api.Clear: self._clear,
+            api.Confirm: self._confirm,
+            api.Fence: self._fence,
+            api.ListDevices: self._list_devices,
+            api.ListLevels: self._list_levels,
+            api.Maintenance: self._maintenance,
+            api.Manage: self._manage,
+            api.Move: self._move,
+            api.PlanFence: self._plan_fence,
+            api.Standby: self._standby,
+            api.TargetRole: self._target_role,
+            api.Unfence: self._unfence,
         }
-        if request.kind not in kinds:
-            raise Refusal(
-                f"the leader does not know the request {request.kind!r}: is it of another version?", Exit.USAGE
-            )
+
+    def carry_out(self, request: Request) -> dict[str, Any] | Inquiry:
+        """Do what was asked and give the answer's body. Raises Refusal."""
+        try:
+            order = api.read_request(request.kind, request.version, request.body)
+        except api.NotUnderstood as error:
+            raise Refusal(str(error), error.code) from None
         if self._leader.configuration is None:
             raise Refusal("no cluster file was applied yet: begin with `hamgr apply -f FILE`", Exit.CONFIG)
-        body = request.body if isinstance(request.body, Mapping) else {}
-        log.info("request", kind=request.kind, body=dict(body), by=request.by)
-        return kinds[request.kind](request, body)
+        log.info("request", kind=request.kind, body=to_value(order), by=request.by)
+        answer = self._handlers[type(order)](order, request.by)
+        return answer if isinstance(answer, Inquiry) else to_value(answer)
 
     # --- fencing -----------------------------------------------------------------------------------------------------
 
-    def _fence(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
-        name = _text(body, "target")
+    def _fence(self, order: api.Fence, by: str) -> api.FenceBegun:
+        name = order.target
         pod = self._pod(name)
-        levels = self._levels(name if pod is None else pod.node, _text(body, "level"))
+        levels = self._levels(name if pod is None else pod.node, order.level)
         where, only = (name, None) if pod is None else (pod.node, self._leader.companions(pod.resource))
         doomed = self._doomed(where, only)
-        why = self._order(request.by, doomed, anyway=bool(body.get("anyway")))
+        why = self._order(by, doomed, anyway=order.anyway)
         if pod is None:
-            return {"fence": self._leader.fence_node(name, why, request.by, levels).id}
-        return {"fence": self._leader.fence_pod(pod, why, request.by, levels).id}
+            return api.FenceBegun(self._leader.fence_node(name, why, by, levels).id)
+        return api.FenceBegun(self._leader.fence_pod(pod, why, by, levels).id)
 
     def _order(self, user: str, doomed: str, *, anyway: bool) -> Reason:
         """Why a fence begins that somebody asked for; an order against our own doubts, or against a disk that would go
@@ -136,59 +150,59 @@ class RequestHandlers:
         then = "`--anyway` fences all the same" if doomed else "Try again in a moment; `--anyway` fences all the same"
         raise Refusal(f"nothing was fenced: {told}. {then}", Exit.UNAVAILABLE)
 
-    def _fence_plan(self, _request: Request, body: Mapping[str, Any]) -> Answer:
+    def _plan_fence(self, order: api.PlanFence, by: str) -> Inquiry:
         """What `fence` would do; asked of Kubernetes, so it is answered later."""
-        name = _text(body, "target")
+        name = order.target
         pod = self._pod(name)
         node = name if pod is None else pod.node
-        levels = self._levels(node, _text(body, "level"))
+        levels = self._levels(node, order.level)
         target = self._leader.target(node) if pod is None else self._leader.pod_target(pod)
         fences = self._leader.fences
         return Inquiry(lambda: _as_answer(fences.plan(target, levels)))
 
-    def _fence_devices(self, _request: Request, _body: Mapping[str, Any]) -> dict[str, Any]:
+    def _list_devices(self, order: api.ListDevices, by: str) -> api.FenceDeviceList:
         """The devices with the names of their parameters: values may be secrets."""
         fences = self._leader.fences
-        devices = [
-            {
-                "name": device.name,
-                "agent": device.agent,
-                "params": sorted(device.params),
-                "params_from": device.params_from,
-                "port_map": dict(device.port_map),
-                "timeout_s": device.timeout_s,
-                "nodes": [node for node in self._nodes() if _uses(fences.config.levels_for(node), device.name)],
-            }
+        devices = tuple(
+            api.DeviceDescription(
+                name=device.name,
+                agent=device.agent,
+                params=tuple(sorted(device.params)),
+                params_from=device.params_from,
+                port_map=dict(device.port_map),
+                timeout_s=device.timeout_s,
+                nodes=tuple(n for n in self._nodes() if _uses(fences.config.levels_for(n), device.name)),
+            )
             for device in fences.config.devices.values()
-        ]
-        return {"devices": devices, "troubles": list(fences.device_troubles())}
+        )
+        return api.FenceDeviceList(devices, tuple(fences.device_troubles()))
 
-    def _fence_topology(self, _request: Request, _body: Mapping[str, Any]) -> dict[str, Any]:
+    def _list_levels(self, order: api.ListLevels, by: str) -> api.Topology:
         """Each node's levels in the order in which they are tried."""
         nodes = []
         for name in self._nodes():
             promise = self._leader.observations.promise(name)
-            levels = [_level_answer(level) for level in self._leader.fences.config.levels_for(name)]
-            nodes.append({"node": name, "levels": levels, "promise_s": promise.self_fence if promise else None})
-        return {"nodes": nodes}
+            levels = tuple(_level_answer(level) for level in self._leader.fences.config.levels_for(name))
+            nodes.append(api.NodeLevels(name, levels, promise.self_fence if promise else None))
+        return api.Topology(tuple(nodes))
 
-    def _fence_test(self, _request: Request, body: Mapping[str, Any]) -> Answer:
+    def _ask_device(self, order: api.AskDevice, by: str) -> Inquiry:
         """Whether a device works, and what it says of the nodes; nothing is switched."""
-        fences, name = self._leader.fences, _text(body, "device")
+        fences, name = self._leader.fences, order.device
         if name not in fences.config.devices:
             known = f"devices are {_list(fences.config.devices)}" if fences.config.devices else "none is configured"
             raise Refusal(f"there is no fence device {name!r}: {known}", Exit.NO_OBJECT)
         nodes = [node for node in self._nodes() if _uses(fences.config.levels_for(node), name)]
-        return Inquiry(lambda: fences.device_test(name, nodes))
+        return Inquiry(lambda: api.DeviceTest(**fences.device_test(name, nodes)))
 
-    def _unfence(self, _request: Request, body: Mapping[str, Any]) -> Answer:
-        node, kube = self._node(body), self._kube
+    def _unfence(self, order: api.Unfence, by: str) -> Inquiry:
+        node, kube = self._node(order.node), self._kube
         last = self._leader.fences.last_of(node)
         if kube is None or last is None:
             raise Refusal(f"node {node} was not fenced, as far as the history goes", Exit.NO_OBJECT)
         self._leader.fences.forgive(last)
-        self._leader.touch(f"{_request.by} let {node} take part again")
-        return Inquiry(lambda: {"removed": [f"taint {OUT_OF_SERVICE}"] if unfence_by_order(kube, node) else []})
+        self._leader.touch(f"{by} let {node} take part again")
+        return Inquiry(lambda: api.Removed((f"taint {OUT_OF_SERVICE}",) if unfence_by_order(kube, node) else ()))
 
     def _pod(self, name: str) -> PodTarget | None:
         """The pod of that name; None when it is a node's name. Raises Refusal when it is neither."""
@@ -211,21 +225,21 @@ class RequestHandlers:
         except ValueError:
             raise Refusal(f"there is no fencing level {level!r}; there are {_list(Level)}", Exit.USAGE) from None
 
-    def _confirm(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+    def _confirm(self, order: api.Confirm, by: str) -> api.FenceBegun:
         """Take an operator's word that a node is off; not while the node itself says otherwise."""
-        node, why = self._node(body), reason("operator", user=request.by)
+        node, why = self._node(order.node), reason("operator", user=by)
         if alive := self._sign_of_life(node):
-            if not body.get("anyway"):
+            if not order.anyway:
                 text = f"nothing was confirmed: {alive}. Is it the node that you have looked at? If it is, wait half a "
                 raise Refusal(f"{text}minute for that to be over, or add `--anyway`", Exit.UNAVAILABLE)
-            why = reason("operator-anyway", user=request.by, doubt=alive)
+            why = reason("operator-anyway", user=by, doubt=alive)
         elif doomed := self._doomed(node, None):
-            if not body.get("anyway"):
+            if not order.anyway:
                 text = f"nothing was confirmed: {doomed}. `--anyway` has the pods there removed all the same"
                 raise Refusal(text, Exit.UNAVAILABLE)
-            why = reason("operator-anyway", user=request.by, doubt=doomed)
-        word = Confirmation(request.by, _text(body, "reason"), self._now())
-        return {"fence": self._leader.confirm(node, why, word).id}
+            why = reason("operator-anyway", user=by, doubt=doomed)
+        word = Confirmation(by, order.reason, self._now())
+        return api.FenceBegun(self._leader.confirm(node, why, word).id)
 
     def _sign_of_life(self, node: str) -> str:
         """What shows that a node is not off, as a sentence; empty: nothing does."""
@@ -242,23 +256,23 @@ class RequestHandlers:
 
     # --- a file that is not applied yet ------------------------------------------------------------------------------
 
-    def _check_disks(self, _request: Request, body: Mapping[str, Any]) -> Answer:
+    def _check_disks(self, order: api.CheckDisks, by: str) -> Inquiry:
         """What a cluster file's templates and claims come to here; nothing is changed."""
         kube = self._kube
         if kube is None:
             raise Refusal("the leader has no Kubernetes to ask", Exit.UNAVAILABLE)
         try:
-            cib = load_yaml(_text(body, "text"), "the file", Registry().specs()).to_live_cib()
+            cib = load_yaml(order.text, "the file", Registry().specs()).to_live_cib()
         except (ConfigError, UnknownAgent) as error:
             raise Refusal(f"the leader cannot use the file: {error}", Exit.CONFIG) from None
         return Inquiry(lambda: look(kube, cib))
 
     # --- history -----------------------------------------------------------------------------------------------------
 
-    def _cleanup(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+    def _cleanup(self, order: api.Cleanup, by: str) -> api.Cleaned:
         """As `crm_resource --cleanup`: forget failures, and what is recorded of resources that had any."""
-        wanted = {r.id for r in self._primitives_of(_text(body, "resource"))} if body.get("resource") else None
-        nodes = [self._node(body)] if body.get("node") else self._nodes()
+        wanted = {r.id for r in self._primitives_of(order.resource)} if order.resource else None
+        nodes = [self._node(order.node)] if order.node else self._nodes()
         cleaned = []
         for node in nodes:
             state = self._leader.cluster_state.state(node)
@@ -269,50 +283,52 @@ class RequestHandlers:
                     cleaned.append(f"{resource} on {node}")
         self._leader.fences.note_change(self._now())
         self._leader.try_again()
-        self._leader.touch(f"{request.by} cleaned up")
-        return {"cleaned": cleaned}
+        self._leader.touch(f"{by} cleaned up")
+        return api.Cleaned(tuple(cleaned))
 
     # --- overrides ---------------------------------------------------------------------------------------------------
 
-    def _move(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
-        resource, node = self._resource(body), self._staying_node(body)
-        self._override(request, self._leader.cluster_state.overrides.prefer(resource, node, *self._role_until(body)))
-        return {"constraint": f"cli-prefer-{resource}"}
+    def _move(self, order: api.Move, by: str) -> api.Constrained:
+        resource, node = self._resource(order.resource), self._staying_node(order.node)
+        self._override(order, by, self._leader.cluster_state.overrides.prefer(resource, node, *self._role_until(order)))
+        return api.Constrained(f"cli-prefer-{resource}")
 
-    def _ban(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
-        resource, node = self._resource(body), self._node(body)
-        self._override(request, self._leader.cluster_state.overrides.ban(resource, node, *self._role_until(body)))
-        return {"constraint": f"cli-ban-{resource}-on-{node}"}
+    def _ban(self, order: api.Ban, by: str) -> api.Constrained:
+        resource, node = self._resource(order.resource), self._node(order.node)
+        self._override(order, by, self._leader.cluster_state.overrides.ban(resource, node, *self._role_until(order)))
+        return api.Constrained(f"cli-ban-{resource}-on-{node}")
 
-    def _clear(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
-        resource = self._resource(body)
-        node = self._node(body) if body.get("node") else ""
+    def _clear(self, order: api.Clear, by: str) -> api.Cleared:
+        resource = self._resource(order.resource)
+        node = self._node(order.node) if order.node else ""
         before = self._leader.cluster_state.overrides
         after = before.clear(resource, node)
-        self._override(request, after)
-        return {"cleared": sorted(before.locations.keys() - after.locations.keys())}
+        self._override(order, by, after)
+        return api.Cleared(tuple(sorted(before.locations.keys() - after.locations.keys())))
 
-    def _standby(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
-        value = "on" if body.get("on") else "off"
+    def _standby(self, order: api.Standby, by: str) -> api.Done:
+        value = "on" if order.on else "off"
         self._override(
-            request, self._leader.cluster_state.overrides.node_attribute(self._staying_node(body), "standby", value)
+            order,
+            by,
+            self._leader.cluster_state.overrides.node_attribute(self._staying_node(order.node), "standby", value),
         )
-        return {}
+        return api.Done()
 
-    def _maintenance(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
-        value = "true" if body.get("on") else "false"
+    def _maintenance(self, order: api.Maintenance, by: str) -> api.Done:
+        value = "true" if order.on else "false"
         overrides = self._leader.cluster_state.overrides
-        if body.get("node"):
-            self._override(request, overrides.node_attribute(self._node(body), "maintenance", value))
+        if order.node:
+            self._override(order, by, overrides.node_attribute(self._node(order.node), "maintenance", value))
         else:
-            self._override(request, overrides.option("maintenance-mode", value))
-        return {}
+            self._override(order, by, overrides.option("maintenance-mode", value))
+        return api.Done()
 
-    def _target_role(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
-        role = body.get("role")
+    def _target_role(self, order: api.TargetRole, by: str) -> api.Done:
+        role = order.role
         if role not in (None, "Stopped", "Started", "Unpromoted", "Promoted"):
             raise Refusal(f"{role!r} is no role; roles are Stopped, Started, Unpromoted and Promoted", Exit.USAGE)
-        resource = self._resource(body)
+        resource = self._resource(order.resource)
         if role is not None and any(r.agent.standard == "stonith" for r in self._primitives_of(resource)):
             raise Refusal(
                 f"{resource} does not run anywhere, it stands for what fences nodes, and they would be fenced whatever "
@@ -320,42 +336,39 @@ class RequestHandlers:
                 "for a while use `hamgr maintenance on`, to be without fencing set stonith-enabled: false there",
                 Exit.ERROR,
             )
-        self._override(request, self._leader.cluster_state.overrides.resource_meta(resource, "target-role", role))
-        return {}
+        self._override(order, by, self._leader.cluster_state.overrides.resource_meta(resource, "target-role", role))
+        return api.Done()
 
-    def _managed(self, request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
+    def _manage(self, order: api.Manage, by: str) -> api.Done:
         """Off: is-managed is false whatever the cluster file says. On: as the file says."""
-        value = None if body.get("on") else "false"
-        resource = self._resource(body)
-        self._override(request, self._leader.cluster_state.overrides.resource_meta(resource, "is-managed", value))
-        return {}
+        value = None if order.on else "false"
+        resource = self._resource(order.resource)
+        self._override(order, by, self._leader.cluster_state.overrides.resource_meta(resource, "is-managed", value))
+        return api.Done()
 
-    def _override(self, request: Request, overrides: Any) -> None:
+    def _override(self, order: api.Request[Any], by: str, overrides: Any) -> None:
         self._leader.cluster_state.set_overrides(overrides)
-        self._leader.touch(f"{request.by} asked for {request.kind}")
+        self._leader.touch(f"{by} asked for {order.kind}")
 
     # --- checking ----------------------------------------------------------------------------------------------------
 
     def _nodes(self) -> list[str]:
         return list(self._leader.nodes)
 
-    def _node(self, body: Mapping[str, Any]) -> str:
-        node = _text(body, "node")
+    def _node(self, node: str) -> str:
         if node not in self._nodes():
             raise Refusal(f"there is no node {node!r} in the cluster: nodes are {_list(self._nodes())}", Exit.NO_HOST)
         return node
 
-    def _staying_node(self, body: Mapping[str, Any]) -> str:
+    def _staying_node(self, node: str) -> str:
         """A node that something may be sent to."""
-        node = self._node(body)
-        if node in self._leader.leaving:
+        if self._node(node) in self._leader.leaving:
             text = f"node {node} is not in the cluster file any more: it is only kept until nothing runs there"
             raise Refusal(text, Exit.NO_HOST)
         return node
 
-    def _resource(self, body: Mapping[str, Any]) -> str:
+    def _resource(self, name: str) -> str:
         """A resource's id; a group's or clone's member stands for the whole, as it cannot go anywhere alone."""
-        name = _text(body, "resource")
         assert self._leader.configuration is not None
         for top in self._leader.configuration.resources:
             if name in {resource.id for resource in tree(top)}:
@@ -363,7 +376,7 @@ class RequestHandlers:
         raise Refusal(f"there is no resource {name!r}: resources are {_list(self._ids())}", Exit.NO_OBJECT)
 
     def _primitives_of(self, name: str) -> list[Primitive]:
-        self._resource({"resource": name})
+        self._resource(name)
         assert self._leader.configuration is not None
         found = [r for top in self._leader.configuration.resources for r in tree(top) if r.id == name]
         return [r for r in tree(found[0]) if isinstance(r, Primitive)]
@@ -372,47 +385,36 @@ class RequestHandlers:
         assert self._leader.configuration is not None
         return [resource.id for top in self._leader.configuration.resources for resource in tree(top)]
 
-    def _role_until(self, body: Mapping[str, Any]) -> tuple[str, float | None]:
-        lifetime = body.get("lifetime_s")
-        if lifetime is None:
-            return _text(body, "role"), None
-        if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not lifetime > 0:
-            raise Refusal(f"the lifetime {lifetime!r} is no number of seconds above 0", Exit.USAGE)
-        return _text(body, "role"), self._now() + lifetime
+    def _role_until(self, order: api.Move | api.Ban) -> tuple[str, float | None]:
+        if order.lifetime_s is None:
+            return order.role, None
+        if not order.lifetime_s > 0:
+            raise Refusal(f"the lifetime {order.lifetime_s!r} is no number of seconds above 0", Exit.USAGE)
+        return order.role, self._now() + order.lifetime_s
 
 
 def _uses(levels: Iterable[LevelConfig], device: str) -> bool:
     return any(device in level.devices for level in levels)
 
 
-def _level_answer(level: LevelConfig) -> dict[str, Any]:
-    return {
-        "level": str(level.level),
-        "devices": list(level.devices),
-        "timeout_s": level.timeout_s,
-        "attempts": level.attempts,
-        "delay_s": level.delay.base_s,
-        "random_delay_s": level.delay.random_s,
-        "action": level.action,
-    }
+def _level_answer(level: LevelConfig) -> api.TopologyLevel:
+    return api.TopologyLevel(
+        level=str(level.level),
+        devices=tuple(level.devices),
+        timeout_s=level.timeout_s,
+        attempts=level.attempts,
+        delay_s=level.delay.base_s,
+        random_delay_s=level.delay.random_s,
+        action=level.action,
+    )
 
 
-def _as_answer(plan: Plan) -> dict[str, Any]:
-    levels = [
-        {
-            "level": str(level.level),
-            "steps": list(level.steps),
-            "proves": level.proves,
-            "unfit": "" if level.unfit is None else str(level.unfit),
-        }
-        for level in plan.levels
-    ]
-    return {"node": plan.node, "levels": levels}
-
-
-def _text(body: Mapping[str, Any], key: str) -> str:
-    value = body.get(key)
-    return value if isinstance(value, str) else ""
+def _as_answer(plan: Plan) -> api.FencePlan:
+    levels = tuple(
+        api.PlannedLevel(str(one.level), tuple(one.steps), one.proves, "" if one.unfit is None else str(one.unfit))
+        for one in plan.levels
+    )
+    return api.FencePlan(plan.node, levels)
 
 
 def _list(names: Any) -> str:

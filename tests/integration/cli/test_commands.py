@@ -11,6 +11,7 @@ from fixtures.etcd import EtcdServer
 from fixtures.waiting import wait_until
 
 from hamgr.api.events import Event
+from hamgr.api.requests import Standby
 from hamgr.api.status import NodeStatus, ResourceStatus, StatusDoc
 from hamgr.cli.leader_client import ask_through
 from hamgr.cli.main import main
@@ -177,9 +178,15 @@ def test_events_are_shown_oldest_first(store, leadership, capsys):
             "db stays off n2 (constraint c)",
         ),
         (["clear", "db"], "clear", {"resource": "db", "node": ""}, {"cleared": ["c"]}, "removed c"),
-        (["clear", "db"], "clear", {"resource": "db", "node": ""}, {}, "there was no move or ban of db"),
+        (["clear", "db"], "clear", {"resource": "db", "node": ""}, {"cleared": []}, "there was no move or ban of db"),
         (["cleanup"], "cleanup", {"resource": "", "node": ""}, {"cleaned": ["db on n1"]}, "cleaned up db on n1"),
-        (["cleanup", "db", "--node", "n1"], "cleanup", {"resource": "db", "node": "n1"}, {}, "there were no failures"),
+        (
+            ["cleanup", "db", "--node", "n1"],
+            "cleanup",
+            {"resource": "db", "node": "n1"},
+            {"cleaned": []},
+            "there were no failures",
+        ),
         (["enable", "db"], "target-role", {"resource": "db", "role": None}, {}, "db may run"),
         (["unmanage", "db"], "managed", {"resource": "db", "on": False}, {}, "db is left alone; undo: hamgr manage db"),
         (["manage", "db"], "managed", {"resource": "db", "on": True}, {}, "db is managed as the cluster file says"),
@@ -325,7 +332,7 @@ def test_whoever_gives_up_learns_what_becomes_of_the_request(store, leadership, 
 
 def test_waiting_for_a_leader_is_not_silent(store, capsys):
     with pytest.raises(RequestTimeout, match="it was called off: nothing was done"):
-        ask_through(store, "standby", {"node": "n1", "on": True}, timeout_s=0.1)
+        ask_through(store, Standby("n1", on=True), timeout_s=0.1)
     assert capsys.readouterr().err == "nobody leads at the moment: waiting up to 0.1 s for a leader\n"
 
 

@@ -173,7 +173,8 @@ def test_a_confirmation_takes_the_place_of_the_fence_that_hangs(site):
 
 
 REFUSALS = {
-    "an unknown kind": ("dance", {}, 64, "does not know the request 'dance'"),
+    "a field of another version": ("standby", {"node": "n1", "on": True, "soon": 1}, 78, "there is no 'soon'"),
+    "an unknown kind": ("dance", {}, 78, "does not know the request 'dance'"),
     "fence of nothing": ("fence", {"target": "n9"}, 105, "neither a node nor a pod of hamgr's called 'n9'"),
     "fence by no level": ("fence", {"target": "n1", "level": "magic"}, 64, "there is no fencing level 'magic'"),
     "plan for nothing": ("fence-plan", {"target": "n9"}, 105, "nodes are n1, n2, n3"),
@@ -191,9 +192,9 @@ REFUSALS = {
     "maintenance of nobody": ("maintenance", {"node": "n9", "on": True}, 68, "there is no node 'n9'"),
     "no such role": ("target-role", {"resource": "db", "role": "King"}, 64, "'King' is no role"),
     "role of nothing": ("target-role", {"resource": "x", "role": "Stopped"}, 105, "there is no resource 'x'"),
-    "a body that is none": ("standby", "n1", 68, "there is no node ''"),
-    "a lifetime that is none": ("move", {"resource": "db", "node": "n2", "lifetime_s": "soon"}, 64, "'soon'"),
-    "a role of another type": ("target-role", {"resource": "db", "role": ["Stopped"]}, 64, "is no role"),
+    "a body that is none": ("standby", "n1", 78, "'n1' where Standby belongs"),
+    "a lifetime that is none": ("move", {"resource": "db", "node": "n2", "lifetime_s": "soon"}, 78, "'soon'"),
+    "a role of another type": ("target-role", {"resource": "db", "role": ["Stopped"]}, 78, "['Stopped']"),
 }
 
 

@@ -41,9 +41,9 @@ def test_two_users_of_one_disk_are_found_by_what_the_workloads_template_names(wo
     }
     world.kube.post(STATEFUL_SET.collection("default"), {"metadata": {"name": "shared"}, "spec": spec})
     found = look(world.kube, cib())
-    (problem,) = found["problems"]
+    (problem,) = found.problems
     assert problem.startswith("the pods of db and dump all write to claim default/disk-shared-0 (ReadWriteOnce)")
-    told = "\n".join(found["notes"])
+    told = "\n".join(found.notes)
     assert "claim default/missing does not exist: late waits for it" in told
     assert "deployment/gone in namespace default does not exist: what its template mounts is not known" in told
     assert "statefulset/shared in namespace default, whose template db uses, asks for 1 replicas of its own" in told

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hamgr.api.status import (
+    SCHEMA,
     FailedAction,
     FenceStatus,
     FenceStep,
@@ -59,3 +60,8 @@ def test_a_reader_of_another_version_skips_what_it_does_not_know():
 def test_what_is_no_status_document_is_a_value_error(text):
     with pytest.raises(ValueError):
         StatusDoc.from_json(text)
+
+
+def test_a_document_of_a_newer_schema_is_refused() -> None:
+    with pytest.raises(ValueError, match=rf"of schema {SCHEMA + 1}, and this hamgr knows {SCHEMA}: use the `hamgr` of"):
+        StatusDoc.from_value({"cluster": "shop", "schema": SCHEMA + 1})

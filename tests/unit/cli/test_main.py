@@ -9,8 +9,10 @@ from pathlib import Path
 import click
 import pytest
 
+from hamgr.api.requests import VERBS as ORDERS
 from hamgr.cli.group import hamgr
-from hamgr.cli.main import VERBS, main
+from hamgr.cli.main import main
+from hamgr.cli.verbs import VERBS
 from hamgr.daemon.main import main as hamgrd
 
 
@@ -24,10 +26,10 @@ def no_cluster(monkeypatch, tmp_path):
 def test_the_overview_names_every_verb(capsys):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"\n  {verb} " in shown for verb in [*VERBS, "simulate"])
+    assert all(f"\n  {verb} " in shown for verb in [*VERBS, *ORDERS, "simulate"])
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "sandbox"])
+@pytest.mark.parametrize("verb", [verb for verb in [*VERBS, *ORDERS] if verb != "sandbox"])
 def test_every_verb_can_be_loaded_and_says_what_it_does(verb, capsys):
     assert main([verb, "--help"]) == 0
     help_text = capsys.readouterr().out

@@ -59,7 +59,7 @@ def asked(world: World, kind: str = "fence", **body: object) -> object:
     cache = SimpleNamespace(list=lambda *_: [pod | {"spec": {"nodeName": "n1"}}])
     world.leader.cluster_state.set_homes(frozenset({("default", "db")}))
     handlers = RequestHandlers(world.leader, None, cache, lambda: world.time, doomed)  # type: ignore[arg-type]
-    return handlers.carry_out(Request("1", kind, {"level": "", **body}, "root@n2", 0.0))
+    return handlers.carry_out(Request("1", kind, body, "root@n2", 0.0))
 
 
 @pytest.mark.parametrize(
