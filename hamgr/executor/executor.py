@@ -145,7 +145,7 @@ class Executor:
             if known is not None:
                 known.op = op
                 known.reported = None
-                known.next_at = self._clock()
+                known.next_at = min(known.next_at, self._clock() + op.start_delay_ms / 1000)
                 known.again = known.run is not None
             else:
                 self._recurring[op.identity] = _Recurring(op, self._clock() + op.start_delay_ms / 1000)

@@ -53,7 +53,8 @@ class Limits:
 
 
 def _counts(action: GraphAction) -> bool:
-    return action.kind == "rsc" and action.task not in _AT_ONCE
+    waits = action.interval_ms and "start-delay" in action.meta  # nothing of it is under way yet
+    return action.kind == "rsc" and action.task not in _AT_ONCE and not waits
 
 
 def _ends(action: GraphAction) -> tuple[str, ...]:

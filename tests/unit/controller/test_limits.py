@@ -59,13 +59,14 @@ def test_a_node_takes_part_in_so_many_migrations_as_source_or_target() -> None:
     assert [action.id for action in limits.admit(others, [under_way])] == [4]
 
 
-def test_fences_and_what_is_done_at_once_are_never_held_back() -> None:
+def test_fences_and_what_is_done_at_once_or_much_later_are_never_held_back() -> None:
     limits = Limits(batch=1, per_node=1, migrations=1)
     busy = GraphAction(1, "rsc", "A_start_0", "start", "n1")
     free = [
         GraphAction(2, "crm", "stonith", "stonith", "n1"),
         GraphAction(3, "pseudo", "x", "x", "n1"),
         GraphAction(4, "rsc", "A_monitor_10", "cancel", "n1"),
+        GraphAction(6, "rsc", "A_monitor_10", "monitor", "n1", interval_ms=10, meta={"start-delay": "1h"}),
     ]
     assert limits.admit([*free, GraphAction(5, "rsc", "B_start_0", "start", "n1")], [busy]) == free
 

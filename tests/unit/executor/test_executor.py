@@ -431,7 +431,12 @@ def test_a_recurring_operation_waits_for_its_delay_before_its_first_run() -> Non
         executor.schedule_recurring(op("monitor", "late", interval_ms=10_000, start_delay_ms=5_000))
         executor.schedule_recurring(op("monitor", "now", interval_ms=10_000))
         assert results.get(timeout=20).op.resource == "now"
-        time.value += 5.0
+        time.value += 3.0
+        executor.schedule_recurring(
+            op("monitor", "late", interval_ms=10_000, start_delay_ms=5_000)
+        )  # no sooner, no later
+        assert results.empty()
+        time.value += 2.0
         executor.poke("now")  # whoever sets the clock has to wake it
         assert results.get(timeout=20).op.resource == "late"
     finally:
