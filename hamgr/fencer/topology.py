@@ -30,10 +30,10 @@ class FencingConfigError(ValueError):
     """The fencing settings are wrong; the message names the setting, what is wrong, and what is allowed."""
 
 
-# Drivers whose ControllerUnpublish detaches at the hypervisor or storage, without the node's help. All of them report
-# success for a machine that their cloud does not know: in these clouds such a machine does not exist any more. Not so
-# where a machine can be lost from the books and run on (vSphere: its host was taken out of the inventory; OpenStack: it
-# was deleted while its host was away).
+# Drivers whose ControllerUnpublish detaches at the hypervisor or storage, without the node's help, and for a machine
+# that they do not know either ask the disk (Azure) or go by the service that runs the machines and refuses to attach a
+# disk twice (EC2, Compute Engine). Not so vSphere and OpenStack, where a machine can be lost from the books and run on.
+# What was read in which driver stands in docs/fencing.md ("Which one").
 DEFAULT_DRIVERS = frozenset(
     {
         "disk.csi.azure.com",

@@ -28,7 +28,11 @@ from hamgr.scheduler.output.explain import Account, Candidate
 from hamgr.scheduler.transition import Reason
 
 RECOVERY_S = 60.0
-"""Seconds for which what is being started, moved or parked is no more than a warning, or none."""
+"""Seconds for which what is being started or moved is no more than a warning, or none."""
+
+PARKING_S = 25.0
+"""Seconds for which a pod that is being parked is no finding: a second attempt 10 s after the first, then the kubelet's
+next report of the disk, 10 s later at most, and some for the pod itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +336,8 @@ def _of_what_runs(
             f"{leaf.id} has no warm pod on {node}: a failover takes up to 10 s longer; image, resources, taints there?"
         )
         yield Lasting(
-            Finding("standby-not-warm", f"{text} (`kubectl describe pod {leaf.id}-{node}`)", "warning", leaf.id, node)
+            Finding("standby-not-warm", f"{text} (`kubectl describe pod {leaf.id}-{node}`)", "warning", leaf.id, node),
+            after_s=PARKING_S,
         )
 
 

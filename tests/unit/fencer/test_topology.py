@@ -45,9 +45,10 @@ def test_what_nobody_has_set() -> None:
 
 def test_the_drivers_that_are_trusted_unasked_are_those_that_the_page_names() -> None:
     page = (Path(__file__).parents[3] / "docs" / "fencing.md").read_text()
-    (paragraph,) = (text for text in page.split("\n\n") if "`ebs.csi.aws.com`" in text)
+    (paragraph,) = (text for text in page.split("\n\n") if text.startswith("The list of drivers trusted"))
     named = {name for name in re.findall(r"`([a-z.]+)`", paragraph) if "csi" in name}
     assert named | {"disk.sandbox.hamgr.io"} == DEFAULT_DRIVERS
+    assert named <= set(re.findall(r"^\| `([a-z.]+)` \(", page, re.MULTILINE)), "what was read of each is told"
 
 
 def test_delays_add_up() -> None:
