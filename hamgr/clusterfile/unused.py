@@ -18,6 +18,8 @@ def unused_options(section: ClusterSection) -> list[str]:
     found = {
         f"{owner} {name}": why_unused(name) for owner, names in _options(section) for name in names if why_unused(name)
     }
+    if any(entry.rule and {"fencing-timeout", "stonith-timeout"} & entry.values.keys() for entry in section.options):
+        found["cluster option fencing-timeout under a rule"] = "how long a fence may take does not depend on rules"
     return [f"{what} has no effect: {why}" for what, why in found.items()]
 
 

@@ -544,6 +544,8 @@ def _inquire(requests: RequestQueue, request: Request, inquiry: Inquiry) -> None
     """Answer a request that has to ask Kubernetes first, beside the control loop."""
     try:
         requests.answer(request.id, inquiry())
+    except Refusal as refusal:
+        requests.refuse(request.id, str(refusal), refusal.code)
     except KubeError as error:
         requests.refuse(request.id, error.message, exit_code_of(error))
     except StoreError as error:

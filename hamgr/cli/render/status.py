@@ -112,7 +112,7 @@ def _summary(doc: StatusDoc, led: bool, zone: tzinfo | None) -> Iterator[str]:
     if doc.maintenance:
         yield "*** Resource management is DISABLED: maintenance-mode is on ***"
     if not doc.stonith_enabled:
-        yield "*** Fencing is DISABLED: stonith-enabled is false, data on shared volumes is NOT safe ***"
+        yield "*** Fencing is DISABLED: fencing-enabled is false, data on shared volumes is NOT safe ***"
 
 
 def _plural(count: int) -> str:

@@ -34,6 +34,8 @@ from hamgr.kube.gateway import Kube
 from hamgr.kube.nodes import OUT_OF_SERVICE
 from hamgr.store.requests import Request
 
+_LOGGED = 200  # characters of a text that are worth a line of the log
+
 log = structlog.get_logger(__name__)
 
 
@@ -68,7 +70,7 @@ Reply = (
 
 
 class Inquiry:
-    """An answer that takes asking Kubernetes: to be called beside the control thread. Raises KubeError."""
+    """An answer that takes asking Kubernetes: to be called beside the control thread. Raises KubeError, Refusal."""
 
     def __init__(self, ask: Callable[[], Reply]) -> None:
         self._ask = ask
@@ -121,7 +123,7 @@ class RequestHandlers:
             raise Refusal(str(error), error.code) from None
         if self._leader.configuration is None:
             raise Refusal("no cluster file was applied yet: begin with `hamgr apply -f FILE`", Exit.CONFIG)
-        log.info("request", kind=request.kind, body=to_value(order), by=request.by)
+        log.info("request", kind=request.kind, body=_shortened(to_value(order)), by=request.by)
         answer = self._handlers[type(order)](order, request.by)
         return answer if isinstance(answer, Inquiry) else to_value(answer)
 
@@ -261,11 +263,15 @@ class RequestHandlers:
         kube = self._kube
         if kube is None:
             raise Refusal("the leader has no Kubernetes to ask", Exit.UNAVAILABLE)
-        try:
-            cib = load_yaml(order.text, "the file", Registry().specs()).to_live_cib()
-        except (ConfigError, UnknownAgent) as error:
-            raise Refusal(f"the leader cannot use the file: {error}", Exit.CONFIG) from None
-        return Inquiry(lambda: look(kube, cib))
+
+        def read_and_look() -> api.DiskFindings:  # reading a large file takes longer than the control loop may wait
+            try:
+                cib = load_yaml(order.text, "the file", Registry().specs()).to_live_cib()
+            except (ConfigError, UnknownAgent) as error:
+                raise Refusal(f"the leader cannot use the file: {error}", Exit.CONFIG) from None
+            return look(kube, cib)
+
+        return Inquiry(read_and_look)
 
     # --- history -----------------------------------------------------------------------------------------------------
 
@@ -333,7 +339,7 @@ class RequestHandlers:
             raise Refusal(
                 f"{resource} does not run anywhere, it stands for what fences nodes, and they would be fenced whatever "
                 "its role: to be without a device take it out of its level in the cluster file, to hold fencing back "
-                "for a while use `hamgr maintenance on`, to be without fencing set stonith-enabled: false there",
+                "for a while use `hamgr maintenance on`, to be without fencing set fencing-enabled: false there",
                 Exit.ERROR,
             )
         self._override(order, by, self._leader.cluster_state.overrides.resource_meta(resource, "target-role", role))
@@ -391,6 +397,14 @@ class RequestHandlers:
         if not order.lifetime_s > 0:
             raise Refusal(f"the lifetime {order.lifetime_s!r} is no number of seconds above 0", Exit.USAGE)
         return order.role, self._now() + order.lifetime_s
+
+
+def _shortened(body: dict[str, Any]) -> dict[str, Any]:
+    """A request's body for the log: without the most of a whole file in it."""
+    return {
+        name: f"{value[:_LOGGED]}..." if isinstance(value, str) and len(value) > _LOGGED else value
+        for name, value in body.items()
+    }
 
 
 def _uses(levels: Iterable[LevelConfig], device: str) -> bool:

@@ -73,7 +73,7 @@ def assess(doc: StatusDoc, insight: Insight) -> Iterator[Finding | Lasting]:
     if not doc.stonith_enabled:
         yield Finding(
             "fencing-disabled",
-            "fencing is disabled (stonith-enabled=false): data on shared volumes are not safe; enable it in the "
+            "fencing is disabled (fencing-enabled: false): data on shared volumes are not safe; enable it in the "
             "cluster file",
         )
     if doc.maintenance:

@@ -37,7 +37,7 @@ _CIRCUMSTANCES: Mapping[str, Callable[[Reason], str]] = {
     "maintenance-mode": lambda r: "The cluster is in maintenance mode: it is left as it is.",
     "unmanaged": lambda r: "It is not managed (is-managed=false): it is left as it is.",
     "no-fence-device": lambda r: (
-        "Fencing is on (stonith-enabled), but there is no fence device: nothing is started, moved or stopped."
+        "Fencing is on (fencing-enabled), but there is no fence device: nothing is started, moved or stopped."
     ),
     "stop-all-resources": lambda r: "stop-all-resources is set: everything is kept stopped.",
     "target-role": lambda r: (

@@ -370,3 +370,11 @@ def test_todays_name_counts_before_an_older_one() -> None:
 def test_a_name_that_is_no_option_is_an_error_and_not_a_default() -> None:
     with pytest.raises(KeyError):
         Values({}).flag("fencing-enable")
+
+
+def test_a_fencing_timeout_under_a_rule_is_named() -> None:
+    sets = '[{rule: "date gt 2020-01-01", values: {fencing-timeout: 9s}}]'
+    file = cluster_file(FILE.replace("nodes:", f"options: {sets}\nnodes:"))
+    (said,) = file.unused_options
+    assert said.startswith("cluster option fencing-timeout under a rule has no effect")
+    assert file.fencing == cluster_file().fencing

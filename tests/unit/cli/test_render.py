@@ -331,7 +331,7 @@ def test_everything_else_has_its_section():
     for line in (
         "2 resource instances configured (1 DISABLED, 2 BLOCKED)",
         "*** Resource management is DISABLED: maintenance-mode is on ***",
-        "*** Fencing is DISABLED: stonith-enabled is false, data on shared volumes is NOT safe ***",
+        "*** Fencing is DISABLED: fencing-enabled is false, data on shared volumes is NOT safe ***",
         "hamgr-cannot-run-disk-on-n3\tprevents disk from running on n3 (PersistentVolume p is for nodes with zone=a)",
         "cli-ban-db-on-n1\tprevents db from running on n1",
         "b2\tprevents db from running Promoted on n2",

@@ -158,7 +158,7 @@ def test_clones_and_promotion() -> None:
         (
             Case("", primitive("A"), set(), options={"stonith-enabled": "true"}),
             "A is stopped and stays stopped.",
-            "* Fencing is on (stonith-enabled), but there is no fence device: nothing is started, moved or stopped.",
+            "* Fencing is on (fencing-enabled), but there is no fence device: nothing is started, moved or stopped.",
         ),
         (
             Case(
