@@ -7,8 +7,9 @@ that one node cannot have two. Its kubelet restarts crashed containers in place 
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -143,6 +144,29 @@ class Answer:
     heard: bool = False
 
 
+class Turns:
+    """One start at a time for each claim. Two resources of one claim may be started at once, by two workers of the
+    leader: each would look for the other, see nothing, and make its pod.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[tuple[str, str], threading.Lock] = {}
+
+    @contextlib.contextmanager
+    def of(self, namespace: str, claims: Iterable[str]) -> Iterator[None]:
+        """Wait for one's turn with some claims, each of them; others wait while one looks and makes its pod."""
+        with contextlib.ExitStack() as held:
+            for claim in sorted(set(claims)):  # in one order, so that no two wait for each other
+                with self._guard:
+                    lock = self._locks.setdefault((namespace, claim), threading.Lock())
+                held.enter_context(lock)
+            yield
+
+
+_TURNS = Turns()  # of all agents that make pods
+
+
 class PodAgent(Agent):
     """See the module."""
 
@@ -237,9 +261,10 @@ class PodAgent(Agent):
             delete_gracefully(access(ctx).kube, pod)  # what waits must not come alive by itself
             return f"pod {name} has to go first: {missing}"
         if ANNOTATION_PARKED in annotations_of(pod):
-            if (rival := self._rival(ctx, pod)) is not None:
-                return self._beside(name, rival)
-            self._adopt(ctx, pod)
+            with _TURNS.of(ctx.text("namespace"), claims_of(pod)):
+                if (rival := self._rival(ctx, pod)) is not None:
+                    return self._beside(name, rival)
+                self._adopt(ctx, pod)
         return self._progress(ctx, pod, judge_pod(_unmarked(pod)))
 
     def _clear_other_nodes(self, ctx: ActionContext) -> ActionResult | str | None:
@@ -284,12 +309,13 @@ class PodAgent(Agent):
             return _waits(f"pod {name} cannot start: {missing}")
         if held := self._why_not_departed(ctx, wanted, uid_of(leftover) if leftover else ""):
             return f"an earlier pod {name} may still run: {held}"
-        if (rival := self._rival(ctx, wanted)) is not None:
-            return self._beside(name, rival)
-        try:
-            made.add(uid_of(self._place(ctx, wanted, leftover)))
-        except AlreadyExists:
-            return f"pod {name} has just been created by somebody else"
+        with _TURNS.of(ctx.text("namespace"), claims_of(wanted)):
+            if (rival := self._rival(ctx, wanted)) is not None:
+                return self._beside(name, rival)
+            try:
+                made.add(uid_of(self._place(ctx, wanted, leftover)))
+            except AlreadyExists:
+                return f"pod {name} has just been created by somebody else"
         return f"pod {name} has just been created"
 
     def _adopt(self, ctx: ActionContext, pod: Obj) -> None:
@@ -321,9 +347,10 @@ class PodAgent(Agent):
         claims: list[tuple[str, str]] = []
         attached: set[str] = set()
         for claim in claims_of(pod):
-            modes = ((via.cache.get(PVC, claim, namespace) or {}).get("spec") or {}).get("accessModes") or []
-            if not SINGLE_WRITER & set(modes):
-                continue
+            known = look_up(ctx, PVC, claim, namespace) or ask_for(ctx, PVC, claim, namespace) or {}
+            modes = (known.get("spec") or {}).get("accessModes") or []
+            if modes and not SINGLE_WRITER & set(modes):
+                continue  # of one whose modes nobody knows the strictest is assumed
             try:
                 volume = volume_behind(ctx, namespace, claim)
             except (NotFound, UnusableVolume):

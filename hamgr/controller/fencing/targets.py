@@ -17,7 +17,7 @@ from hamgr.controller.transition.disk_order import disks_of
 from hamgr.controller.tree import primitives, tree
 from hamgr.fencer.records import Pattern, Target
 from hamgr.kube.cache import Cache
-from hamgr.kube.objects import LABEL_RESOURCE, POD, home_of, labels_of, name_of, namespace_of
+from hamgr.kube.objects import LABEL_RESOURCE, POD, home_of, is_instance, labels_of, name_of, namespace_of
 from hamgr.kube.pods import node_of
 
 _MAKE_PODS = {"template", "template_from", "image"}  # of which an agent has one that makes pods
@@ -186,11 +186,11 @@ def volumes_in(template: str) -> list[dict[str, Any]]:
     return [volume for volume in listed or () if isinstance(volume, dict)]
 
 
-def find_pod(cache: Cache | None, name: str, known: Collection[tuple[str, str]]) -> PodTarget | None:
-    """A pod of hamgr's by NAME or NAMESPACE/NAME. known: namespaces and resources of its instances."""
+def find_pod(cache: Cache | None, name: str, known: Collection[tuple[str, str]], cluster: str) -> PodTarget | None:
+    """A pod of a cluster's by NAME or NAMESPACE/NAME. known: namespaces and resources of its instances."""
     namespace, _, short = name.rpartition("/")
     for pod in [] if cache is None else cache.list(POD, namespace or None):
-        if name_of(pod) == short and home_of(pod) in known:
+        if name_of(pod) == short and is_instance(pod, cluster) and home_of(pod) in known:
             return pod_target(pod)
     return None
 

@@ -210,7 +210,8 @@ class RequestHandlers:
         """The pod of that name; None when it is a node's name. Raises Refusal when it is neither."""
         if name in self._nodes():
             return None
-        pod = find_pod(self._cache, name, self._leader.homes)
+        cluster = "" if self._leader.cluster is None else self._leader.cluster.cluster
+        pod = find_pod(self._cache, name, self._leader.homes, cluster)
         if pod is None:
             raise Refusal(
                 f"there is neither a node nor a pod of hamgr's called {name!r}: nodes are {_list(self._nodes())}; "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +14,7 @@ from fixtures.scripted_cluster import ScriptedCluster
 from fixtures.waiting import wait_until
 from hamgr_agents.observation import access
 from hamgr_agents.pod import PodAgent
+from hamgr_agents.rivals import Rival
 from hamgr_agents.volume import VolumeAgent
 
 from hamgr.executor.agent import ActionContext, ActionTimeout
@@ -19,7 +23,7 @@ from hamgr.kube.cache import Cache
 from hamgr.kube.errors import Conflict, Forbidden, Invalid, KubeError
 from hamgr.kube.gateway import Kube
 from hamgr.kube.nodes import boot_id as boot_id_of
-from hamgr.kube.objects import DEPLOYMENT, NODE, POD, SECRET, VOLUME_ATTACHMENT, Obj, annotations_of, uid_of
+from hamgr.kube.objects import DEPLOYMENT, NODE, POD, PVC, SECRET, VOLUME_ATTACHMENT, Kind, Obj, annotations_of, uid_of
 from hamgr.kube.pods import bind, find, is_parked
 from hamgr.kube.volumes import attachments, in_use
 
@@ -201,6 +205,62 @@ def test_nothing_starts_beside_another_pod_of_the_node(
     assert result.rc is Ocf.ERR_GENERIC
     assert "pod default/backup on n1 uses claim default/data; end that one first" in result.reason
     assert gone(world.kube, "db-n1")
+
+
+class HandInHand(PodAgent):
+    """Two of them look for other users of the disk at the same time, if they can."""
+
+    def __init__(self, together: threading.Barrier) -> None:
+        super().__init__()
+        self._together = together
+
+    def _rival(self, ctx: ActionContext, pod: Obj) -> Rival | None:
+        found = super()._rival(ctx, pod)
+        with suppress(threading.BrokenBarrierError):
+            self._together.wait(1.0)
+        return found
+
+
+def test_of_two_resources_of_one_claim_that_are_started_at_once_one_makes_a_pod(
+    world: ScriptedCluster, context: Context
+) -> None:
+    world.add_volume("data")
+    together = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        started = [
+            pool.submit(HandInHand(together).perform, "start", context(name, "n1", template=WITH_DISK))
+            for name in ("a", "b")
+        ]
+        results = [each.result(60) for each in started]
+    assert sorted(result.rc for result in results) == [Ocf.OK, Ocf.ERR_GENERIC]
+    (why,) = (result.reason for result in results if result.rc is not Ocf.OK)
+    assert "may not start beside another user of its disk" in why
+    assert gone(world.kube, "a-n1") is not gone(world.kube, "b-n1"), "the other one was never there"
+
+
+def test_a_claim_that_the_watch_does_not_show_yet_is_one_of_one_writer(
+    world: ScriptedCluster, context: Context, agent: PodAgent
+) -> None:
+    world.add_volume("data")
+    world.kube.post(POD.collection("default"), {"metadata": {"name": "backup"}, "spec": WITH_DISK | {"nodeName": "n1"}})
+    wait_until(lambda: pod(world.kube, "backup")["status"].get("phase") == "Running")
+    ctx = context("db", "n1", timeout_s=60, template=WITH_DISK)
+    blind = Blind(access(ctx).cache)
+    result = agent.perform("start", replace(ctx, cache=blind))  # type: ignore[arg-type]
+    assert "uses claim default/data; end that one first" in result.reason
+
+
+class Blind:
+    """A cache that knows of no claim."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def get(self, kind: Kind, name: str, namespace: str = "") -> Obj | None:
+        return None if kind is PVC else self._cache.get(kind, name, namespace)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
 
 
 def test_a_renamed_resource_waits_for_the_end_of_its_former_pod(

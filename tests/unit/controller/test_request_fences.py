@@ -54,8 +54,11 @@ def doomed(node: str, only: object) -> str:
     return DOOMED if node == "n1" and (only is None or "db" in only) else ""  # type: ignore[operator]
 
 
+LABELS = {"hamgr.io/cluster": "test", "hamgr.io/resource": "db"}
+
+
 def asked(world: World, kind: str = "fence", **body: object) -> object:
-    pod = {"metadata": {"namespace": "default", "name": "db-n1", "labels": {"hamgr.io/resource": "db"}}}
+    pod = {"metadata": {"namespace": "default", "name": "db-n1", "labels": LABELS}}
     cache = SimpleNamespace(list=lambda *_: [pod | {"spec": {"nodeName": "n1"}}])
     world.leader.cluster_state.set_homes(frozenset({("default", "db")}))
     handlers = RequestHandlers(world.leader, None, cache, lambda: world.time, doomed)  # type: ignore[arg-type]

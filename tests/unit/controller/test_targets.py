@@ -245,6 +245,7 @@ def test_an_earlier_namespace_is_forgotten_once_no_pod_is_left_there() -> None:
 
 
 def pod(namespace: str, name: str, **labels: str) -> dict[str, Any]:
+    labels["hamgr.io/cluster"] = "shop"
     return {"metadata": {"namespace": namespace, "name": name, "labels": labels}, "spec": {"nodeName": "n1"}}
 
 
@@ -276,8 +277,9 @@ def listed(_kind: object, namespace: str | None) -> list[dict[str, Any]]:
 )
 def test_a_pod_of_ours_by_its_name(name: str, found: PodTarget | None) -> None:
     cache: Any = SimpleNamespace(list=listed)
-    assert find_pod(cache, name, KNOWN) == found
-    assert find_pod(None, name, KNOWN) is None
+    assert find_pod(cache, name, KNOWN, "shop") == found
+    assert find_pod(cache, name, KNOWN, "another") is None
+    assert find_pod(None, name, KNOWN, "shop") is None
 
 
 # --- what the file plans, and what was started ------------------------------------------------------------------------
