@@ -637,8 +637,13 @@ def test_parked_pods_on_other_nodes_give_way(world: ScriptedCluster, context: Co
     assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
     for node in ("n2", "n3"):
         assert agent.perform("park", context("db", node, template=WITH_DISK)).rc is Ocf.OK
-    assert agent.perform("unpark", context("db", "n3", template=WITH_DISK)).rc is Ocf.OK
-    wait_until(lambda: gone(world.kube, "db-n3"))
+
+    def unparked(node: str) -> bool:
+        """Asked again, as the controller does: its kubelet may have written to the pod since it was read."""
+        assert agent.perform("unpark", context("db", node, template=WITH_DISK)).rc is Ocf.OK
+        return gone(world.kube, f"db-{node}")
+
+    wait_until(lambda: unparked("n3"))
     assert agent.perform("start", context("db", "n1", template=WITH_DISK)).rc is Ocf.OK
     wait_until(lambda: gone(world.kube, "db-n2"))
 
