@@ -256,6 +256,14 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """A write that a client was told to be safe, and what the log has at its number; None: it ends before."""
+
+    promise: Acknowledged
+    instead: Record | None
+
+
+@dataclass(frozen=True, slots=True)
 class Intrusion:
     """A record by a pod that had already lost the log to another one."""
 
@@ -270,7 +278,7 @@ class Audit:
 
     records: int = 0
     writers: list[str] = field(default_factory=list)
-    lost: list[Acknowledged | int] = field(default_factory=list)
+    lost: list[Lost | int] = field(default_factory=list)
     duplicates: list[int] = field(default_factory=list)
     intrusions: list[Intrusion] = field(default_factory=list)
     beside: list[Record] = field(default_factory=list)
@@ -320,7 +328,7 @@ def audit(path: Path, acknowledged: Iterable[Acknowledged] = ()) -> Audit:
     for promise in acknowledged:
         kept = by_number.get(promise.seq)
         if kept is None or (kept.key, kept.value) != (promise.key, promise.value):
-            found.lost.append(promise)
+            found.lost.append(Lost(promise, kept))
     return found
 
 

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hamgr_sandbox.campaign.checkers import LOST_WRITE, SECOND_WRITER, STUCK, Fi
 from hamgr_sandbox.campaign.harness import Harness
 from hamgr_sandbox.campaign.play import Play, Row
 from hamgr_sandbox.campaign.schedule import self_fencing
+from hamgr_sandbox.client import ApiError
 from hamgr_sandbox.errors import SandboxError
 
 RESULTS = Path("build/faults.json")
@@ -152,7 +154,7 @@ def _work(directory: Path, draw_seed: Callable[[], int | None], results: Results
             row = _attempt(harness, play, seed, fresh=played == 1)
             results.add(row)
             if row.findings:
-                _keep_traces(harness, row, directory.with_name(f"seed-{seed}"))
+                _keep_traces(harness, play, row, directory.with_name(f"seed-{seed}"))
             if row.findings and keep:
                 return
             if row.findings or played == REBUILD_AFTER:
@@ -173,7 +175,7 @@ def _attempt(harness: Harness, play: Play, seed: int, *, fresh: bool) -> Row:
         return Row(seed, findings=[Finding(BROKEN, f"{type(error).__name__}: {error}")])
 
 
-def _keep_traces(harness: Harness, row: Row, target: Path) -> None:
+def _keep_traces(harness: Harness, play: Play, row: Row, target: Path) -> None:
     """Everything that tells what happened, beside the sandbox that is about to be built anew."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -183,6 +185,9 @@ def _keep_traces(harness: Harness, row: Row, target: Path) -> None:
         shutil.copytree(machine / "logs", target / machine.name, dirs_exist_ok=True, ignore_dangling_symlinks=True)
     with contextlib.suppress(OSError):
         shutil.copy(layout.control / "apiserver.journal", target)
+    with contextlib.suppress(OSError, ValueError, ApiError, SandboxError):
+        shutil.copy(harness.log_of_active_pod(), target)
+    (target / "acknowledged.json").write_text(json.dumps([asdict(each) for each in play.acknowledged], indent=1))
     processes = subprocess.run(["ps", "-eo", "pid,ppid,stat,wchan:20,lstart,args"], capture_output=True, check=False)
     (target / "processes").write_bytes(processes.stdout)
     try:

@@ -43,10 +43,7 @@ class EvidenceCollector:
 
     def disk(self, acknowledged: Sequence[kvapp.Acknowledged]) -> kvapp.Audit:
         """The verdict on the application's log, where it is mounted now."""
-        pod = self._harness.active_pod()
-        if pod is None:
-            raise ValueError("the application runs nowhere, so its log cannot be read")
-        return kvapp.audit(self._harness.log_of(str(pod["spec"]["nodeName"])), acknowledged)
+        return kvapp.audit(self._harness.log_of_active_pod(), acknowledged)
 
     def fences(self) -> list[FenceSeen]:
         """The fences that were begun since."""

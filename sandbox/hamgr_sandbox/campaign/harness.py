@@ -344,6 +344,13 @@ class Harness:
 
     # --- the disk ----------------------------------------------------------------------------------------------------
 
+    def log_of_active_pod(self) -> Path:
+        """The application's log where it is served now. Raises ValueError without a pod, SandboxError, ApiError."""
+        pod = self.active_pod()
+        if pod is None:
+            raise ValueError("the application runs nowhere, so its log cannot be read")
+        return self.log_of(str(pod["spec"]["nodeName"]))
+
     def log_of(self, node: str) -> Path:
         """The application's log as the node that has its disk mounted sees it. Raises SandboxError, ApiError."""
         handle = self.sandbox.storage.handle(CLAIM)

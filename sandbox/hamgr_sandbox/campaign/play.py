@@ -63,7 +63,7 @@ class Play:
 
     def __init__(self, harness: Harness) -> None:
         self._harness = harness
-        self._acknowledged: list[kvapp.Acknowledged] = []
+        self.acknowledged: list[kvapp.Acknowledged] = []
         self._whole_since = 0.0
         self._last_missing = ""
 
@@ -82,7 +82,7 @@ class Play:
             self._strike_and_judge(row, schedule, client)
         finally:
             client.stop()
-            self._acknowledged += client.acknowledged()
+            self.acknowledged += client.acknowledged()
             row.acknowledged = len(client.acknowledged())
             row.longest_gap_s = round(client.longest_gap_s(), 2)
             row.took_s = round(time.monotonic() - began, 1)
@@ -116,7 +116,7 @@ class Play:
             sights.append(self._look("in the end", client, due=True))
         row.whole_after_s = round(max(0.0, self._whole_since - undone), 2)
         row.last_missing = self._last_missing
-        row.acknowledged_inside = sum(write.key.startswith(f"{row.seed}-inside-") for write in self._acknowledged)
+        row.acknowledged_inside = sum(write.key.startswith(f"{row.seed}-inside-") for write in self.acknowledged)
         writes = collector.writes()
         evidence = Evidence(
             [replace(each.fault, where=each.where) for each in struck],
@@ -187,7 +187,7 @@ class Play:
             if stuck := self._await_whole(client):
                 return stuck, kvapp.Audit()
             try:
-                return "", collector.disk([*self._acknowledged, *client.acknowledged()])
+                return "", collector.disk([*self.acknowledged, *client.acknowledged()])
             except (OSError, ValueError, ApiError, SandboxError) as error:
                 stuck = f"the log cannot be read: {error}"
         return stuck, kvapp.Audit()
@@ -203,7 +203,7 @@ class Play:
         try:
             yield
         finally:
-            self._acknowledged += insider.stop()
+            self.acknowledged += insider.stop()
 
     def _await_whole(self, client: KvClient) -> str:
         """Wait until nothing is missing, tidying up as an operator would; what still is missing when patience ends."""

@@ -17,6 +17,7 @@ from hamgr_sandbox.kvapp import (
     BadRecord,
     Entry,
     Log,
+    Lost,
     Record,
     SecondWriter,
     audit,
@@ -110,8 +111,9 @@ def test_the_audit_finds_lost_writes_with_and_without_the_clients_list(tmp_path:
         Record(4, "a", "n1", "set", "x", "3"),
     )
     assert audit(tmp_path).lost == [3]
+    written = Record(4, "a", "n1", "set", "x", "3")
     kept, lost, changed = Acknowledged(2, "x", "1"), Acknowledged(5, "x", "4"), Acknowledged(4, "x", "other")
-    assert audit(tmp_path, [kept, lost, changed]).lost == [3, lost, changed]
+    assert audit(tmp_path, [kept, lost, changed]).lost == [3, Lost(lost, None), Lost(changed, written)]
 
 
 class Client:
