@@ -3,7 +3,8 @@
 The cut has two halves, because either alone leaves a hole. EXT4_IOC_SHUTDOWN fails every later read and write on the
 file system, but metadata that its journal has committed may still sit in the device's cache and be written back
 minutes later, over the next holder's data. So the loop device is then shrunk to one sector: the kernel flushes that
-cache, waits for requests in flight, and from then on refuses everything beyond the boot sector, whoever asks.
+cache, waits for requests in flight, and from then on refuses everything beyond the boot sector, whoever asks. Before
+the cut the file system is frozen, so that whoever was told that his data are synced was told the truth.
 """
 
 import ctypes
@@ -110,13 +111,20 @@ def devices_below(root: Path) -> list[str]:
     return found
 
 
-def cut_off(device: str) -> None:
-    """Return only when nothing can be written through `device` any more, whoever has its files open. Idempotent."""
+def cut_off(device: str, *, lose_unsynced: bool = False) -> None:
+    """Return only when nothing can be written through `device` any more, whoever has its files open. Idempotent.
+
+    lose_unsynced: what was not synced is gone, as in a crash. Then nobody may be writing any more: a sync that is under
+    way while ext4 shuts down may say that all is well, and nothing of it is on the disk (Linux 6.18: 17 of 200).
+    """
     if is_mounted(device):
         with superblock(device) as directory:
+            if not lose_unsynced:
+                with suppress(OSError):  # it is frozen already (EBUSY), or shut down (EIO)
+                    fcntl.ioctl(directory, _FIFREEZE, 0)
             with suppress(OSError):  # already shut down
                 fcntl.ioctl(directory, _EXT4_IOC_SHUTDOWN, struct.pack("I", _SHUTDOWN_NOLOGFLUSH))
-            _thaw(directory)  # writers that a stalled disk held up now get their error
+            _thaw(directory)  # writers that were held up now get their error
     with _opened(device, os.O_RDONLY) as loop:
         _shrink(loop)
 

@@ -56,7 +56,7 @@ class Backend(Protocol):
     def create(self, home: Path, size_bytes: int) -> None: ...
     def plug(self, home: Path) -> str: ...
     def is_plugged(self, home: Path, device: str) -> bool: ...
-    def unplug(self, home: Path, device: str) -> None: ...
+    def unplug(self, home: Path, device: str, *, lose_unsynced: bool = False) -> None: ...
     def stage(self, home: Path, device: str, path: Path, mounts: Path) -> None: ...
     def unstage(self, path: Path, mounts: Path) -> None: ...
     def pin(self, device: str) -> ExitStack: ...
@@ -82,9 +82,9 @@ class LoopBackend:
     def is_plugged(self, home: Path, device: str) -> bool:
         return blockdev.carries(device, home / "image")
 
-    def unplug(self, home: Path, device: str) -> None:
+    def unplug(self, home: Path, device: str, *, lose_unsynced: bool = False) -> None:
         if blockdev.carries(device, home / "image"):  # after a reboot the number may be somebody else's
-            blockdev.cut_off(device)
+            blockdev.cut_off(device, lose_unsynced=lose_unsynced)
             blockdev.unplug(device)
 
     def stage(self, home: Path, device: str, path: Path, mounts: Path) -> None:
@@ -128,7 +128,7 @@ class DirectoryBackend:
     def is_plugged(self, home: Path, device: str) -> bool:
         return Path(device).is_dir()
 
-    def unplug(self, home: Path, device: str) -> None:
+    def unplug(self, home: Path, device: str, *, lose_unsynced: bool = False) -> None:
         diskdirs.unplug(home, Path(device))
 
     def stage(self, home: Path, device: str, path: Path, mounts: Path) -> None:
@@ -267,7 +267,8 @@ class DiskStore:
     def pinned(self, node: str) -> Iterator[None]:
         """Keep the file systems of the node's disks from being unmounted, and so flushed, by the death of the node.
 
-        A crash is: `with store.pinned(node):` kill everything on it, then `lose_unsynced(node)`.
+        A crash is: `with store.pinned(node):` kill everything on it, `release_stalled(node)`, see that all has ended,
+        then `lose_unsynced(node)`.
         """
         with ExitStack() as held:
             for disk in self._held_by(node):
@@ -275,13 +276,21 @@ class DiskStore:
                     held.enter_context(self._backend.pin(disk.device))
             yield
 
+    def release_stalled(self, node: str) -> None:
+        """Let the node's processes that wait for a stalled disk go on; a process that waits so cannot die."""
+        for listed in self._held_by(node):
+            self.unstall(listed.handle)
+
     def lose_unsynced(self, node: str) -> None:
-        """A host crash as its disks see it: what was not synced is gone; the disks stay attached to the node."""
+        """A host crash as its disks see it: what was not synced is gone; the disks stay attached to the node.
+
+        Nothing on the node may be writing any more.
+        """
         for listed in self._held_by(node):
             with self._locked(listed.handle):
                 disk = self._existing(listed.handle)
                 if disk.holder == node and disk.device:
-                    self._backend.unplug(self._home(disk.handle), disk.device)
+                    self._backend.unplug(self._home(disk.handle), disk.device, lose_unsynced=True)
                     disk.device = self._backend.plug(self._home(disk.handle))
                     self._write(disk)
 

@@ -97,8 +97,9 @@ class Host(Machine):
         disks = DiskStore(self._layout.disks)
         with disks.pinned(self.name):
             self._pull_the_plug(process)
-            disks.lose_unsynced(self.name)  # which also releases whoever waits for a stalled disk
+            disks.release_stalled(self.name)
             process.wait_gone(_DEATH_TIMEOUT_S)
+            disks.lose_unsynced(self.name)
         if self._network:
             self._network.remove_node(self.number)
 

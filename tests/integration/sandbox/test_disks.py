@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,6 +226,49 @@ def test_a_stalled_disk_holds_writers_up_and_can_still_be_pulled(images: DiskSto
         assert writer.process.stdout.readline().strip() == "5"
     finally:
         writer.kill()
+
+
+SYNCERS = """
+import os, sys, threading
+def append(name):
+    log = os.open(f"{sys.argv[1]}/{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    told = os.open(f"{sys.argv[2]}/{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        while True:
+            os.write(log, b"x")
+            os.fdatasync(log)
+            os.write(told, b"x")
+    except OSError:
+        pass
+threads = [threading.Thread(target=append, args=(name,)) for name in "abcd"]
+[thread.start() for thread in threads]
+print("writing", flush=True)
+"""
+
+
+def test_what_a_pulled_disk_said_to_be_synced_is_there(images: DiskStore, tmp_path: Path) -> None:
+    """Ext4, shut down in the middle of a sync, may say that all is well when nothing of it has reached the disk."""
+    images.create("pvc-1", 64 * MIB)
+    disk = tmp_path / "n1"
+    for attempt in range(12):
+        told = tmp_path / f"told-{attempt}"
+        told.mkdir()
+        images.attach("pvc-1", "n1")
+        images.stage("pvc-1", "n1", disk)
+        command = [sys.executable, "-c", SYNCERS, str(disk), str(told)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as writers:
+            assert writers.stdout
+            writers.stdout.readline()
+            time.sleep(0.02 * (attempt % 5))
+            images.detach("pvc-1", "n1")
+        images.attach("pvc-1", "n1")
+        images.stage("pvc-1", "n1", disk)
+        for file in told.iterdir():
+            log = disk / file.name
+            assert log.stat().st_size >= file.stat().st_size, f"attempt {attempt}"
+            log.unlink()
+        images.unstage("pvc-1", "n1", disk)
+        images.detach("pvc-1", "n1")
 
 
 def test_without_root_the_holder_is_killed(tmp_path: Path) -> None:
