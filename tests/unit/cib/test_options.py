@@ -16,6 +16,7 @@ from hamgr.cib.model import Cib
 from hamgr.cib.options import CLONE, CLUSTER, GROUP, OPERATION, PRIMITIVE, Option, Values
 from hamgr.cib.xml.document import load_xml
 from hamgr.cli.apply import notes
+from hamgr.clusterfile.build.build import RESOURCE_DEFAULTS
 from hamgr.clusterfile.load import load_yaml
 from hamgr.clusterfile.options import why_unused
 from hamgr.clusterfile.resources import Operation
@@ -378,3 +379,41 @@ def test_a_fencing_timeout_under_a_rule_is_named() -> None:
     (said,) = file.unused_options
     assert said.startswith("cluster option fencing-timeout under a rule has no effect")
     assert file.fencing == cluster_file().fencing
+
+
+# --- defaults ----------------------------------------------------------------------------------------------------
+
+
+def with_default(*tables: dict[str, Option]) -> list[str]:
+    """The options whose default is a value; those of the cluster file's own are not what a CIB goes by."""
+    found = (option for table in tables for option in table.values())
+    return [o.name for o in found if o.default and not o.why_not and o.name not in RESOURCE_DEFAULTS]
+
+
+@pytest.mark.parametrize("name", with_default(CLUSTER))
+def test_a_cluster_options_default_is_what_holds_without_it(name: str) -> None:
+    default = CLUSTER[name].default
+    if name in LIMITS:
+        assert limited(name, default) == limited(name, "")
+    elif name in CONTROLLER:
+        assert CONTROLLER[name](f"{name}: {default}") == CONTROLLER[name]("")
+    else:
+        case = SCHEDULER_OPTIONS[name]
+        assert case.answer(**{name: default}) == case.answer(**({} if name != "fencing-enabled" else FENCING))
+
+
+@pytest.mark.parametrize("name", [*with_default(PRIMITIVE, GROUP, CLONE), *with_default(OPERATION)])
+def test_a_propertys_default_is_what_holds_without_it(name: str) -> None:
+    if name in ("interval", "start-delay"):  # without the one there is no monitor; the other is the executor's
+        return
+    table, mark = (OPERATIONS, "{op}") if name in OPERATION else (META, "{meta}")
+    default = (OPERATION if name in OPERATION else options.META)[name].default
+    written = f'{name}="{default}"' if name in OPERATION else pairs("A", name, default)
+    case = table[name]
+    asked = [replace(case, resources=case.resources.replace(mark, text)).answer() for text in ("", written)]
+    assert asked[0] == asked[1]
+
+
+def test_the_cluster_files_own_defaults_are_those_of_the_table() -> None:
+    (defaults,) = (s for s in cluster_file().to_cib().rsc_defaults if s.id == "hamgr-rsc-defaults")
+    assert dict(defaults.pairs) == {name: options.META[name].default for name in RESOURCE_DEFAULTS}
